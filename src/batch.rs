@@ -1,0 +1,101 @@
+//! Names laid out for the network: inputs, targets and padding of a minibatch.
+//!
+//! Rows are time-major: step `t` of name `i` is row `t * size + i`. The notebook's
+//! `X = [None] + name` and `Y = name + ['\n']` are a batch of one.
+
+use crate::vocab::END;
+
+/// In `x`, the zero vector that starts each name (the notebook's `None`), and padding after it;
+/// in `y`, a padded position, which has no loss and no gradient. Candle's `index_select` and
+/// `gather` read this index as zero.
+pub const NONE: u32 = u32::MAX;
+
+/// A minibatch of names, `steps` (T) by `size` (B).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Batch {
+    x: Vec<u32>,
+    y: Vec<u32>,
+    steps: usize,
+    size: usize,
+    last_rows: Vec<u32>,
+}
+
+impl Batch {
+    /// The batch of `names`, each the indices of its characters without the final `'\n'`.
+    ///
+    /// ```
+    /// use char_rnn::batch::{Batch, NONE};
+    /// let batch = Batch::new([&[1, 2][..], &[3]]);
+    /// assert_eq!((batch.steps(), batch.size()), (3, 2));
+    /// assert_eq!(batch.x(), [NONE, NONE, 1, 3, 2, NONE]);
+    /// assert_eq!(batch.y(), [1, 3, 2, 0, 0, NONE]);
+    /// assert_eq!(batch.last_rows(), [4, 3]);
+    /// ```
+    pub fn new<'a>(names: impl IntoIterator<Item = &'a [u32], IntoIter: Clone>) -> Self {
+        let mut batch = Self::default();
+        batch.fill(names);
+        batch
+    }
+
+    /// The batch of one sequence whose inputs and targets are given, the notebook's `X` and `Y`.
+    ///
+    /// # Panics
+    /// Where they are not of one length, or empty.
+    pub fn sequence(x: &[u32], y: &[u32]) -> Self {
+        assert!(x.len() == y.len() && !x.is_empty(), "each step needs an input and a target");
+        Self {
+            x: x.to_vec(),
+            y: y.to_vec(),
+            steps: x.len(),
+            size: 1,
+            last_rows: vec![x.len() as u32 - 1],
+        }
+    }
+
+    /// Makes this the batch of `names`, in the memory it already has.
+    pub fn fill<'a>(&mut self, names: impl IntoIterator<Item = &'a [u32], IntoIter: Clone>) {
+        let names = names.into_iter();
+        self.size = names.clone().count();
+        self.steps = names.clone().map(|name| name.len() + 1).max().unwrap_or(0);
+        for rows in [&mut self.x, &mut self.y] {
+            rows.clear();
+            rows.resize(self.steps * self.size, NONE);
+        }
+        self.last_rows.clear();
+        for (i, name) in names.enumerate() {
+            for (t, &character) in name.iter().enumerate() {
+                self.y[t * self.size + i] = character;
+                self.x[(t + 1) * self.size + i] = character;
+            }
+            let last = name.len() * self.size + i;
+            self.y[last] = END;
+            self.last_rows.push(u32::try_from(last).expect("a batch has fewer than 2^32 rows"));
+        }
+    }
+
+    /// Inputs, (T * B): the index of the previous character, [`NONE`] at the start of a name.
+    pub fn x(&self) -> &[u32] {
+        &self.x
+    }
+
+    /// Targets, (T * B): the index of the character to predict, [`NONE`] where padded.
+    pub fn y(&self) -> &[u32] {
+        &self.y
+    }
+
+    /// T: the length of the longest name and its `'\n'`.
+    pub fn steps(&self) -> usize {
+        self.steps
+    }
+
+    /// B: how many names.
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    /// For each name the row of its last step, where its `'\n'` is predicted: the hidden state
+    /// there is the one that is carried on.
+    pub fn last_rows(&self) -> &[u32] {
+        &self.last_rows
+    }
+}

@@ -1,0 +1,428 @@
+//! Model files.
+//!
+//! A model is one safetensors file that describes itself: the five tensors of
+//! [`crate::model::PARAMETERS`] in the notebook's layouts, and in the header's metadata
+//!
+//! | key | value |
+//! | --- | --- |
+//! | `format` | `char-rnn` |
+//! | `format_version` | `1` |
+//! | `vocabulary` | the characters in index order, the first a line end |
+//! | `training` | how it was trained, as JSON: [`Record`] |
+//!
+//! Anything that reads safetensors can open it. A file is written beside its place under a
+//! temporary name, synced and renamed, so that the place holds the old file or the new one and
+//! never a half.
+
+use crate::corpus::Case;
+use crate::error::{Error, Result};
+use crate::model::{CharRnn, Config, PARAMETERS, char_rnn};
+use crate::vocab::Vocabulary;
+use candle_core::{DType, Device, Tensor};
+use candle_nn::VarBuilder;
+use safetensors::tensor::{Dtype, Metadata, SafeTensors, TensorView};
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+use std::io::{self, Write};
+use std::path::Path;
+
+const FORMAT: &str = "char-rnn";
+const FORMAT_VERSION: u32 = 1;
+
+/// How a model was trained: for people, and for programs that need to treat names as it did.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// The version of this program.
+    pub program: String,
+    /// Whether the names were lower-cased.
+    pub case: Case,
+    /// The number of names in the list.
+    pub names: usize,
+    /// How many iterations were run.
+    pub iterations: u64,
+    /// The smoothed loss after the last one, in nats a name.
+    pub smoothed_loss: f64,
+    /// The step along the clipped gradients.
+    pub learning_rate: f64,
+    /// The clamp on each entry of the gradients; absent where nothing was clamped.
+    pub clip: Option<f64>,
+    /// Where the gradient came from.
+    pub backprop: String,
+    /// The seed, or `notebook` for the notebook's.
+    pub seed: String,
+}
+
+/// A model out of a file.
+#[derive(Debug)]
+pub struct Saved {
+    /// The network.
+    pub model: CharRnn,
+    /// The characters it knows.
+    pub vocabulary: Vocabulary,
+    /// How it was trained.
+    pub record: Record,
+}
+
+/// Checks that a model could be written at `path`, so that training does not end in vain: the
+/// folder must exist and take new files, and what stands there already must be a model.
+///
+/// # Errors
+/// [`Error::Write`] or, for a file that is something else, [`Error::ModelFile`].
+pub fn check_writable(path: &Path) -> Result<()> {
+    match std::fs::metadata(path) {
+        Ok(metadata) if !metadata.is_file() => {
+            return Err(Error::model_file(
+                path,
+                "a model cannot be written over something that is not a file",
+            ));
+        }
+        Ok(_) => {
+            let bytes = std::fs::read(path).map_err(|source| Error::read(path, source))?;
+            if is_foreign(&bytes) {
+                return Err(Error::model_file(
+                    path,
+                    "this file is not a char-rnn model and will not be written over; choose another with -o",
+                ));
+            }
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(source) => return Err(Error::write(path, source)),
+    }
+    temporary_beside(path)?;
+    Ok(())
+}
+
+/// Whether `bytes` are a whole file of another kind. An empty file is nobody's loss.
+fn is_foreign(bytes: &[u8]) -> bool {
+    !bytes.is_empty() && !matches!(metadata_of(bytes), Ok((_, metadata)) if names_format(&metadata))
+}
+
+/// Writes `model` to `path`. Whatever stood there stays until the new file is complete.
+///
+/// # Errors
+/// [`Error::Write`] where the folder is missing, full, or cannot be written.
+pub fn save(path: &Path, model: &CharRnn, vocabulary: &Vocabulary, record: &Record) -> Result<()> {
+    let characters: String = vocabulary.characters().iter().collect();
+    let record = serde_json::to_string(record).expect("a record is plain data");
+    let metadata = HashMap::from([
+        ("format".to_string(), FORMAT.to_string()),
+        ("format_version".to_string(), FORMAT_VERSION.to_string()),
+        ("vocabulary".to_string(), characters),
+        ("training".to_string(), record),
+    ]);
+    let mut contents = Vec::new();
+    for (name, tensor) in model.parameters() {
+        contents.push((name, tensor.dims().to_vec(), little_endian(tensor)?));
+    }
+    let dtype = match model.dtype() {
+        DType::F64 => Dtype::F64,
+        _ => Dtype::F32,
+    };
+    let views = contents.iter().map(|(name, shape, bytes)| {
+        let view = TensorView::new(dtype, shape.clone(), bytes);
+        (*name, view.expect("the bytes are those of the tensor"))
+    });
+    let bytes = safetensors::serialize(views, Some(metadata))
+        .map_err(|error| Error::write(path, io::Error::other(error)))?;
+    write_atomically(path, &bytes)
+}
+
+/// The values of a float tensor, row by row, as the format stores them.
+fn little_endian(tensor: &Tensor) -> Result<Vec<u8>> {
+    let flat = tensor.flatten_all()?;
+    Ok(match flat.dtype() {
+        DType::F64 => flat.to_vec1::<f64>()?.iter().flat_map(|v| v.to_le_bytes()).collect(),
+        _ => flat.to_vec1::<f32>()?.iter().flat_map(|v| v.to_le_bytes()).collect(),
+    })
+}
+
+fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
+    let mut file = temporary_beside(path)?;
+    file.write_all(bytes)
+        .and_then(|()| file.as_file().sync_all())
+        .map_err(|source| Error::write(path, source))?;
+    file.persist(path).map_err(|error| Error::write(path, error.error))?;
+    // The rename itself is durable only once the folder is; not every system can sync a folder.
+    if let Ok(folder) = std::fs::File::open(folder_of(path)) {
+        let _ = folder.sync_all();
+    }
+    Ok(())
+}
+
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
+}
+
+/// A file in the folder of `path` that disappears unless it is renamed.
+fn temporary_beside(path: &Path) -> Result<tempfile::NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".char-rnn-");
+    #[cfg(unix)]
+    {
+        // A temporary file is private by default; a model should be as any new file is.
+        use std::os::unix::fs::PermissionsExt;
+        builder.permissions(std::fs::Permissions::from_mode(0o666));
+    }
+    builder.tempfile_in(folder_of(path)).map_err(|source| Error::write(path, source))
+}
+
+/// Reads the model in the file at `path` onto `device`.
+///
+/// # Errors
+/// [`Error::Read`] where the file cannot be read; [`Error::ModelFile`] where it is damaged, cut
+/// short, something else, or of a newer version.
+pub fn load(path: &Path, device: &Device) -> Result<Saved> {
+    let wrong = |problem: String| Error::model_file(path, problem);
+    let metadata = std::fs::metadata(path).map_err(|source| Error::read(path, source))?;
+    if !metadata.is_file() {
+        return Err(wrong("this is not a file, so it is no model".to_string()));
+    }
+    let bytes = std::fs::read(path).map_err(|source| Error::read(path, source))?;
+    let (header, metadata) = metadata_of(&bytes).map_err(wrong)?;
+    let (vocabulary, record) = describe(&metadata).map_err(wrong)?;
+    let (tensors, hidden) = tensors_of(&bytes, &header, &vocabulary, device).map_err(wrong)?;
+    let config = Config { vocabulary: vocabulary.size(), hidden };
+    let dtype = tensors["waa"].dtype();
+    let model = char_rnn(config, VarBuilder::from_tensors(tensors, dtype, device))?;
+    Ok(Saved { model, vocabulary, record })
+}
+
+fn metadata_of(bytes: &[u8]) -> std::result::Result<(Metadata, HashMap<String, String>), String> {
+    let not_one = "this is not a char-rnn model, or it is damaged";
+    let (_, header) = SafeTensors::read_metadata(bytes).map_err(|error| match error {
+        safetensors::SafeTensorError::MetadataIncompleteBuffer => {
+            "the file is cut short or has grown: its header and its length do not agree".to_string()
+        }
+        error => format!("{not_one}: {error}"),
+    })?;
+    let metadata = header.metadata().clone().unwrap_or_default();
+    Ok((header, metadata))
+}
+
+fn names_format(metadata: &HashMap<String, String>) -> bool {
+    metadata.get("format").is_some_and(|format| format == FORMAT)
+}
+
+/// What the metadata say of the model.
+fn describe(
+    metadata: &HashMap<String, String>,
+) -> std::result::Result<(Vocabulary, Record), String> {
+    if !names_format(metadata) {
+        return Err("this is a safetensors file, but not a char-rnn model".to_string());
+    }
+    let value = |key: &str| {
+        let missing = || format!("the file is damaged: its header has no {key:?}");
+        metadata.get(key).ok_or_else(missing)
+    };
+    let version = value("format_version")?;
+    match version.parse::<u32>() {
+        Ok(FORMAT_VERSION) => {}
+        Ok(newer) if newer > FORMAT_VERSION => {
+            return Err(format!(
+                "this model has format version {newer}; char-rnn {} reads version {FORMAT_VERSION}: \
+                 use a newer char-rnn",
+                env!("CARGO_PKG_VERSION")
+            ));
+        }
+        _ => return Err(format!("the file is damaged: its format version is {version:?}")),
+    }
+    let vocabulary = Vocabulary::from_characters(value("vocabulary")?)
+        .map_err(|problem| format!("the file is damaged: {problem}"))?;
+    let record = serde_json::from_str(value("training")?)
+        .map_err(|error| format!("the file is damaged: its training record: {error}"))?;
+    Ok((vocabulary, record))
+}
+
+/// The five tensors, and `n_a`.
+fn tensors_of(
+    bytes: &[u8],
+    header: &Metadata,
+    vocabulary: &Vocabulary,
+    device: &Device,
+) -> std::result::Result<(HashMap<String, Tensor>, usize), String> {
+    let damaged = |problem: String| format!("the file is damaged: {problem}");
+    let info =
+        |name: &str| header.info(name).ok_or_else(|| damaged(format!("it has no tensor {name:?}")));
+    let [hidden] = info("b")?.shape[..] else {
+        return Err(damaged("its tensor \"b\" is not a vector".to_string()));
+    };
+    let config = Config { vocabulary: vocabulary.size(), hidden };
+    let dtype = info("b")?.dtype;
+    let file = SafeTensors::deserialize(bytes).map_err(|error| damaged(error.to_string()))?;
+    let mut tensors = HashMap::new();
+    for name in PARAMETERS {
+        let (found, expected) = (info(name)?, config.shape(name));
+        if found.shape != expected || found.dtype != dtype || hidden == 0 {
+            return Err(damaged(format!(
+                "its tensor {name:?} is {:?} {:?}, which does not fit the others",
+                found.dtype, found.shape
+            )));
+        }
+        let data = file.tensor(name).map_err(|error| damaged(error.to_string()))?;
+        let values: Vec<f64> = match dtype {
+            Dtype::F32 => data.data().chunks_exact(4).map(|v| f32_from(v).into()).collect(),
+            Dtype::F64 => data.data().chunks_exact(8).map(f64_from).collect(),
+            other => return Err(damaged(format!("its numbers are {other:?}, not F32 or F64"))),
+        };
+        if !values.iter().all(|value| value.is_finite()) {
+            return Err(damaged(format!("its tensor {name:?} has a value that is not finite")));
+        }
+        let dtype = if dtype == Dtype::F64 { DType::F64 } else { DType::F32 };
+        let tensor = Tensor::from_vec(values, expected, &Device::Cpu)
+            .and_then(|tensor| tensor.to_dtype(dtype)?.to_device(device))
+            .map_err(|error| error.to_string())?;
+        tensors.insert(name.to_string(), tensor);
+    }
+    Ok((tensors, hidden))
+}
+
+fn f32_from(bytes: &[u8]) -> f32 {
+    f32::from_le_bytes(bytes.try_into().expect("four bytes"))
+}
+
+fn f64_from(bytes: &[u8]) -> f64 {
+    f64::from_le_bytes(bytes.try_into().expect("eight bytes"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::corpus::Corpus;
+    use crate::random::Randomness;
+    use crate::train::{Settings, train};
+    use proptest::prelude::*;
+
+    fn record() -> Record {
+        Record {
+            program: "test".to_string(),
+            case: Case::Lower,
+            names: 3,
+            iterations: 20,
+            smoothed_loss: 1.5,
+            learning_rate: 0.01,
+            clip: None,
+            backprop: "unrolled".to_string(),
+            seed: "1".to_string(),
+        }
+    }
+
+    /// A small saved model: its folder, its path, and what was saved.
+    fn saved(dtype: DType) -> (tempfile::TempDir, std::path::PathBuf, CharRnn, Vocabulary) {
+        let corpus = Corpus::parse("ana\nbob\nэмма\n".as_bytes(), "", Case::Lower).unwrap();
+        let settings = Settings {
+            iterations: 20,
+            hidden: 4,
+            dtype,
+            randomness: Randomness::Seed(3),
+            ..Settings::default()
+        };
+        let model = train(&corpus, &settings, &mut ()).unwrap().model;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.safetensors");
+        save(&path, &model, corpus.vocabulary(), &record()).unwrap();
+        (folder, path, model, corpus.vocabulary().clone())
+    }
+
+    #[test]
+    fn a_loaded_model_is_the_saved_one_bit_for_bit() {
+        for dtype in [DType::F32, DType::F64] {
+            let (_folder, path, model, vocabulary) = saved(dtype);
+            let loaded = load(&path, &Device::Cpu).unwrap();
+            assert_eq!(loaded.vocabulary, vocabulary);
+            assert_eq!(loaded.record, record());
+            for ((name, a), (_, b)) in model.parameters().iter().zip(loaded.model.parameters()) {
+                assert_eq!(a.dtype(), b.dtype());
+                assert_eq!(little_endian(a).unwrap(), little_endian(b).unwrap(), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn saving_leaves_no_other_file_and_the_usual_permissions() {
+        let (folder, path, ..) = saved(DType::F32);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            std::fs::write(folder.path().join("plain"), "").unwrap();
+            let mode =
+                |name: &str| folder.path().join(name).metadata().unwrap().permissions().mode();
+            assert_eq!(mode(path.file_name().unwrap().to_str().unwrap()), mode("plain"));
+        }
+    }
+
+    /// The saved file with its metadata changed, as if by another program.
+    fn with_metadata(bytes: &[u8], key: &str, value: Option<&str>) -> Vec<u8> {
+        let (_, header) = SafeTensors::read_metadata(bytes).unwrap();
+        let mut metadata = header.metadata().clone().unwrap();
+        match value {
+            Some(value) => metadata.insert(key.to_string(), value.to_string()),
+            None => metadata.remove(key),
+        };
+        let file = SafeTensors::deserialize(bytes).unwrap();
+        safetensors::serialize(file.tensors(), Some(metadata)).unwrap()
+    }
+
+    fn refusal(bytes: &[u8]) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model");
+        std::fs::write(&path, bytes).unwrap();
+        load(&path, &Device::Cpu).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_used_is_refused_with_the_reason() {
+        let (_folder, path, ..) = saved(DType::F32);
+        let good = std::fs::read(&path).unwrap();
+        let changed = |key, value| refusal(&with_metadata(&good, key, value));
+
+        assert!(refusal(b"").contains("not a char-rnn model"));
+        assert!(refusal(b"anna\nbob\n").contains("not a char-rnn model"));
+        assert!(refusal(&good[..good.len() - 1]).contains("cut short"));
+        assert!(refusal(&good[..40]).contains("not a char-rnn model"));
+        assert!(changed("format", None).contains("but not a char-rnn model"));
+        assert!(changed("format_version", Some("2")).contains("newer char-rnn"));
+        assert!(changed("format_version", Some("x")).contains("damaged"));
+        assert!(changed("vocabulary", Some("abc")).contains("line end"));
+        assert!(changed("vocabulary", Some("\nab")).contains("does not fit"));
+        assert!(changed("vocabulary", None).contains("vocabulary"));
+        assert!(changed("training", Some("{}")).contains("training record"));
+
+        let mut nan = good.clone();
+        let end = nan.len();
+        nan[end - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
+        assert!(refusal(&nan).contains("not finite"));
+    }
+
+    #[test]
+    fn only_a_model_is_written_over() {
+        let (folder, path, ..) = saved(DType::F32);
+        check_writable(&path).unwrap();
+        let letter = folder.path().join("letter.txt");
+        std::fs::write(&letter, "dear").unwrap();
+        assert!(check_writable(&letter).unwrap_err().to_string().contains("-o"));
+        assert!(check_writable(folder.path()).is_err());
+        assert!(check_writable(&folder.path().join("none/model")).is_err());
+        assert_eq!(std::fs::read(&letter).unwrap(), b"dear");
+    }
+
+    proptest! {
+        #[test]
+        fn a_mutated_file_is_loaded_or_refused(edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6), cut in any::<prop::sample::Index>()) {
+            let (_folder, path, ..) = saved(DType::F32);
+            let mut bytes = std::fs::read(&path).unwrap();
+            for (place, value) in edits {
+                let place = place.index(bytes.len());
+                bytes[place] = value;
+            }
+            std::fs::write(&path, &bytes).unwrap();
+            let _ = load(&path, &Device::Cpu);
+            bytes.truncate(cut.index(bytes.len()));
+            std::fs::write(&path, &bytes).unwrap();
+            prop_assert!(load(&path, &Device::Cpu).is_err());
+        }
+    }
+}

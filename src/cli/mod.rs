@@ -1,0 +1,161 @@
+//! The command line: one file a command, and here what they share.
+//!
+//! Names and answers go to standard output, everything else to standard error.
+
+mod notebook_log;
+mod progress;
+mod sample;
+mod train;
+mod vocab;
+
+use candle_core::Device;
+use char_rnn::corpus::{Case, Corpus};
+use clap::{Args, Parser, Subcommand};
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+/// Learn a list of names, character by character, and make new ones.
+#[derive(Parser)]
+#[command(version, propagate_version = true, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Train(train::Train),
+    Sample(sample::Sample),
+    Vocab(vocab::Vocab),
+}
+
+impl Cli {
+    /// Does what was asked.
+    pub fn run(self) -> Result<(), Failure> {
+        match self.command {
+            Command::Train(command) => command.run(),
+            Command::Sample(command) => command.run(),
+            Command::Vocab(command) => command.run(),
+        }
+    }
+}
+
+/// Why a command could not finish.
+#[derive(Debug)]
+pub enum Failure {
+    /// The library's reason.
+    Library(char_rnn::Error),
+    /// Standard output could not be written.
+    Output(io::Error),
+}
+
+impl Failure {
+    /// Whether the reader of standard output has gone.
+    pub fn is_closed_pipe(&self) -> bool {
+        matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Library(error) => error.fmt(f),
+            Self::Output(error) => write!(f, "cannot write to standard output: {error}"),
+        }
+    }
+}
+
+impl From<char_rnn::Error> for Failure {
+    fn from(error: char_rnn::Error) -> Self {
+        Self::Library(error)
+    }
+}
+
+impl From<candle_core::Error> for Failure {
+    fn from(error: candle_core::Error) -> Self {
+        Self::Library(error.into())
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Output(error)
+    }
+}
+
+/// The list of names.
+#[derive(Args)]
+struct List {
+    /// The list: UTF-8 text with one name a line [default: the built-in dinosaurs]
+    #[arg(value_name = "NAMES")]
+    path: Option<PathBuf>,
+
+    /// Keep capital letters instead of lower-casing the names
+    #[arg(long)]
+    keep_case: bool,
+}
+
+impl List {
+    fn case(&self) -> Case {
+        if self.keep_case { Case::Keep } else { Case::Lower }
+    }
+
+    fn read(&self) -> char_rnn::Result<Corpus> {
+        match &self.path {
+            Some(path) => Corpus::read(path, self.case()),
+            None => Ok(Corpus::dinos()),
+        }
+    }
+}
+
+/// Where the arithmetic is done, as asked on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum DeviceName {
+    Cpu,
+    Cuda(usize),
+}
+
+impl FromStr for DeviceName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once(':') {
+            None if text == "cpu" => Ok(Self::Cpu),
+            None if text == "cuda" => Ok(Self::Cuda(0)),
+            Some(("cuda", ordinal)) => match ordinal.parse() {
+                Ok(ordinal) => Ok(Self::Cuda(ordinal)),
+                Err(_) => Err(format!("{ordinal:?} is not the number of a GPU")),
+            },
+            _ => Err("a device is cpu, cuda or cuda:N".to_string()),
+        }
+    }
+}
+
+impl DeviceName {
+    fn open(self) -> char_rnn::Result<Device> {
+        match self {
+            Self::Cpu => Ok(Device::Cpu),
+            Self::Cuda(_) if !candle_core::utils::cuda_is_available() => {
+                Err(char_rnn::Error::Device(
+                    "this build of char-rnn has no CUDA; with the CUDA toolkit installed, \
+                     `cargo build --release --features cuda` makes one that has"
+                        .to_string(),
+                ))
+            }
+            Self::Cuda(ordinal) => Device::new_cuda(ordinal).map_err(|error| {
+                char_rnn::Error::Device(format!("cannot use CUDA device {ordinal}: {error}"))
+            }),
+        }
+    }
+}
+
+/// A name as it is shown: a model of lower-cased names gets its capital back, as in the notebook.
+fn shown(name: &str, case: Case) -> String {
+    let mut characters = name.chars();
+    match (case, characters.next()) {
+        (Case::Lower, Some(first)) => first.to_uppercase().chain(characters).collect(),
+        _ => name.to_string(),
+    }
+}

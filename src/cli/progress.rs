@@ -1,0 +1,113 @@
+//! How training looks to a person: a bar that moves, and names that get better.
+
+use super::{Failure, shown};
+use char_rnn::corpus::{Case, Corpus};
+use char_rnn::sample::Sampled;
+use char_rnn::train::{Observer, Progress};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::io::{self, Write, stderr, stdout};
+use std::time::{Duration, Instant};
+
+/// How often the bar moves. Asking the clock is all that an iteration pays for it.
+const REDRAW: Duration = Duration::from_millis(50);
+
+/// A progress bar on standard error.
+pub struct Bar {
+    bar: ProgressBar,
+    quiet: bool,
+    redrawn: Instant,
+}
+
+impl Bar {
+    /// A bar of `iterations`; none where standard error is no terminal, and nothing at all where
+    /// `quiet`.
+    pub fn new(iterations: u64, quiet: bool) -> Self {
+        let target =
+            if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
+        let style = ProgressStyle::with_template(
+            "{bar:32.cyan/blue.dim} iteration {human_pos} of {human_len}  loss {msg}  {eta} left",
+        );
+        let bar = ProgressBar::with_draw_target(Some(iterations), target)
+            .with_style(style.expect("the template is a good one"));
+        Self { bar, quiet, redrawn: Instant::now() }
+    }
+
+    /// Moves the bar, at most every [`REDRAW`].
+    pub fn show(&mut self, progress: &Progress) {
+        let now = Instant::now();
+        if now - self.redrawn >= REDRAW {
+            self.redrawn = now;
+            self.bar.set_message(format!("{:.2}", progress.smoothed));
+            self.bar.set_position(progress.iteration + 1);
+        }
+    }
+
+    /// Writes a line to standard error, above the bar.
+    pub fn say(&self, line: &str) {
+        if !self.quiet {
+            // A closed standard error must not stop the work.
+            self.bar.suspend(|| _ = writeln!(stderr(), "{line}"));
+        }
+    }
+
+    /// Writes to standard output, above the bar.
+    pub fn print(&self, text: &str) -> io::Result<()> {
+        self.bar.suspend(|| {
+            let mut out = stdout().lock();
+            out.write_all(text.as_bytes()).and_then(|()| out.flush())
+        })
+    }
+
+    /// Does something while the bar is out of the way.
+    pub fn suspend(&self, action: impl FnOnce()) {
+        self.bar.suspend(action);
+    }
+
+    /// Takes the bar away.
+    pub fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+/// The bar, and the names that the network makes as it learns.
+pub struct Live<'a> {
+    pub bar: Bar,
+    corpus: &'a Corpus,
+    case: Case,
+    written: io::Result<()>,
+}
+
+impl<'a> Live<'a> {
+    pub fn new(bar: Bar, corpus: &'a Corpus, case: Case) -> Self {
+        Self { bar, corpus, case, written: Ok(()) }
+    }
+
+    /// Prints `names`, one a line. A reader that has gone does not end training: the model is
+    /// what was asked for. Any other failure is kept for [`finish`](Self::finish).
+    pub fn print<'n>(&mut self, names: impl IntoIterator<Item = &'n str>) {
+        if self.written.is_ok() {
+            let lines = names.into_iter().map(|name| shown(name, self.case) + "\n");
+            self.written = self.bar.print(&lines.collect::<String>());
+        }
+    }
+
+    /// Whether all names could be printed.
+    pub fn finish(self) -> Result<(), Failure> {
+        Ok(self.written?)
+    }
+}
+
+impl Observer for Live<'_> {
+    fn iteration(&mut self, progress: &Progress) {
+        self.bar.show(progress);
+    }
+
+    fn samples(&mut self, progress: &Progress, names: &[Sampled]) {
+        let Progress { iteration, smoothed, .. } = progress;
+        self.bar.say(&format!("iteration {iteration}, loss {smoothed:.2}"));
+        let names: Vec<String> =
+            names.iter().map(|sampled| self.corpus.vocabulary().decode(&sampled.indices)).collect();
+        self.print(names.iter().map(String::as_str));
+        self.bar.say("");
+    }
+}

@@ -1,0 +1,278 @@
+//! A list of names: reading, cleaning, encoding.
+//!
+//! A list is UTF-8 text with one name a line. Line ends may be Unix's or Windows's, a byte-order
+//! mark may open it, the last line end may be missing. Names are composed to Unicode's NFC,
+//! lower-cased unless asked otherwise (as the notebook does) and stripped of the white space
+//! around them; blank lines are skipped. A name that stands twice in the list is learned twice,
+//! as in the notebook.
+
+use crate::error::{Error, Result};
+use crate::vocab::Vocabulary;
+use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use unicode_normalization::UnicodeNormalization;
+
+/// The longest name that is accepted, in characters. A name is unrolled whole through time, so
+/// its length bounds the memory of a training step; no real name comes near the limit.
+pub const LONGEST_NAME: usize = 1000;
+
+/// The largest list that is read, in bytes: a thousand times the largest real one, and a stop to
+/// reading an endless pipe.
+const LARGEST_LIST: u64 = 1 << 30;
+
+/// The dinosaurs that are built into the program: see `data/README.md` for source and licence.
+const DINOS: &str = include_str!("../data/dinos.txt");
+
+/// What happens to capital letters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Case {
+    /// Names are lower-cased, as the notebook does: fewer characters, learned faster.
+    #[default]
+    Lower,
+    /// Names are kept as they are written.
+    Keep,
+}
+
+/// A cleaned list of names and its vocabulary.
+#[derive(Debug, Clone)]
+pub struct Corpus {
+    names: Vec<String>,
+    vocabulary: Vocabulary,
+    characters: usize,
+}
+
+impl Corpus {
+    /// The built-in list of dinosaurs.
+    pub fn dinos() -> Self {
+        Self::parse(DINOS.as_bytes(), "the built-in list", Case::Lower)
+            .expect("the built-in list is tested to be a good one")
+    }
+
+    /// Reads the list in the file at `path`.
+    ///
+    /// # Errors
+    /// [`Error::Read`] where the file cannot be read, else as [`parse`](Self::parse).
+    pub fn read(path: &Path, case: Case) -> Result<Self> {
+        let mut bytes = Vec::new();
+        File::open(path)
+            .and_then(|file| file.take(LARGEST_LIST + 1).read_to_end(&mut bytes))
+            .map_err(|source| Error::read(path, source))?;
+        if bytes.len() as u64 > LARGEST_LIST {
+            return Err(Error::Names {
+                origin: path.display().to_string(),
+                problem: format!("the list is larger than {LARGEST_LIST} bytes"),
+            });
+        }
+        Self::parse(&bytes, &path.display().to_string(), case)
+    }
+
+    /// The list that `bytes` hold; `origin` is what error messages call it.
+    ///
+    /// # Errors
+    /// [`Error::Names`] for text that is not UTF-8, a control character, a name longer than
+    /// [`LONGEST_NAME`] (each with its line), a list without names, and one with a single
+    /// distinct character, from which there is nothing to learn.
+    ///
+    /// ```
+    /// use char_rnn::corpus::{Case, Corpus};
+    /// let corpus = Corpus::parse(b"Ada\r\n\r\n Bob", "example", Case::Lower)?;
+    /// assert_eq!(corpus.names(), ["ada", "bob"]);
+    /// # Ok::<(), char_rnn::Error>(())
+    /// ```
+    pub fn parse(bytes: &[u8], origin: &str, case: Case) -> Result<Self> {
+        let wrong = |problem: String| Error::Names { origin: origin.to_string(), problem };
+        let text = std::str::from_utf8(bytes).map_err(|e| wrong(not_utf8(bytes, e)))?;
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+
+        let mut names = Vec::new();
+        let mut characters = 0;
+        for (number, line) in (1..).zip(text.split_inclusive('\n')) {
+            let ended = line.ends_with('\n');
+            let line = line.strip_suffix('\n').unwrap_or(line);
+            let line = line.strip_suffix('\r').unwrap_or(line);
+            let cleaned = clean(line, case);
+            characters += cleaned.chars().count() + usize::from(ended);
+
+            let name = cleaned.trim();
+            if let Some(found) = name.chars().find(|&c| breaks_lines(c)) {
+                return Err(wrong(format!(
+                    "line {number} has the control character U+{:04X}, which no name can have; \
+                     a list is plain text with one name a line",
+                    u32::from(found)
+                )));
+            }
+            let length = name.chars().count();
+            if length > LONGEST_NAME {
+                return Err(wrong(format!(
+                    "line {number} is {length} characters long; the longest name that can be \
+                     learned has {LONGEST_NAME} (is there one name a line?)"
+                )));
+            }
+            if !name.is_empty() {
+                names.push(name.to_string());
+            }
+        }
+        if names.is_empty() {
+            let what = if bytes.is_empty() { "is empty" } else { "has only blank lines" };
+            return Err(wrong(format!("the list {what}; it should have one name a line")));
+        }
+        let vocabulary = Vocabulary::of(names.iter().map(String::as_str));
+        if let [_end, only] = vocabulary.characters() {
+            return Err(wrong(format!(
+                "every name is made of the one character {only:?}; there is nothing to learn from that"
+            )));
+        }
+        Ok(Self { names, vocabulary, characters })
+    }
+
+    /// The names, in the list's order; at least one, none empty.
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// The characters of the names.
+    pub fn vocabulary(&self) -> &Vocabulary {
+        &self.vocabulary
+    }
+
+    /// The number of characters in the cleaned text, line ends and blank lines included: the
+    /// notebook's `data_size`.
+    pub fn characters(&self) -> usize {
+        self.characters
+    }
+
+    /// Each name as indices into the vocabulary, in the list's order, without the final `'\n'`.
+    pub fn encoded(&self) -> Vec<Vec<u32>> {
+        self.names
+            .iter()
+            .map(|name| {
+                self.vocabulary.encode(name).expect("the vocabulary is that of these names")
+            })
+            .collect()
+    }
+}
+
+/// A line in the form in which it is learned: composed, and lower-cased if `case` says so.
+/// Lower-casing can take letters apart (as that of a dotted capital I does), so it is composed again.
+fn clean(line: &str, case: Case) -> String {
+    let composed: String = line.nfc().collect();
+    match case {
+        Case::Keep => composed,
+        Case::Lower => composed.to_lowercase().nfc().collect(),
+    }
+}
+
+/// Whether `character` would break the rule of one name a line, or a terminal.
+fn breaks_lines(character: char) -> bool {
+    character.is_control() || matches!(character, '\u{2028}' | '\u{2029}')
+}
+
+/// Where the text stops being UTF-8, and a guess at what it is instead.
+fn not_utf8(bytes: &[u8], error: std::str::Utf8Error) -> String {
+    let valid = &bytes[..error.valid_up_to()];
+    let line = 1 + valid.iter().filter(|&&byte| byte == b'\n').count();
+    let start = valid.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
+    let guess = match bytes {
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => "it looks like UTF-16",
+        _ => "it may be in an older encoding",
+    };
+    format!(
+        "line {line} is not UTF-8 at its byte {} (byte {} of the file, 0x{:02x}); {guess}: save it as UTF-8",
+        valid.len() - start + 1,
+        valid.len() + 1,
+        bytes[valid.len()],
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn parse(text: &str) -> Result<Corpus> {
+        Corpus::parse(text.as_bytes(), "names.txt", Case::Lower)
+    }
+
+    fn refusal(bytes: &[u8]) -> String {
+        Corpus::parse(bytes, "names.txt", Case::Lower).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn the_built_in_list_has_1318_lower_case_names() {
+        let corpus = Corpus::dinos();
+        assert_eq!(corpus.names().len(), 1318);
+        assert_eq!(corpus.vocabulary().size(), 27);
+        assert!(corpus.names().is_sorted());
+    }
+
+    #[test]
+    fn windows_line_ends_a_mark_blank_lines_and_a_missing_last_line_end_are_cleaned_away() {
+        let corpus = parse("\u{feff}Ada\r\n\r\n  \t\nBOB  \r\nEve").unwrap();
+        assert_eq!(corpus.names(), ["ada", "bob", "eve"]);
+    }
+
+    #[test]
+    fn decomposed_hangul_and_accents_are_composed() {
+        let corpus = parse("\u{1100}\u{1161}\u{11a8}\nJose\u{301}\n").unwrap();
+        assert_eq!(corpus.names(), ["각", "josé"]);
+    }
+
+    #[test]
+    fn case_is_lowered_in_every_script_unless_kept() {
+        assert_eq!(parse("ИВАН\nÉva").unwrap().names(), ["иван", "éva"]);
+        let kept = Corpus::parse("ИВАН\nÉva".as_bytes(), "", Case::Keep).unwrap();
+        assert_eq!(kept.names(), ["ИВАН", "Éva"]);
+    }
+
+    #[test]
+    fn characters_are_counted_as_the_notebook_counts_them() {
+        assert_eq!(parse("ab\ncd").unwrap().characters(), 5);
+        assert_eq!(parse("ab\r\ncd\r\n").unwrap().characters(), 6);
+    }
+
+    #[test]
+    fn text_that_is_not_utf8_is_placed_by_line_and_byte() {
+        let message = refusal(b"ada\nbo\xff\n");
+        assert!(message.contains("line 2") && message.contains("byte 3"), "{message}");
+        assert!(message.contains("byte 7 of the file"), "{message}");
+        assert!(refusal(b"\xff\xfea\0").contains("UTF-16"));
+    }
+
+    #[test]
+    fn lists_that_teach_nothing_are_refused() {
+        assert!(refusal(b"").contains("is empty"));
+        assert!(refusal(b"\n \r\n\t\n").contains("only blank lines"));
+        assert!(refusal("\u{feff}".as_bytes()).contains("only blank lines"));
+        assert!(refusal(b"aaa\na\n").contains("'a'"));
+    }
+
+    #[test]
+    fn a_control_character_or_an_endless_line_is_placed_by_line() {
+        assert!(refusal(b"ada\nb\0b\n").contains("line 2 has the control character U+0000"));
+        assert!(refusal("a\nb\u{2028}c".as_bytes()).contains("U+2028"));
+        let longest = "ab".repeat(LONGEST_NAME / 2);
+        assert!(parse(&longest).is_ok());
+        assert!(refusal(format!("ada\n{longest}a").as_bytes()).contains("line 2 is 1001"));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_give_a_list_or_a_refusal(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = Corpus::parse(&bytes, "", Case::Lower);
+        }
+
+        #[test]
+        fn any_text_gives_names_that_its_vocabulary_spells(text in "(?s).{0,80}") {
+            if let Ok(corpus) = Corpus::parse(text.as_bytes(), "", Case::Lower) {
+                for (name, indices) in corpus.names().iter().zip(corpus.encoded()) {
+                    prop_assert!(!name.is_empty() && !name.contains('\n'));
+                    prop_assert!(!indices.contains(&crate::vocab::END));
+                    prop_assert_eq!(&corpus.vocabulary().decode(&indices), name);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! The one error type of the library: what was wrong, where, and what to do about it.
+//!
+//! Each message is a sentence that can be shown to a person as it stands. Functions that are
+//! part of a candle model (see [`crate::model`]) return [`candle_core::Error`] instead, as every
+//! candle module does.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// The result of the library's own functions.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Everything that can go wrong.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file could not be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// A file could not be written. Whatever stood at `path` before is untouched.
+    #[error("cannot write {}: {source}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// Text that is not a usable list of names.
+    #[error("{origin}: {problem}")]
+    Names {
+        /// The file's name, or what stands for it.
+        origin: String,
+        /// What is wrong and, where it has a place, on which line.
+        problem: String,
+    },
+    /// A character that the model's vocabulary does not have.
+    #[error("the character {character:?} is not in the vocabulary of the model")]
+    UnknownCharacter {
+        /// The character.
+        character: char,
+    },
+    /// A setting outside its range.
+    #[error("{name} cannot be {value}: {rule}")]
+    Setting {
+        /// The setting, spelled as on the command line.
+        name: &'static str,
+        /// The value that was refused.
+        value: String,
+        /// What the value must be.
+        rule: String,
+    },
+    /// A file that is not a model this version can use.
+    #[error("{}: {problem}", path.display())]
+    ModelFile {
+        /// The file.
+        path: PathBuf,
+        /// Why it cannot be used.
+        problem: String,
+    },
+    /// Training left the finite numbers, and cannot come back.
+    #[error(
+        "the {what} became {value} at iteration {iteration}: training stopped and no model was written; \
+         a smaller --learning-rate or --clip may help"
+    )]
+    Diverged {
+        /// The iteration, counted from 0, at which it was seen.
+        iteration: u64,
+        /// The loss or a parameter.
+        what: String,
+        /// The offending value, `NaN` or infinite.
+        value: f64,
+    },
+    /// The device that was asked for cannot be used.
+    #[error("{0}")]
+    Device(String),
+    /// An error of candle's, from a tensor operation.
+    #[error(transparent)]
+    Candle(#[from] candle_core::Error),
+}
+
+impl Error {
+    pub(crate) fn read(path: &Path, source: io::Error) -> Self {
+        Self::Read { path: path.to_path_buf(), source }
+    }
+
+    pub(crate) fn write(path: &Path, source: io::Error) -> Self {
+        Self::Write { path: path.to_path_buf(), source }
+    }
+
+    pub(crate) fn model_file(path: &Path, problem: impl Into<String>) -> Self {
+        Self::ModelFile { path: path.to_path_buf(), problem: problem.into() }
+    }
+}

@@ -1,0 +1,23 @@
+//! The program: parse, dispatch, exit status. See `cli/` for what each command does.
+
+mod cli;
+
+use clap::Parser;
+use std::io::Write;
+use std::process::ExitCode;
+
+/// The exit status for bad usage and bad input; clap uses the same.
+const BAD_USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    match cli::Cli::parse().run() {
+        Ok(()) => ExitCode::SUCCESS,
+        // The reader has seen enough, as `head` does.
+        Err(failure) if failure.is_closed_pipe() => ExitCode::SUCCESS,
+        Err(failure) => {
+            // If standard error is gone too, there is nobody left to tell.
+            let _ = writeln!(std::io::stderr(), "char-rnn: {failure}");
+            ExitCode::from(BAD_USAGE)
+        }
+    }
+}

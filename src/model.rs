@@ -1,0 +1,274 @@
+//! The character-level RNN as a candle module.
+//!
+//! ```text
+//! a_t = tanh(wax x_t + waa a_{t-1} + b)      z_t = wya a_t + by
+//! ```
+//!
+//! | tensor | shape | |
+//! | --- | --- | --- |
+//! | `wax` | (n_a, n_x) | input to hidden |
+//! | `waa` | (n_a, n_a) | hidden to hidden |
+//! | `wya` | (n_y, n_a) | hidden to output |
+//! | `b` | (n_a) | hidden bias |
+//! | `by` | (n_y) | output bias |
+//!
+//! `n_x = n_y` is the size of the vocabulary, `n_a` the number of hidden units. Below, T is time
+//! steps and B the batch. This module knows tensors only; names are in [`crate::corpus`].
+//!
+//! ```
+//! use candle_core::{DType, Device, Tensor};
+//! use candle_nn::{RNN, VarBuilder, VarMap};
+//! use char_rnn::model::{Config, char_rnn};
+//!
+//! let vars = VarMap::new();
+//! let vb = VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu);
+//! let rnn = char_rnn(Config { vocabulary: 27, hidden: 50 }, vb)?;
+//!
+//! let state = rnn.zero_state(1)?;
+//! let state = rnn.step(&Tensor::new(&[3u32], &Device::Cpu)?, &state)?;
+//! assert_eq!(rnn.logits(state.a())?.dims(), [1, 27]);
+//! # Ok::<(), candle_core::Error>(())
+//! ```
+
+use crate::batch::Batch;
+use candle_core::{D, DType, Device, Result, Tensor, Var};
+use candle_nn::{Init, Module, RNN, VarBuilder, VarMap};
+
+/// The names of the parameters, in the order in which the notebook initialises them.
+pub const PARAMETERS: [&str; 5] = ["wax", "waa", "wya", "b", "by"];
+
+/// The notebook's initialisation of the weights; biases begin at zero.
+const WEIGHT_DEVIATION: f64 = 0.01;
+
+/// The two sizes that define the network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Config {
+    /// `n_x = n_y`: the number of characters, the end of a name included.
+    pub vocabulary: usize,
+    /// `n_a`: the number of hidden units.
+    pub hidden: usize,
+}
+
+impl Config {
+    /// The shape of the parameter `name` of [`PARAMETERS`].
+    ///
+    /// # Panics
+    /// On any other name.
+    pub fn shape(&self, name: &str) -> Vec<usize> {
+        let (n_x, n_a) = (self.vocabulary, self.hidden);
+        match name {
+            "wax" => vec![n_a, n_x],
+            "waa" => vec![n_a, n_a],
+            "wya" => vec![n_x, n_a],
+            "b" => vec![n_a],
+            "by" => vec![n_x],
+            _ => panic!("the network has no parameter {name:?}"),
+        }
+    }
+}
+
+/// The hidden state after a step, (B, n_a).
+#[derive(Debug, Clone)]
+pub struct CharRnnState {
+    a: Tensor,
+}
+
+impl CharRnnState {
+    /// The state that holds `a`, (B, n_a).
+    pub fn new(a: Tensor) -> Self {
+        Self { a }
+    }
+
+    /// The hidden state, (B, n_a).
+    pub fn a(&self) -> &Tensor {
+        &self.a
+    }
+}
+
+/// The network. Cloning it shares the parameters.
+#[derive(Debug, Clone)]
+pub struct CharRnn {
+    wax: Tensor,
+    waa: Tensor,
+    wya: Tensor,
+    b: Tensor,
+    by: Tensor,
+    config: Config,
+}
+
+/// Builds the network from the variables of `vb`, or makes them: weights normal with standard
+/// deviation 0.01, biases zero, as in the notebook. Candle cannot seed its CPU generator; for
+/// parameters that are the same in every run, see [`initialize`].
+///
+/// # Errors
+/// Where a variable of that name has another shape, or the device fails.
+pub fn char_rnn(config: Config, vb: VarBuilder) -> Result<CharRnn> {
+    let weight = Init::Randn { mean: 0., stdev: WEIGHT_DEVIATION };
+    let get = |name: &str, init| vb.get_with_hints(config.shape(name), name, init);
+    Ok(CharRnn {
+        wax: get("wax", weight)?,
+        waa: get("waa", weight)?,
+        wya: get("wya", weight)?,
+        b: get("b", candle_nn::init::ZERO)?,
+        by: get("by", candle_nn::init::ZERO)?,
+        config,
+    })
+}
+
+/// The variables of a network at its start, drawn from `normal`, a source of standard normal
+/// numbers, in the notebook's order (`initialize_parameters`): `wax`, `waa`, `wya`, row by row.
+///
+/// # Errors
+/// Where `dtype` is not a float or the device fails.
+pub fn initialize(
+    config: Config,
+    mut normal: impl FnMut() -> f64,
+    dtype: DType,
+    device: &Device,
+) -> Result<VarMap> {
+    let vars = VarMap::new();
+    for name in PARAMETERS {
+        let shape = config.shape(name);
+        let values = match shape.len() {
+            1 => vec![0.; shape[0]],
+            _ => (0..shape.iter().product())
+                .map(|_| normal() * WEIGHT_DEVIATION)
+                .collect::<Vec<f64>>(),
+        };
+        let tensor = Tensor::from_vec(values, shape, &Device::Cpu)?.to_dtype(dtype)?;
+        let var = Var::from_tensor(&tensor.to_device(device)?)?;
+        vars.data().lock().expect("nobody else has this map yet").insert(name.to_string(), var);
+    }
+    Ok(vars)
+}
+
+/// What a forward pass over a batch gives.
+#[derive(Debug)]
+pub struct Loss {
+    /// The sum over names and steps of `-ln softmax(z)[y]`, in nats: a scalar, to go back from.
+    pub loss: Tensor,
+    /// The state of each name after its own last step, (B, n_a), cut from the graph: the next
+    /// batch begins there.
+    pub last: CharRnnState,
+}
+
+impl CharRnn {
+    /// The sizes of the network.
+    pub fn config(&self) -> Config {
+        self.config
+    }
+
+    /// The number type of the parameters.
+    pub fn dtype(&self) -> DType {
+        self.waa.dtype()
+    }
+
+    /// The device the parameters are on.
+    pub fn device(&self) -> &Device {
+        self.waa.device()
+    }
+
+    /// The parameters with their names, in the order of [`PARAMETERS`].
+    pub fn parameters(&self) -> [(&'static str, &Tensor); 5] {
+        let tensors = [&self.wax, &self.waa, &self.wya, &self.b, &self.by];
+        std::array::from_fn(|i| (PARAMETERS[i], tensors[i]))
+    }
+
+    /// The scores of the next character, `z = wya a + by`: (rows, n_a) to (rows, n_y).
+    ///
+    /// # Errors
+    /// Where the shape does not fit, or the device fails.
+    pub fn logits(&self, a: &Tensor) -> Result<Tensor> {
+        a.matmul(&self.wya.t()?)?.broadcast_add(&self.by)
+    }
+
+    /// What the input gives to the hidden units, `wax x + b`: (rows, n_x), or (rows) indices,
+    /// to (rows, n_a).
+    fn project(&self, input: &Tensor) -> Result<Tensor> {
+        let wax_x = if input.dtype() == DType::U32 {
+            self.wax.t()?.contiguous()?.index_select(input, 0)?
+        } else {
+            input.matmul(&self.wax.t()?)?
+        };
+        wax_x.broadcast_add(&self.b)
+    }
+
+    /// The loss of `batch` from the state `start`, by candle's primitive ops: a node per op per
+    /// time step, the notebook's `rnn_forward` word for word. The reference for all else.
+    ///
+    /// # Errors
+    /// Where an index is outside the vocabulary, a shape does not fit, or the device fails.
+    pub fn loss_unrolled(&self, batch: &Batch, start: &CharRnnState) -> Result<Loss> {
+        let (steps, size) = (batch.steps(), batch.size());
+        let x = one_hot(batch.x(), self.config.vocabulary, self.dtype(), self.device())?
+            .reshape((steps, size, self.config.vocabulary))?;
+        let y = Tensor::from_slice(batch.y(), (steps, size, 1), self.device())?;
+        let mut state = start.clone();
+        let mut states = Vec::with_capacity(steps);
+        let mut loss = Tensor::zeros((), self.dtype(), self.device())?;
+        for t in 0..steps {
+            state = self.step(&x.get(t)?, &state)?;
+            let log_probabilities =
+                candle_nn::ops::log_softmax(&self.logits(&state.a)?, D::Minus1)?;
+            let picked = log_probabilities.gather(&y.get(t)?, D::Minus1)?;
+            loss = (loss - picked.sum_all()?)?;
+            states.push(state.a.detach());
+        }
+        let last_rows = Tensor::from_slice(batch.last_rows(), size, self.device())?;
+        let last = Tensor::cat(&states, 0)?.index_select(&last_rows, 0)?;
+        Ok(Loss { loss, last: CharRnnState::new(last) })
+    }
+}
+
+/// Indices, (rows), as vectors, (rows, size); [`crate::batch::NONE`] is the zero vector.
+///
+/// # Errors
+/// Where another index is not below `size`.
+fn one_hot(indices: &[u32], size: usize, dtype: DType, device: &Device) -> Result<Tensor> {
+    let mut rows = vec![0u8; indices.len() * size];
+    for (row, &index) in rows.chunks_exact_mut(size).zip(indices) {
+        if index == crate::batch::NONE {
+            continue;
+        }
+        let Some(hot) = row.get_mut(index as usize) else {
+            candle_core::bail!("the index {index} is outside a vocabulary of {size}")
+        };
+        *hot = 1;
+    }
+    Tensor::from_vec(rows, (indices.len(), size), device)?.to_dtype(dtype)
+}
+
+impl RNN for CharRnn {
+    type State = CharRnnState;
+
+    fn zero_state(&self, batch_dim: usize) -> Result<Self::State> {
+        let a = Tensor::zeros((batch_dim, self.config.hidden), self.dtype(), self.device())?;
+        Ok(CharRnnState::new(a))
+    }
+
+    /// One step. The input is a batch of vectors, (B, n_x), or, looked up instead of multiplied,
+    /// a batch of u32 indices, (B), where [`crate::batch::NONE`] stands for the zero vector.
+    fn step(&self, input: &Tensor, state: &Self::State) -> Result<Self::State> {
+        let pre = (self.project(input)? + state.a.matmul(&self.waa.t()?)?)?;
+        Ok(CharRnnState::new(pre.tanh()?))
+    }
+
+    /// The states side by side, (B, T, n_a).
+    fn states_to_tensor(&self, states: &[Self::State]) -> Result<Tensor> {
+        let states: Vec<&Tensor> = states.iter().map(CharRnnState::a).collect();
+        Tensor::stack(&states, 1)
+    }
+}
+
+impl Module for CharRnn {
+    /// The logits of whole sequences from the zero state: (B, T, n_x) to (B, T, n_y).
+    fn forward(&self, input: &Tensor) -> Result<Tensor> {
+        let (size, steps, _) = input.dims3()?;
+        let states = self.states_to_tensor(&self.seq(input)?)?;
+        self.logits(&states.reshape((size * steps, self.config.hidden))?)?.reshape((
+            size,
+            steps,
+            self.config.vocabulary,
+        ))
+    }
+}
