@@ -1,14 +1,12 @@
 //! Names laid out for the network: inputs, targets and padding of a minibatch.
 //!
 //! Rows are time-major: step `t` of name `i` is row `t * size + i`. The notebook's
-//! `X = [None] + name` and `Y = name + ['\n']` are a batch of one.
+//! `X = [None] + name` and `Y = name + ['\n']` are a batch of one. [`NONE`] in `x` is the zero vector
+//! that starts each name, and padding after it; in `y` it is a padded position, without loss or
+//! gradient. Candle's `index_select` and `gather` read this index as zero.
 
+pub use crate::kernels::NONE;
 use crate::vocab::END;
-
-/// In `x`, the zero vector that starts each name (the notebook's `None`), and padding after it;
-/// in `y`, a padded position, which has no loss and no gradient. Candle's `index_select` and
-/// `gather` read this index as zero.
-pub const NONE: u32 = u32::MAX;
 
 /// A minibatch of names, `steps` (T) by `size` (B).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -1,12 +1,15 @@
 //! A training step by each of the ways back: forward, backward, clip, update.
 //!
 //! All ways mean the same and differ in where the gradient comes from. The hidden state is
-//! carried from each step's examples to the next's, cut from the graph.
+//! carried from each step's names to the next's, cut from the graph.
 
 use crate::batch::Batch;
-use crate::model::{CharRnn, CharRnnState, Config, char_rnn};
+use crate::bptt::{Bptt, Parameters};
+use crate::kernels::Element;
+use crate::model::{CharRnn, CharRnnState, Config, PARAMETERS, char_rnn};
+use crate::ops::{Float, with_float};
 use crate::optim::{ClippedSgd, ClippedSgdConfig};
-use candle_core::{DType, Result};
+use candle_core::{DType, Device, Result, Tensor, Var, bail};
 use candle_nn::{Optimizer, RNN, VarBuilder, VarMap};
 use std::fmt;
 
@@ -15,9 +18,16 @@ use std::fmt;
 pub enum Backprop {
     /// Candle's primitive ops, a node of the graph for each op of each time step: the reference.
     Unrolled,
-    /// Candle's autograd.
+    /// Candle's autograd over the fused ops of [`crate::ops`].
     #[default]
     Autograd,
+    /// No graph: backpropagation through time derived by hand, [`crate::bptt`].
+    Hand,
+}
+
+impl Backprop {
+    /// Every way.
+    pub const ALL: [Self; 3] = [Self::Unrolled, Self::Autograd, Self::Hand];
 }
 
 impl fmt::Display for Backprop {
@@ -25,53 +35,163 @@ impl fmt::Display for Backprop {
         f.write_str(match self {
             Self::Unrolled => "unrolled",
             Self::Autograd => "autograd",
+            Self::Hand => "hand",
         })
     }
 }
 
 /// A network in training.
-pub struct Engine {
-    model: CharRnn,
-    optimizer: ClippedSgd,
-    state: Option<CharRnnState>,
-}
-
-impl Engine {
-    /// The engine that trains `vars`, the variables of a network of this `config`.
-    ///
-    /// # Errors
-    /// Where the variables do not fit the network.
-    pub fn new(
-        _backprop: Backprop,
-        config: Config,
-        vars: VarMap,
-        optimizer: ClippedSgdConfig,
-    ) -> Result<Self> {
-        let variables = vars.all_vars();
-        let (dtype, device) = (variables[0].dtype(), variables[0].device().clone());
-        let model = char_rnn(config, VarBuilder::from_varmap(&vars, dtype, &device))?;
-        Ok(Self { model, optimizer: ClippedSgd::new(variables, optimizer)?, state: None })
-    }
-
-    /// Learns `batch` from the state that the last batch left, the zero state at first, and
-    /// returns its loss in nats, summed over the characters.
+pub trait Engine {
+    /// Learns `batch` from the state that the last batch left, the zero state at first. Returns
+    /// its loss in nats, summed over the characters and averaged over the names.
     ///
     /// # Errors
     /// Where an index is outside the vocabulary, the batch has another size than the last one, or
     /// the device fails.
-    pub fn step(&mut self, batch: &Batch) -> Result<f64> {
+    fn step(&mut self, batch: &Batch) -> Result<f64>;
+
+    /// The network, its parameters as they stand now.
+    ///
+    /// # Errors
+    /// Where the device fails.
+    fn model(&mut self) -> Result<&CharRnn>;
+}
+
+/// The engine that trains `vars`, the variables of a network of this `config`, by `backprop`.
+///
+/// # Errors
+/// Where the variables do not fit the network, or the way back does not fit their device.
+pub fn engine(
+    backprop: Backprop,
+    config: Config,
+    vars: &VarMap,
+    optimizer: ClippedSgdConfig,
+) -> Result<Box<dyn Engine>> {
+    let variables: Vec<Var> = {
+        let vars = vars.data().lock().expect("no holder of this map panics");
+        let found: Option<_> = PARAMETERS.iter().map(|&name| vars.get(name).cloned()).collect();
+        match found {
+            Some(variables) => variables,
+            None => bail!("the network's variables are {PARAMETERS:?}"),
+        }
+    };
+    let (dtype, device) = (variables[0].dtype(), variables[0].device().clone());
+    let model = char_rnn(config, VarBuilder::from_varmap(vars, dtype, &device))?;
+    let unrolled = backprop == Backprop::Unrolled;
+    Ok(match backprop {
+        Backprop::Unrolled | Backprop::Autograd => Box::new(Graph {
+            model,
+            unrolled,
+            optimizer: ClippedSgd::new(variables, optimizer)?,
+            state: None,
+        }),
+        Backprop::Hand => with_float!(dtype, "hand", F => {
+            Box::new(Hand::<F>::new(model, variables, optimizer)?)
+        }),
+    })
+}
+
+/// Candle's graph, by primitive or by fused ops.
+struct Graph {
+    model: CharRnn,
+    unrolled: bool,
+    optimizer: ClippedSgd,
+    state: Option<CharRnnState>,
+}
+
+impl Engine for Graph {
+    fn step(&mut self, batch: &Batch) -> Result<f64> {
         let start = match self.state.take() {
             Some(state) => state,
             None => self.model.zero_state(batch.size())?,
         };
-        let forward = self.model.loss_unrolled(batch, &start)?;
-        self.optimizer.backward_step(&forward.loss)?;
+        let forward = match self.unrolled {
+            true => self.model.loss_unrolled(batch, &start)?,
+            false => self.model.loss(batch, &start)?,
+        };
+        let loss = match batch.size() {
+            1 => forward.loss,
+            size => (forward.loss / size as f64)?,
+        };
+        self.optimizer.backward_step(&loss)?;
         self.state = Some(forward.last);
-        forward.loss.to_dtype(DType::F64)?.to_scalar()
+        loss.to_dtype(DType::F64)?.to_scalar()
     }
 
-    /// The network, its parameters as they stand now.
-    pub fn model(&self) -> &CharRnn {
-        &self.model
+    fn model(&mut self) -> Result<&CharRnn> {
+        Ok(&self.model)
+    }
+}
+
+/// Slices, and no candle until the network is asked for.
+struct Hand<F> {
+    model: CharRnn,
+    variables: Vec<Var>,
+    /// Whether the parameters have changed since they were last written to the variables.
+    ahead: bool,
+    parameters: Parameters<F>,
+    bptt: Bptt<F>,
+    state: Vec<F>,
+    learning_rate: F,
+    clip: F,
+}
+
+impl<F: Float> Hand<F> {
+    fn new(model: CharRnn, variables: Vec<Var>, optimizer: ClippedSgdConfig) -> Result<Self> {
+        if !matches!(model.device(), Device::Cpu) {
+            bail!("--backprop hand runs on the CPU only");
+        }
+        let Config { vocabulary, hidden } = model.config();
+        let mut parameters = Parameters::zeros(hidden, vocabulary);
+        for ((_, values), var) in parameters.tensors_mut().into_iter().zip(&variables) {
+            values.copy_from_slice(&var.flatten_all()?.to_vec1()?);
+        }
+        Ok(Self {
+            model,
+            variables,
+            ahead: false,
+            parameters,
+            bptt: Bptt::new(hidden, vocabulary),
+            state: Vec::new(),
+            learning_rate: Element::from_f64(optimizer.learning_rate),
+            clip: Element::from_f64(optimizer.clip),
+        })
+    }
+}
+
+impl<F: Float> Engine for Hand<F> {
+    fn step(&mut self, batch: &Batch) -> Result<f64> {
+        let Config { vocabulary, hidden } = self.model.config();
+        crate::ops::check_indices(batch.x(), vocabulary)?;
+        crate::ops::check_indices(batch.y(), vocabulary)?;
+        if self.state.is_empty() {
+            self.state.resize(batch.size() * hidden, F::ZERO);
+        }
+        if self.state.len() != batch.size() * hidden {
+            bail!("the batch has {} names; the one before had another number", batch.size());
+        }
+        let scale = Element::from_f64(1. / batch.size() as f64);
+        let loss = self.bptt.loss_and_gradients(
+            &self.parameters,
+            batch.x(),
+            batch.y(),
+            batch.steps(),
+            batch.size(),
+            &self.state,
+            scale,
+        );
+        self.parameters.descend(self.bptt.gradients(), self.learning_rate, self.clip);
+        self.bptt.last_states(batch.y(), &mut self.state);
+        self.ahead = true;
+        Ok(loss)
+    }
+
+    fn model(&mut self) -> Result<&CharRnn> {
+        if std::mem::take(&mut self.ahead) {
+            for ((_, values), var) in self.parameters.tensors().into_iter().zip(&self.variables) {
+                var.set(&Tensor::from_slice(values, var.shape(), var.device())?)?;
+            }
+        }
+        Ok(&self.model)
     }
 }

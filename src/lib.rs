@@ -21,12 +21,15 @@
 //! ```
 
 pub mod batch;
+pub mod bptt;
 pub mod checkpoint;
 pub mod corpus;
 pub mod engine;
 mod error;
+pub mod kernels;
 pub mod model;
 pub mod numpy_random;
+pub mod ops;
 pub mod optim;
 pub mod random;
 pub mod sample;

@@ -31,6 +31,7 @@
 //! ```
 
 use crate::batch::Batch;
+use crate::ops;
 use candle_core::{D, DType, Device, Result, Tensor, Var};
 use candle_nn::{Init, Module, RNN, VarBuilder, VarMap};
 
@@ -179,44 +180,63 @@ impl CharRnn {
     /// # Errors
     /// Where the shape does not fit, or the device fails.
     pub fn logits(&self, a: &Tensor) -> Result<Tensor> {
-        a.matmul(&self.wya.t()?)?.broadcast_add(&self.by)
+        ops::project_output(a, &self.wya, &self.by)
     }
 
     /// What the input gives to the hidden units, `wax x + b`: (rows, n_x), or (rows) indices,
     /// to (rows, n_a).
     fn project(&self, input: &Tensor) -> Result<Tensor> {
-        let wax_x = if input.dtype() == DType::U32 {
-            self.wax.t()?.contiguous()?.index_select(input, 0)?
-        } else {
-            input.matmul(&self.wax.t()?)?
-        };
-        wax_x.broadcast_add(&self.b)
+        if input.dtype() == DType::U32 {
+            return ops::project_input(input, &self.wax, &self.b);
+        }
+        input.matmul(&self.wax.t()?)?.broadcast_add(&self.b)
     }
 
-    /// The loss of `batch` from the state `start`, by candle's primitive ops: a node per op per
-    /// time step, the notebook's `rnn_forward` word for word. The reference for all else.
+    /// The loss of `batch` from the state `start`, by the fused ops of [`crate::ops`]: four nodes,
+    /// whatever the number of steps.
     ///
     /// # Errors
     /// Where an index is outside the vocabulary, a shape does not fit, or the device fails.
+    pub fn loss(&self, batch: &Batch, start: &CharRnnState) -> Result<Loss> {
+        let rows = batch.x().len();
+        let x = Tensor::from_slice(batch.x(), rows, self.device())?;
+        let y = Tensor::from_slice(batch.y(), rows, self.device())?;
+        let a = ops::recurrence(&self.project(&x)?, &self.waa, &start.a)?;
+        let loss = ops::cross_entropy(&self.logits(&a)?, &y)?;
+        self.with_last(loss, &a.detach(), batch)
+    }
+
+    /// The same by candle's primitive ops: a node per op per time step, the notebook's
+    /// `rnn_forward` word for word. Slow, and the reference for all else.
+    ///
+    /// # Errors
+    /// As [`loss`](Self::loss).
     pub fn loss_unrolled(&self, batch: &Batch, start: &CharRnnState) -> Result<Loss> {
         let (steps, size) = (batch.steps(), batch.size());
         let x = one_hot(batch.x(), self.config.vocabulary, self.dtype(), self.device())?
             .reshape((steps, size, self.config.vocabulary))?;
         let y = Tensor::from_slice(batch.y(), (steps, size, 1), self.device())?;
-        let mut state = start.clone();
+        let mut a = start.a.clone();
         let mut states = Vec::with_capacity(steps);
         let mut loss = Tensor::zeros((), self.dtype(), self.device())?;
         for t in 0..steps {
-            state = self.step(&x.get(t)?, &state)?;
-            let log_probabilities =
-                candle_nn::ops::log_softmax(&self.logits(&state.a)?, D::Minus1)?;
+            let from_input = x.get(t)?.matmul(&self.wax.t()?)?;
+            let from_state = a.matmul(&self.waa.t()?)?;
+            a = (from_input + from_state)?.broadcast_add(&self.b)?.tanh()?;
+            let z = a.matmul(&self.wya.t()?)?.broadcast_add(&self.by)?;
+            let log_probabilities = candle_nn::ops::log_softmax(&z, D::Minus1)?;
             let picked = log_probabilities.gather(&y.get(t)?, D::Minus1)?;
             loss = (loss - picked.sum_all()?)?;
-            states.push(state.a.detach());
+            states.push(a.detach());
         }
-        let last_rows = Tensor::from_slice(batch.last_rows(), size, self.device())?;
-        let last = Tensor::cat(&states, 0)?.index_select(&last_rows, 0)?;
-        Ok(Loss { loss, last: CharRnnState::new(last) })
+        self.with_last(loss, &Tensor::cat(&states, 0)?, batch)
+    }
+
+    /// Adds to `loss` the state after each name's last step, out of all `states`, (T * B, n_a).
+    fn with_last(&self, loss: Tensor, states: &Tensor, batch: &Batch) -> Result<Loss> {
+        let rows = Tensor::from_slice(batch.last_rows(), batch.size(), self.device())?;
+        let last = CharRnnState::new(states.index_select(&rows, 0)?);
+        Ok(Loss { loss, last })
     }
 }
 
@@ -249,8 +269,15 @@ impl RNN for CharRnn {
     /// One step. The input is a batch of vectors, (B, n_x), or, looked up instead of multiplied,
     /// a batch of u32 indices, (B), where [`crate::batch::NONE`] stands for the zero vector.
     fn step(&self, input: &Tensor, state: &Self::State) -> Result<Self::State> {
-        let pre = (self.project(input)? + state.a.matmul(&self.waa.t()?)?)?;
-        Ok(CharRnnState::new(pre.tanh()?))
+        ops::recurrence(&self.project(input)?, &self.waa, &state.a).map(CharRnnState::new)
+    }
+
+    /// All steps as one node of the graph: (B, T, n_x) to T states.
+    fn seq_init(&self, input: &Tensor, init_state: &Self::State) -> Result<Vec<Self::State>> {
+        let (size, steps, features) = input.dims3()?;
+        let rows = input.transpose(0, 1)?.reshape((steps * size, features))?;
+        let a = ops::recurrence(&self.project(&rows)?, &self.waa, &init_state.a)?;
+        (0..steps).map(|t| a.narrow(0, t * size, size).map(CharRnnState::new)).collect()
     }
 
     /// The states side by side, (B, T, n_a).

@@ -1,5 +1,6 @@
 //! Clipping gradients and stepping down them.
 
+use crate::ops::clipped_descent;
 use candle_core::backprop::GradStore;
 use candle_core::{Result, Var};
 use candle_nn::Optimizer;
@@ -54,8 +55,7 @@ impl Optimizer for ClippedSgd {
         let ClippedSgdConfig { learning_rate, clip } = self.config;
         for var in &self.vars {
             if let Some(gradient) = gradients.get(var) {
-                let step = (gradient.clamp(-clip, clip)? * learning_rate)?;
-                var.set(&var.sub(&step)?)?;
+                clipped_descent(var, gradient, learning_rate, clip)?;
             }
         }
         Ok(())

@@ -3,7 +3,7 @@
 
 use crate::batch::Batch;
 use crate::corpus::Corpus;
-use crate::engine::{Backprop, Engine};
+use crate::engine::{Backprop, engine};
 use crate::error::{Error, Result};
 use crate::model::{CharRnn, Config, initialize};
 use crate::optim::ClippedSgdConfig;
@@ -13,6 +13,8 @@ use candle_core::{DType, Device};
 
 /// The most hidden units that are accepted: `waa` then takes 512 MiB in double precision.
 const MOST_HIDDEN: usize = 8192;
+/// The largest batch that is accepted.
+const LARGEST_BATCH: usize = 65_536;
 /// The most names that are sampled at a time while training.
 const MOST_SAMPLES: u64 = 1_000_000;
 
@@ -20,8 +22,11 @@ const MOST_SAMPLES: u64 = 1_000_000;
 /// and with a seed's random numbers.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// How many examples are learned, one an iteration.
+    /// How many times [`batch_size`](Self::batch_size) examples are learned.
     pub iterations: u64,
+    /// How many examples are learned side by side. The loss is their mean, so that the learning
+    /// rate keeps its meaning; each has a hidden state of its own that is carried on.
+    pub batch_size: usize,
     /// `n_a`, the number of hidden units.
     pub hidden: usize,
     /// The step along the clipped gradients.
@@ -47,6 +52,7 @@ impl Default for Settings {
         let ClippedSgdConfig { learning_rate, clip } = ClippedSgdConfig::default();
         Self {
             iterations: 35_000,
+            batch_size: 1,
             hidden: 50,
             learning_rate,
             clip,
@@ -79,6 +85,12 @@ impl Settings {
             "--iterations",
             self.iterations.to_string(),
             "it must be at least 1".to_string(),
+        )?;
+        require(
+            (1..=LARGEST_BATCH).contains(&self.batch_size),
+            "--batch-size",
+            self.batch_size.to_string(),
+            format!("it must be from 1 to {LARGEST_BATCH}"),
         )?;
         require(
             (1..=MOST_HIDDEN).contains(&self.hidden),
@@ -128,7 +140,8 @@ impl Settings {
 pub struct Progress {
     /// The iteration, counted from 0.
     pub iteration: u64,
-    /// The loss of the iteration's example in nats, summed over its characters.
+    /// The loss of the iteration's examples in nats a name: summed over characters, averaged over
+    /// the examples.
     pub loss: f64,
     /// The smoothed loss: 0.999 of the one before and 0.001 of this iteration's.
     pub smoothed: f64,
@@ -174,7 +187,7 @@ pub fn train(corpus: &Corpus, settings: &Settings, observer: &mut dyn Observer) 
     settings.check()?;
     let config = Config { vocabulary: corpus.vocabulary().size(), hidden: settings.hidden };
     let vars = initialize(config, settings.randomness.normals(), settings.dtype, &settings.device)?;
-    let mut engine = Engine::new(settings.backprop, config, vars, settings.optimizer())?;
+    let mut engine = engine(settings.backprop, config, &vars, settings.optimizer())?;
 
     let mut examples: Vec<(&String, Vec<u32>)> =
         corpus.names().iter().zip(corpus.encoded()).collect();
@@ -184,11 +197,14 @@ pub fn train(corpus: &Corpus, settings: &Settings, observer: &mut dyn Observer) 
     let mut smoothed = initial_loss(config.vocabulary);
     let mut progress = None;
     for iteration in 0..settings.iterations {
-        // Take the next example of the shuffled list, round and round.
-        let index = (iteration % examples.len() as u64) as usize;
-        let (name, characters) = &examples[index];
-        observer.example(iteration, index, name, characters);
-        batch.fill([characters.as_slice()]);
+        // Take the next examples of the shuffled list, round and round.
+        let first = (iteration as u128 * settings.batch_size as u128) % examples.len() as u128;
+        let next = (0..settings.batch_size).map(|i| (first as usize + i) % examples.len());
+        for index in next.clone() {
+            let (name, characters) = &examples[index];
+            observer.example(iteration, index, name, characters);
+        }
+        batch.fill(next.map(|index| examples[index].1.as_slice()));
 
         // Forward, backward, clip, update; the hidden state is carried on to the next example.
         let loss = engine.step(&batch)?;
@@ -198,14 +214,14 @@ pub fn train(corpus: &Corpus, settings: &Settings, observer: &mut dyn Observer) 
         let now = Progress { iteration, loss, smoothed };
         if iteration % settings.sample_every == 0 {
             let names =
-                Names::new(engine.model(), settings.randomness, MAX_LENGTH, 0..settings.samples)?;
+                Names::new(engine.model()?, settings.randomness, MAX_LENGTH, 0..settings.samples)?;
             observer.samples(&now, &names.collect::<candle_core::Result<Vec<_>>>()?);
         }
         observer.iteration(&now);
         progress = Some(now);
     }
     let progress = progress.expect("there is at least one iteration");
-    let model = engine.model().clone();
+    let model = engine.model()?.clone();
     for (name, tensor) in model.parameters() {
         let sum = tensor.to_dtype(DType::F64)?.abs()?.sum_all()?.to_scalar::<f64>()?;
         check_finite(progress.iteration, name, sum)?;

@@ -37,6 +37,11 @@ fn the_log_is_the_notebooks_by_autograd() {
 }
 
 #[test]
+fn the_log_is_the_notebooks_by_hand() {
+    assert_is_the_notebooks("hand");
+}
+
+#[test]
 fn the_debug_lines_are_the_notebooks() {
     let log = notebook(&["--verbose", "--iterations", "1400"]);
     assert_eq!(log, include_str!("fixtures/notebook_dinos_verbose.log"));

@@ -33,9 +33,13 @@ pub struct Train {
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
 
-    /// How many names to learn, one an iteration, going round the list [default: 35000]
+    /// How many iterations, each learning a name (or a batch), going round the list [default: 35000]
     #[arg(long, value_name = "N")]
     iterations: Option<u64>,
+
+    /// How many names to learn side by side in an iteration; the loss is their mean [default: 1]
+    #[arg(long, value_name = "N")]
+    batch_size: Option<usize>,
 
     /// Hidden units: how much the network can remember [default: 50]
     #[arg(long, value_name = "N")]
@@ -100,8 +104,10 @@ enum Precision {
 enum Way {
     /// A graph node for each op of each time step: the slow reference
     Unrolled,
-    /// Candle's autograd
+    /// Candle's autograd over fused ops
     Autograd,
+    /// No graph: backpropagation through time derived by hand, the fastest
+    Hand,
 }
 
 impl Train {
@@ -148,6 +154,7 @@ impl Train {
         let base = if self.notebook { Settings::notebook() } else { Settings::default() };
         let settings = Settings {
             iterations: self.iterations.unwrap_or(base.iterations),
+            batch_size: self.batch_size.unwrap_or(base.batch_size),
             hidden: self.hidden.unwrap_or(base.hidden),
             learning_rate: self.learning_rate.unwrap_or(base.learning_rate),
             clip: self.clip.unwrap_or(base.clip),
@@ -156,6 +163,7 @@ impl Train {
             backprop: match self.backprop {
                 Some(Way::Unrolled) => Backprop::Unrolled,
                 Some(Way::Autograd) => Backprop::Autograd,
+                Some(Way::Hand) => Backprop::Hand,
                 None => base.backprop,
             },
             dtype: match self.dtype {

@@ -1,0 +1,161 @@
+//! Softmax cross-entropy and its gradient.
+
+use super::NONE;
+use super::math::exp;
+use super::projection::check_indices;
+use super::simd::{Element, dispatch, map};
+use pulp::{Simd, WithSimd};
+
+struct CrossEntropy<'a, F> {
+    z: &'a [F],
+    y: &'a [u32],
+    scale: F,
+    dz: &'a mut [F],
+    v: usize,
+}
+
+impl<F: Element> WithSimd for CrossEntropy<'_, F> {
+    type Output = f64;
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> f64 {
+        let mut loss = 0.0;
+        let rows = self.z.chunks_exact(self.v).zip(self.dz.chunks_exact_mut(self.v));
+        for ((z, dz), &y) in rows.zip(self.y) {
+            if y == NONE {
+                dz.fill(F::ZERO);
+                continue;
+            }
+            let largest = maximum(simd, z);
+            let sum = exponentials(simd, z, largest, dz);
+            let factor = F::splat(simd, self.scale / sum);
+            map(simd, dz, |e| F::times(simd, e, factor));
+            dz[y as usize] -= self.scale;
+            loss += sum.to_f64().ln() + (largest - z[y as usize]).to_f64();
+        }
+        loss * self.scale.to_f64()
+    }
+}
+
+/// The largest element. With a NaN among them any element may come out: the exponentials then sum to NaN whatever was subtracted.
+#[inline(always)]
+fn maximum<F: Element, S: Simd>(simd: S, z: &[F]) -> F {
+    let lanes = F::lanes::<S>();
+    if z.len() < lanes {
+        return z.iter().fold(F::NEGATIVE_INFINITY, |m, &x| if x > m { x } else { m });
+    }
+    let mut m = F::load(simd, &z[z.len() - lanes..]);
+    for chunk in z.chunks_exact(lanes) {
+        m = F::max(simd, m, F::load(simd, chunk));
+    }
+    F::reduce_max(simd, m)
+}
+
+/// `e[i] = exp(z[i] - largest)`; returns their sum.
+#[inline(always)]
+fn exponentials<F: Element, S: Simd>(simd: S, z: &[F], largest: F, e: &mut [F]) -> F {
+    let lanes = F::lanes::<S>();
+    let m = F::splat(simd, largest);
+    if z.len() < lanes {
+        let x = exp::<F, S>(simd, F::minus(simd, F::load_partial(simd, z), m));
+        F::store_partial(simd, e, x);
+        return e.iter().fold(F::ZERO, |s, &x| s + x);
+    }
+    // The last vector overlaps the one before by `counted` elements, which count once.
+    let tail = z.len() - lanes;
+    let counted = (lanes - z.len() % lanes) % lanes;
+    let mut sum = F::splat(simd, F::ZERO);
+    for (z, e) in z.chunks_exact(lanes).zip(e.chunks_exact_mut(lanes)) {
+        let x = exp::<F, S>(simd, F::minus(simd, F::load(simd, z), m));
+        sum = F::plus(simd, sum, x);
+        F::store(simd, e, x);
+    }
+    if counted != 0 {
+        let x = exp::<F, S>(simd, F::minus(simd, F::load(simd, &z[tail..]), m));
+        sum = F::plus(simd, sum, F::clear_first(simd, x, counted));
+        F::store(simd, &mut e[tail..], x);
+    }
+    F::reduce_sum(simd, sum)
+}
+
+/// Returns `scale * sum over r of -ln softmax(z[r])[y[r]]`, and writes its gradient: `dz[r] = scale * (softmax(z[r]) - onehot(y[r]))`.
+///
+/// Rows where `y` is [`NONE`] have neither loss nor gradient. Shapes: `z`, `dz` (R, v), `y` (R). Cost: `R v` exponentials, each computed once for
+/// loss and gradient together.
+///
+/// The loss is summed in f64 for f32 logits too: one addition a row costs nothing, and a long batch then loses no digits. A NaN among the
+/// logits of a row that counts makes the loss NaN.
+///
+/// # Panics
+///
+/// When a target is not below `v`, or a length is wrong.
+pub fn cross_entropy<F: Element>(z: &[F], y: &[u32], v: usize, scale: F, dz: &mut [F]) -> f64 {
+    assert!(v > 0, "an empty vocabulary");
+    assert_eq!(z.len(), y.len() * v, "z is not (R, v)");
+    assert_eq!(dz.len(), z.len(), "dz is not (R, v)");
+    check_indices(y, v, "y");
+    dispatch(CrossEntropy { z, y, scale, dz, v })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::simd::tests::{assert_close, noise, on_every_path, tolerance};
+    use super::*;
+
+    fn check<F: Element>(rows: usize, v: usize, spread: f64) {
+        let z: Vec<F> = noise::<F>(rows * v, 1).iter().map(|&z| z * F::from_f64(spread)).collect();
+        let y: Vec<u32> =
+            (0..rows).map(|r| if r % 4 == 3 { NONE } else { ((r * 31) % v) as u32 }).collect();
+        let scale = 0.25;
+        let mut loss = 0.0;
+        let mut dz_want = vec![F::ZERO; rows * v];
+        for r in (0..rows).filter(|&r| y[r] != NONE) {
+            let z: Vec<f64> = z[r * v..][..v].iter().map(|z| z.to_f64()).collect();
+            let largest = z.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            let sum: f64 = z.iter().map(|z| (z - largest).exp()).sum();
+            let y = y[r] as usize;
+            loss += scale * (sum.ln() + largest - z[y]);
+            for c in 0..v {
+                let p = (z[c] - largest).exp() / sum;
+                dz_want[r * v + c] = F::from_f64(scale * (p - f64::from(c == y)));
+            }
+        }
+        let mut dz = vec![F::from_f64(5.0); rows * v];
+        let got = cross_entropy(&z, &y, v, F::from_f64(scale), &mut dz);
+        let bound = tolerance::<F>();
+        assert!((got - loss).abs() <= bound * (1.0 + loss.abs()), "{got} instead of {loss}");
+        assert_close("dz", &dz, &dz_want, bound);
+    }
+
+    #[test]
+    fn loss_and_gradient_equal_the_equations() {
+        for (rows, v) in [(1, 1), (1, 2), (13, 27), (5, 8), (9, 7), (6, 1000), (0, 27), (8, 33)] {
+            for spread in [0.1, 3.0, 300.0] {
+                on_every_path(|| check::<f32>(rows, v, spread));
+                on_every_path(|| check::<f64>(rows, v, spread));
+            }
+        }
+    }
+
+    #[test]
+    fn a_nan_reaches_the_loss_unless_its_row_is_padded() {
+        on_every_path(|| {
+            for v in [3, 8, 27] {
+                for at in 0..v {
+                    let mut z = noise::<f32>(2 * v, 1);
+                    z[at] = f32::NAN;
+                    let mut dz = vec![0.0; 2 * v];
+                    assert!(cross_entropy(&z, &[0, 1], v, 1.0, &mut dz).is_nan());
+                    assert!(dz[..v].iter().all(|d| d.is_nan()));
+                    assert!(cross_entropy(&z, &[NONE, 1], v, 1.0, &mut dz).is_finite());
+                    assert!(dz.iter().all(|d| d.is_finite()));
+                }
+            }
+        });
+    }
+
+    #[test]
+    #[should_panic(expected = "y holds the index 27")]
+    fn a_target_outside_the_vocabulary_panics() {
+        cross_entropy(&[0f32; 27], &[27], 27, 1.0, &mut [0.0; 27]);
+    }
+}

@@ -1,0 +1,353 @@
+//! `exp` and `tanh`, a vector at a time.
+//!
+//! Both reduce their argument to `x = k ln 2 + r`, `|r| <= ln(2) / 2`, and evaluate `expm1(r) = r + r^2 (1/2! + r/3! + ...)`, whose error is relative to
+//! `r`: that is what makes `tanh` right for small arguments.
+//!
+//! Error bounds, tested below over every exponent: f32 within 2 ulp of the correctly rounded value, f64 within 2 ulp. NaN gives NaN.
+
+use super::simd::{Element, dispatch, map};
+use pulp::{Simd, WithSimd};
+
+/// `x = k ln 2 + r`. Returns `k + round` (see [`Element::power_of_two`]), `k`, and `expm1(r)`.
+#[inline(always)]
+#[allow(clippy::type_complexity)]
+fn reduce<F: Element, S: Simd>(
+    simd: S,
+    x: F::Vector<S>,
+) -> (F::Vector<S>, F::Vector<S>, F::Vector<S>) {
+    let round = F::splat(simd, F::EXP.round);
+    let rounded = F::mul_add(simd, x, F::splat(simd, F::EXP.log2_e), round);
+    let k = F::minus(simd, rounded, round);
+    let r = F::negative_mul_add(simd, k, F::splat(simd, F::EXP.ln_2.0), x);
+    let r = F::negative_mul_add(simd, k, F::splat(simd, F::EXP.ln_2.1), r);
+    let mut q = F::splat(simd, F::EXP.taylor[0]);
+    for &c in &F::EXP.taylor[1..] {
+        q = F::mul_add(simd, q, r, F::splat(simd, c));
+    }
+    (rounded, k, F::mul_add(simd, F::times(simd, r, r), q, r))
+}
+
+/// `e^x`. Overflows to infinity, underflows through the denormals to 0.
+#[inline(always)]
+pub(crate) fn exp<F: Element, S: Simd>(simd: S, x: F::Vector<S>) -> F::Vector<S> {
+    let x = F::at_least(simd, x, F::splat(simd, F::EXP.range.0));
+    let x = F::at_most(simd, x, F::splat(simd, F::EXP.range.1));
+    let (_, k, expm1) = reduce::<F, S>(simd, x);
+    // 2^k in two factors, since k goes beyond the normal exponents at either end.
+    let round = F::splat(simd, F::EXP.round);
+    let half = F::mul_add(simd, k, F::splat(simd, F::from_f64(0.5)), round);
+    let other = F::minus(simd, k, F::minus(simd, half, round));
+    let y = F::plus(simd, F::splat(simd, F::ONE), expm1);
+    let y = F::times(simd, y, F::power_of_two(simd, half));
+    F::times(simd, y, F::power_of_two(simd, F::plus(simd, other, round)))
+}
+
+/// `tanh x = t / (t + 2) = 1 - 2 / (t + 2)` with `t = expm1(2|x|)`, and the sign of `x`.
+///
+/// The first form is right down to the smallest `x`. Up to `tanh x = 1/2` it is taken, and since the roundings of `t`, the sum and the quotient together may exceed 2 ulp,
+/// what the quotient leaves, `t - q (t + 2)`, is divided once more, roughly: `t + 2` is between 2 and 4 there. Beyond, the second form: its
+/// quotient is small against the result, and so is the error.
+#[inline(always)]
+pub(crate) fn tanh<F: Element, S: Simd>(simd: S, x: F::Vector<S>) -> F::Vector<S> {
+    let constant = |c: f64| F::splat(simd, F::from_f64(c));
+    let (one, two, middle) = (constant(1.0), constant(2.0), constant(0.55));
+    let size = F::at_most(simd, F::magnitude(simd, x), F::splat(simd, F::EXP.tanh_one));
+    let (rounded, _, expm1) = reduce::<F, S>(simd, F::plus(simd, size, size));
+    let scale = F::power_of_two(simd, rounded);
+    let t = F::mul_add(simd, scale, expm1, F::minus(simd, scale, one));
+    let numerator = F::where_greater(simd, size, middle, two, t);
+    let q = F::over(simd, numerator, F::plus(simd, t, two));
+    let left = F::negative_mul_add(simd, q, t, F::negative_mul_add(simd, q, two, t));
+    let small = F::mul_add(simd, left, constant(0.375), q);
+    let y = F::where_greater(simd, size, middle, F::minus(simd, one, q), small);
+    F::copy_sign(simd, y, x)
+}
+
+struct Exp<'a, F>(&'a mut [F]);
+impl<F: Element> WithSimd for Exp<'_, F> {
+    type Output = ();
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        map(
+            simd,
+            self.0,
+            #[inline(always)]
+            |v| exp::<F, S>(simd, v),
+        );
+    }
+}
+
+struct Tanh<'a, F>(&'a mut [F]);
+impl<F: Element> WithSimd for Tanh<'_, F> {
+    type Output = ();
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        map(
+            simd,
+            self.0,
+            #[inline(always)]
+            |v| tanh::<F, S>(simd, v),
+        );
+    }
+}
+
+/// `x = e^x`, element by element, within 2 ulp.
+pub fn exp_in_place<F: Element>(x: &mut [F]) {
+    dispatch(Exp(x));
+}
+
+/// `x = tanh x`, element by element, within 2 ulp.
+pub fn tanh_in_place<F: Element>(x: &mut [F]) {
+    dispatch(Tanh(x));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::simd::tests::on_every_path;
+    use super::*;
+
+    /// Distance in units of the last place from `got` to the real number `want`, which is given with more precision than f32 has.
+    fn ulps_f32(got: f32, want: f64) -> f64 {
+        let rounded = want as f32;
+        if got.to_bits() == rounded.to_bits() || (got.is_nan() && want.is_nan()) {
+            return 0.0;
+        }
+        if !rounded.is_finite() || !got.is_finite() {
+            // One step below infinity still counts as one ulp.
+            return if got.is_nan() || want.is_nan() || got.signum() != rounded.signum() {
+                f64::INFINITY
+            } else {
+                (got.to_bits() as f64 - rounded.to_bits() as f64).abs()
+            };
+        }
+        let ulp = (f32::from_bits(rounded.abs().to_bits() + 1) as f64) - rounded.abs() as f64;
+        (got as f64 - want).abs() / ulp
+    }
+
+    /// Every `stride`-th f32 of either sign, and the edges.
+    fn sweep_f32(stride: u32) -> Vec<f32> {
+        let mut x: Vec<f32> = (0..=f32::INFINITY.to_bits())
+            .step_by(stride as usize)
+            .flat_map(|bits| [f32::from_bits(bits), -f32::from_bits(bits)])
+            .collect();
+        let edges = [
+            f32::INFINITY,
+            f32::NAN,
+            f32::MAX,
+            f32::MIN_POSITIVE,
+            f32::from_bits(1),
+            0.0,
+            88.72283,
+            88.722_84,
+            87.33654,
+            103.97208,
+            103.972_084,
+            104.1,
+            9.01,
+            9.02,
+            10.0,
+            0.3465736,
+            0.1732868,
+        ];
+        x.extend(edges.iter().flat_map(|&e| [e, -e]));
+        x
+    }
+
+    fn worst_f32(x: &[f32], in_place: fn(&mut [f32]), reference: fn(f64) -> f64) -> (f64, f32) {
+        let mut y = x.to_vec();
+        in_place(&mut y);
+        x.iter().zip(&y).fold((0.0, 0.0), |worst, (&x, &y)| {
+            let error = ulps_f32(y, reference(x as f64));
+            if error > worst.0 { (error, x) } else { worst }
+        })
+    }
+
+    #[test]
+    fn f32_is_within_two_ulp_over_every_exponent() {
+        on_every_path(|| {
+            let x = sweep_f32(if cfg!(miri) { 5_000_011 } else { 4099 });
+            for (name, worst) in [
+                ("exp", worst_f32(&x, exp_in_place, f64::exp)),
+                ("tanh", worst_f32(&x, tanh_in_place, f64::tanh)),
+            ] {
+                println!("{name}: at most {} ulp, at {:e}", worst.0, worst.1);
+                assert!(worst.0 <= 2.0, "{name}({:e}) is {} ulp off", worst.1, worst.0);
+            }
+        });
+    }
+
+    /// All 2^32 of them, in minutes: `cargo test --release -- --ignored every_f32`.
+    #[test]
+    #[ignore = "takes minutes"]
+    fn every_f32_is_within_two_ulp() {
+        let (mut exp, mut tanh) = ((0.0, 0.0), (0.0, 0.0));
+        for block in 0..4096u32 {
+            let x: Vec<f32> = (0..1u32 << 20).map(|i| f32::from_bits((block << 20) | i)).collect();
+            let e = worst_f32(&x, exp_in_place, f64::exp);
+            let t = worst_f32(&x, tanh_in_place, f64::tanh);
+            exp = if e.0 > exp.0 { e } else { exp };
+            tanh = if t.0 > tanh.0 { t } else { tanh };
+        }
+        println!("exp: {} ulp at {:e}; tanh: {} ulp at {:e}", exp.0, exp.1, tanh.0, tanh.1);
+        assert!(exp.0 <= 2.0 && tanh.0 <= 2.0);
+    }
+
+    /// A number as the unevaluated sum of two f64: about 106 bits, so that f64 results can be judged.
+    #[derive(Clone, Copy)]
+    struct Double(f64, f64);
+
+    impl Double {
+        fn sum(a: f64, b: f64) -> Self {
+            let s = a + b;
+            let t = s - a;
+            Double(s, (a - (s - t)) + (b - t))
+        }
+        fn add(self, o: Self) -> Self {
+            let s = Self::sum(self.0, o.0);
+            Self::sum(s.0, s.1 + self.1 + o.1)
+        }
+        fn mul(self, o: Self) -> Self {
+            let p = self.0 * o.0;
+            let e = self.0.mul_add(o.0, -p);
+            Self::sum(p, e + self.0 * o.1 + self.1 * o.0)
+        }
+        fn div(self, o: Self) -> Self {
+            let q = self.0 / o.0;
+            let r = self.add(o.mul(Double(-q, 0.0)));
+            let q2 = r.0 / o.0;
+            let r = r.add(o.mul(Double(-q2, 0.0)));
+            Self::sum(q, q2).add(Double(r.0 / o.0, 0.0))
+        }
+        fn scale(self, factor: f64) -> Self {
+            Double(self.0 * factor, self.1 * factor)
+        }
+        /// `e^x - 1` by its series for `|x| < ln 2`: reduced by 2^8, then doubled eight times by `m -> m (m + 2)`, which keeps the error relative.
+        fn expm1(self) -> Self {
+            let x = self.scale(1.0 / 256.0);
+            let mut term = x;
+            let mut sum = x;
+            for i in 2..20 {
+                term = term.mul(x).div(Double(i as f64, 0.0));
+                sum = sum.add(term);
+            }
+            for _ in 0..8 {
+                sum = sum.mul(sum.add(Double(2.0, 0.0)));
+            }
+            sum
+        }
+        const LN_2: Self = Double(std::f64::consts::LN_2, 2.3190468138462996e-17);
+    }
+
+    fn exp_reference(x: f64) -> (Double, i32) {
+        let k = (x / std::f64::consts::LN_2).round();
+        let r = Double(x, 0.0).add(Double::LN_2.mul(Double(-k, 0.0)));
+        (r.expm1().add(Double(1.0, 0.0)), k as i32)
+    }
+
+    fn tanh_reference(x: f64) -> Double {
+        let y = if x.abs() < 0.25 {
+            let t = Double(-2.0 * x.abs(), 0.0).expm1();
+            t.scale(-1.0).div(t.add(Double(2.0, 0.0)))
+        } else {
+            let (e, k) = exp_reference(-2.0 * x.abs());
+            let e = e.scale(2f64.powi(k));
+            Double(1.0, 0.0).add(e.scale(-1.0)).div(e.add(Double(1.0, 0.0)))
+        };
+        y.scale(x.signum())
+    }
+
+    /// Distance from `got` to `want` in ulps of `want`.
+    fn ulps_f64(got: f64, want: Double) -> f64 {
+        let magnitude = want.0.abs();
+        let ulp = f64::from_bits(magnitude.to_bits() + 1) - magnitude;
+        ((got - want.0) - want.1).abs() / ulp
+    }
+
+    #[test]
+    fn f64_is_within_two_ulp() {
+        on_every_path(|| {
+            // Where the results are neither saturated nor denormal: exponents from 2^-40 up, many fractions each.
+            let count = if cfg!(miri) { 3 } else { 2000 };
+            let mut x: Vec<f64> = Vec::new();
+            for exponent in -40..10 {
+                for i in 0..count {
+                    let fraction = 1.0 + (i as f64 * 0.618_033_988_749_895) % 1.0;
+                    x.extend([fraction * 2f64.powi(exponent), -fraction * 2f64.powi(exponent)]);
+                }
+            }
+            let mut y = x.clone();
+            tanh_in_place(&mut y);
+            let mut worst = (0.0, 0.0);
+            for (&x, &y) in x.iter().zip(&y).filter(|(x, _)| x.abs() < 18.0) {
+                let error = ulps_f64(y, tanh_reference(x));
+                if error > worst.0 {
+                    worst = (error, x);
+                }
+            }
+            println!("tanh: at most {} ulp, at {:e}", worst.0, worst.1);
+            assert!(worst.0 <= 2.0, "tanh({:e}) is {} ulp off", worst.1, worst.0);
+
+            let mut y = x.clone();
+            exp_in_place(&mut y);
+            let mut worst = (0.0, 0.0);
+            for (&x, &y) in x.iter().zip(&y).filter(|(x, _)| x.abs() < 700.0) {
+                let (e, k) = exp_reference(x);
+                // Scaled down in two steps: 2^-k alone may overflow.
+                let y = y * 2f64.powi(-k / 2) * 2f64.powi(-k + k / 2);
+                let error = ulps_f64(y, e);
+                if error > worst.0 {
+                    worst = (error, x);
+                }
+            }
+            println!("exp: at most {} ulp, at {:e}", worst.0, worst.1);
+            assert!(worst.0 <= 2.0, "exp({:e}) is {} ulp off", worst.1, worst.0);
+        });
+    }
+
+    #[test]
+    fn f64_edges_are_those_of_the_standard_library() {
+        on_every_path(|| {
+            let x = [
+                0.0,
+                -0.0,
+                f64::from_bits(1),
+                -f64::from_bits(1),
+                f64::MIN_POSITIVE,
+                1e-300,
+                -1e-300,
+                f64::MAX,
+                f64::MIN,
+                f64::INFINITY,
+                f64::NEG_INFINITY,
+                20.0,
+                -19.5,
+                1e10,
+                -1e10,
+                710.0,
+                -746.0,
+                -800.0,
+            ];
+            let (mut e, mut t) = (x, x);
+            exp_in_place(&mut e);
+            tanh_in_place(&mut t);
+            for i in 0..x.len() {
+                assert_eq!(e[i], x[i].exp(), "exp({:e})", x[i]);
+                assert_eq!(t[i].to_bits(), x[i].tanh().to_bits(), "tanh({:e}) = {:e}", x[i], t[i]);
+            }
+            let mut nan = [f64::NAN, 1.0, -f64::NAN];
+            exp_in_place(&mut nan);
+            assert!(nan[0].is_nan() && !nan[1].is_nan() && nan[2].is_nan());
+            let mut nan = [f64::NAN, 1.0, -f64::NAN];
+            tanh_in_place(&mut nan);
+            assert!(nan[0].is_nan() && !nan[1].is_nan() && nan[2].is_nan());
+
+            // Denormal results lose bits, as they must, but no more than one unit of the smallest.
+            let mut deep: Vec<f64> = (0..400).map(|i| -708.0 - i as f64 * 0.0937).collect();
+            let want: Vec<f64> = deep.iter().map(|x| x.exp()).collect();
+            exp_in_place(&mut deep);
+            for (g, w) in deep.iter().zip(&want) {
+                assert!(g.to_bits().abs_diff(w.to_bits()) <= 2, "{g:e} {w:e}");
+            }
+        });
+    }
+}

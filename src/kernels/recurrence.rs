@@ -1,0 +1,274 @@
+//! The recurrence over all steps, and its gradient.
+//!
+//! Shapes: `px`, `a`, `da`, `dpre` (T, B, n); `waa` (n, n); `a0`, `da0` (B, n).
+
+use super::math::tanh;
+use super::matmul::{Packed, Product, Strided};
+use super::simd::{Element, dispatch, map, zip};
+use pulp::{Simd, WithSimd};
+
+struct Forward<'a, F> {
+    waa: &'a Packed<F>,
+    a0: &'a [F],
+    a: &'a mut [F],
+    batch: usize,
+    n: usize,
+}
+
+impl<F: Element> WithSimd for Forward<'_, F> {
+    type Output = ();
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let size = self.batch * self.n;
+        for t in 0..self.a.len() / size {
+            let (before, now) = self.a.split_at_mut(t * size);
+            let previous = if t == 0 { self.a0 } else { &before[(t - 1) * size..] };
+            let now = &mut now[..size];
+            let previous = Strided::rows(previous, self.n);
+            simd.vectorize(Product::packed(self.batch, previous, self.waa, now, true));
+            map(
+                simd,
+                now,
+                #[inline(always)]
+                |v| tanh::<F, S>(simd, v),
+            );
+        }
+    }
+}
+
+/// `a_t = tanh(px_t + waa a_{t-1})` for t = 1 .. T, in place: `a` holds `px` (T, B, n) before and the states after.
+///
+/// `waa` is packed by [`pack_for_forward`]. Cost: `2 T B n^2` operations and `T B n` tanh.
+///
+/// # Panics
+///
+/// When `a0` is not (B, n), or `a` not a whole number of steps.
+pub fn recurrence_forward<F: Element>(
+    waa: &Packed<F>,
+    a0: &[F],
+    a: &mut [F],
+    batch: usize,
+    n: usize,
+) {
+    check(a0, a, batch, n);
+    if !a.is_empty() {
+        dispatch(Forward { waa, a0, a, batch, n });
+    }
+}
+
+struct Backward<'a, F> {
+    waa: &'a Packed<F>,
+    a: &'a [F],
+    dpre: &'a mut [F],
+    da0: &'a mut [F],
+    batch: usize,
+    n: usize,
+}
+
+impl<F: Element> WithSimd for Backward<'_, F> {
+    type Output = ();
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { waa, a, dpre, da0, batch, n } = self;
+        let size = batch * n;
+        let steps = a.len() / size;
+        let one = F::splat(simd, F::ONE);
+        for t in (0..steps).rev() {
+            let (now, after) = dpre.split_at_mut((t + 1) * size);
+            let now = &mut now[t * size..];
+            if t + 1 < steps {
+                let next = Strided::rows(&after[..size], n);
+                simd.vectorize(Product::packed(batch, next, waa, now, true));
+            }
+            zip(simd, now, &a[t * size..][..size], |d, a| {
+                F::times(simd, d, F::negative_mul_add(simd, a, a, one))
+            });
+        }
+        let first = Strided::rows(&dpre[..size], n);
+        simd.vectorize(Product::packed(batch, first, waa, da0, false));
+    }
+}
+
+/// `dpre_t = (da_t + waa^T dpre_{t+1}) (1 - a_t^2)` for t = T .. 1, and `da0 = waa^T dpre_1`.
+///
+/// In place: `dpre` holds `da` before, the gradient that reaches each state from outside the recurrence, and the gradient of `px` after. `waa` is
+/// packed by [`pack_for_backward`]. The gradient of `waa` is one product more, left to the caller: `sum over t of dpre_t a_{t-1}^T`.
+/// Cost: `2 T B n^2` operations.
+///
+/// # Panics
+///
+/// When `da0` is not (B, n), or `a` and `dpre` differ in length or are not a whole number of steps.
+pub fn recurrence_backward<F: Element>(
+    waa: &Packed<F>,
+    a: &[F],
+    dpre: &mut [F],
+    da0: &mut [F],
+    batch: usize,
+    n: usize,
+) {
+    check(da0, a, batch, n);
+    assert_eq!(a.len(), dpre.len(), "a and dpre differ in length");
+    if a.is_empty() {
+        da0.fill(F::ZERO);
+    } else {
+        dispatch(Backward { waa, a, dpre, da0, batch, n });
+    }
+}
+
+fn check<F>(a0: &[F], a: &[F], batch: usize, n: usize) {
+    assert!(batch > 0 && n > 0, "an empty batch or state");
+    assert_eq!(a0.len(), batch * n, "the first state is not (B, n)");
+    assert_eq!(a.len() % (batch * n), 0, "not a whole number of steps");
+}
+
+/// `waa^T`, once for a whole sequence: `waa a` then reads it along rows. Cost: `n^2` elements moved.
+pub fn pack_for_forward<F: Element>(packed: &mut Packed<F>, waa: &[F], batch: usize, n: usize) {
+    packed.pack_transposed(waa, n, n, batch);
+}
+
+/// `waa` as it is, aligned: `waa^T dpre` reads it along rows. Cost: `n^2` elements moved.
+pub fn pack_for_backward<F: Element>(packed: &mut Packed<F>, waa: &[F], batch: usize, n: usize) {
+    packed.pack(waa, n, n, batch);
+}
+
+/// `dwaa (n, n) = sum over t and i of dpre[t,i] a[t-1,i]^T`, one product over time.
+///
+/// `a0` (B, n) stands apart from `a` (T, B, n) here, so it is two: one for the first step and one for the rest. Cost: `2 T B n^2` operations.
+#[allow(clippy::too_many_arguments)]
+pub fn recurrence_weight_gradient<F: Element>(
+    dpre: &[F],
+    a0: &[F],
+    a: &[F],
+    dwaa: &mut [F],
+    batch: usize,
+    n: usize,
+    scratch: &mut Packed<F>,
+) {
+    check(a0, a, batch, n);
+    assert_eq!(a.len(), dpre.len(), "a and dpre differ in length");
+    let size = batch * n;
+    if a.is_empty() {
+        return dwaa.fill(F::ZERO);
+    }
+    let (first, rest) = dpre.split_at(size);
+    let left = Strided::transposed(first, n);
+    super::matmul::matmul(n, batch, n, left, a0, dwaa, false, scratch);
+    if !rest.is_empty() {
+        let left = Strided::transposed(rest, n);
+        let earlier = &a[..rest.len()];
+        super::matmul::matmul(n, rest.len() / n, n, left, earlier, dwaa, true, scratch);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::simd::tests::{assert_close, noise, on_every_path, tolerance};
+    use super::*;
+
+    /// Both directions by the equations, one scalar at a time.
+    #[allow(clippy::type_complexity)]
+    fn naive<F: Element>(
+        (steps, batch, n): (usize, usize, usize),
+        px: &[F],
+        waa: &[F],
+        a0: &[F],
+        da: &[F],
+    ) -> (Vec<F>, Vec<F>, Vec<F>, Vec<F>) {
+        let f = |x: &[F]| x.iter().map(|x| x.to_f64()).collect::<Vec<f64>>();
+        let (px, waa, a0, da) = (f(px), f(waa), f(a0), f(da));
+        let mut a = vec![0.0; px.len()];
+        for t in 0..steps {
+            for i in 0..batch {
+                for r in 0..n {
+                    let mut pre = px[(t * batch + i) * n + r];
+                    for c in 0..n {
+                        let previous =
+                            if t == 0 { a0[i * n + c] } else { a[((t - 1) * batch + i) * n + c] };
+                        pre += waa[r * n + c] * previous;
+                    }
+                    a[(t * batch + i) * n + r] = pre.tanh();
+                }
+            }
+        }
+        let mut dpre = vec![0.0; px.len()];
+        let mut da0 = vec![0.0; a0.len()];
+        let mut dwaa = vec![0.0; n * n];
+        for t in (0..steps).rev() {
+            for i in 0..batch {
+                for r in 0..n {
+                    let at = (t * batch + i) * n + r;
+                    let mut d = da[at];
+                    if t + 1 < steps {
+                        for c in 0..n {
+                            d += waa[c * n + r] * dpre[((t + 1) * batch + i) * n + c];
+                        }
+                    }
+                    dpre[at] = d * (1.0 - a[at] * a[at]);
+                }
+                for r in 0..n {
+                    for c in 0..n {
+                        let previous =
+                            if t == 0 { a0[i * n + c] } else { a[((t - 1) * batch + i) * n + c] };
+                        dwaa[r * n + c] += dpre[(t * batch + i) * n + r] * previous;
+                        if t == 0 {
+                            da0[i * n + c] += waa[r * n + c] * dpre[i * n + r];
+                        }
+                    }
+                }
+            }
+        }
+        let g = |x: Vec<f64>| x.into_iter().map(F::from_f64).collect::<Vec<F>>();
+        (g(a), g(dpre), g(da0), g(dwaa))
+    }
+
+    fn check<F: Element>(steps: usize, batch: usize, n: usize) {
+        let px = noise::<F>(steps * batch * n, 1);
+        let scale = F::from_f64(1.0 / (n as f64).sqrt());
+        let waa: Vec<F> = noise::<F>(n * n, 2).iter().map(|&w| w * scale).collect();
+        let a0 = noise::<F>(batch * n, 3);
+        let da = noise::<F>(px.len(), 4);
+        let (a_want, dpre_want, da0_want, dwaa_want) =
+            naive((steps, batch, n), &px, &waa, &a0, &da);
+        let bound = tolerance::<F>();
+        let mut packed = Packed::new();
+
+        let mut a = px;
+        pack_for_forward(&mut packed, &waa, batch, n);
+        recurrence_forward(&packed, &a0, &mut a, batch, n);
+        assert_close("a", &a, &a_want, bound);
+
+        let (mut dpre, mut da0) = (da, vec![F::from_f64(9.0); batch * n]);
+        pack_for_backward(&mut packed, &waa, batch, n);
+        recurrence_backward(&packed, &a, &mut dpre, &mut da0, batch, n);
+        assert_close("dpre", &dpre, &dpre_want, bound);
+        assert_close("da0", &da0, &da0_want, bound);
+
+        let mut dwaa = vec![F::from_f64(9.0); n * n];
+        recurrence_weight_gradient(&dpre, &a0, &a, &mut dwaa, batch, n, &mut packed);
+        assert_close("dwaa", &dwaa, &dwaa_want, bound);
+    }
+
+    #[test]
+    fn both_directions_equal_the_equations() {
+        let shapes: &[(usize, usize, usize)] = if cfg!(miri) {
+            &[(2, 1, 9), (3, 2, 3)]
+        } else {
+            &[
+                (1, 1, 1),
+                (1, 1, 50),
+                (13, 1, 50),
+                (3, 5, 7),
+                (4, 2, 9),
+                (2, 3, 257),
+                (5, 32, 50),
+                (7, 4, 1),
+                (3, 1, 67),
+                (2, 8, 64),
+            ]
+        };
+        for &(steps, batch, n) in shapes {
+            on_every_path(|| check::<f32>(steps, batch, n));
+            on_every_path(|| check::<f64>(steps, batch, n));
+        }
+    }
+}

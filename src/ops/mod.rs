@@ -1,0 +1,97 @@
+//! Fused candle ops: each is one node of candle's graph where the primitive ops need one for each
+//! step, and each brings its own gradient.
+//!
+//! | function | computes | gradient |
+//! | --- | --- | --- |
+//! | [`project_input`] | `px = wax x + b`, looked up by index | of `wax`, `b` |
+//! | [`recurrence`] | `a_t = tanh(px_t + waa a_{t-1})` for all T steps | of `px`, `waa`, `a0` |
+//! | [`project_output`] | `z = wya a + by` | of `a`, `wya`, `by` |
+//! | [`cross_entropy`] | the sum of `-ln softmax(z)[y]` | of `z` |
+//! | [`clipped_descent`] | `w -= lr * clamp(g, -clip, clip)`, in place | none |
+//!
+//! They can stand in any candle model: `examples/fused_recurrence.rs` shows one. An op takes
+//! contiguous tensors of one float type, `F32` or `F64`, on the CPU; the functions here make
+//! their arguments contiguous. Rows are time-major: step `t` of sequence `i` is row `t * B + i`.
+//! The arithmetic is in [`crate::kernels`].
+//!
+//! The price of a node in candle 0.11 is about a microsecond forward and two backward (each
+//! gradient is added to a fresh tensor of zeros), so at the sizes of this project the number of
+//! nodes is the cost.
+
+mod cross_entropy;
+mod projection;
+mod recurrence;
+mod update;
+
+pub use cross_entropy::cross_entropy;
+pub use projection::{project_input, project_output};
+pub use recurrence::recurrence;
+pub use update::clipped_descent;
+
+use crate::kernels::{Element, NONE};
+use candle_core::{CpuStorage, Layout, Result, Storage, Tensor, WithDType, bail};
+
+/// A type that candle and the kernels both know: `f32` or `f64`.
+pub(crate) trait Float: Element + WithDType {}
+impl Float for f32 {}
+impl Float for f64 {}
+
+/// Runs `$body` with `$F` as the float type of `$dtype`, a candle `DType`.
+macro_rules! with_float {
+    ($dtype:expr, $op:expr, $F:ident => $body:expr) => {
+        match $dtype {
+            candle_core::DType::F32 => {
+                type $F = f32;
+                $body
+            }
+            candle_core::DType::F64 => {
+                type $F = f64;
+                $body
+            }
+            other => candle_core::bail!("{}: numbers must be F32 or F64, not {other:?}", $op),
+        }
+    };
+}
+pub(crate) use with_float;
+
+/// Binds `$name` to the values of the tensor `$tensor`, which must be contiguous and on the CPU.
+macro_rules! values {
+    ($name:ident: $F:ty = $tensor:expr) => {
+        let (storage, layout) = $tensor.storage_and_layout();
+        let $name = $crate::ops::slice::<$F>($crate::ops::on_cpu(&storage)?, layout)?;
+    };
+}
+pub(crate) use values;
+
+/// The storage of a tensor on the CPU.
+fn on_cpu(storage: &Storage) -> Result<&CpuStorage> {
+    match storage {
+        Storage::Cpu(storage) => Ok(storage),
+        _ => bail!("this op has only a CPU implementation so far"),
+    }
+}
+
+/// The values of a contiguous tensor.
+fn slice<'a, F: WithDType>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [F]> {
+    match layout.contiguous_offsets() {
+        Some((start, end)) => Ok(&storage.as_slice()?[start..end]),
+        None => bail!("this op takes contiguous tensors"),
+    }
+}
+
+/// Refuses indices that are neither below `size` nor [`NONE`].
+pub(crate) fn check_indices(indices: &[u32], size: usize) -> Result<()> {
+    match indices.iter().find(|&&index| index != NONE && index as usize >= size) {
+        Some(index) => bail!("the index {index} is outside a vocabulary of {size}"),
+        None => Ok(()),
+    }
+}
+
+/// `tensor` if the graph leads through it to a variable that may want this gradient, made of
+/// `values`. An untracked argument costs candle two more passes, for nothing.
+fn gradient_of<F: WithDType>(tensor: &Tensor, values: Vec<F>) -> Result<Option<Tensor>> {
+    if !tensor.track_op() {
+        return Ok(None);
+    }
+    Tensor::from_vec(values, tensor.shape(), tensor.device()).map(Some)
+}

@@ -1,0 +1,124 @@
+//! All steps of the recurrence as one node.
+
+use super::{Float, gradient_of, slice, values, with_float};
+use crate::kernels::matmul::{Packed, Strided, matmul};
+use crate::kernels::recurrence::{
+    pack_for_backward, pack_for_forward, recurrence_backward, recurrence_forward,
+};
+use candle_core::backend::BackendStorage;
+use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
+
+/// `a_t = tanh(px_t + waa a_{t-1})` for t = 1 .. T: `px` (T * B, n_a), `waa` (n_a, n_a) and the
+/// first states `a0` (B, n_a) give all states, (T * B, n_a). The last states are its last B rows.
+///
+/// One graph node, where the primitive ops need four a step, and a backward pass of one
+/// sequential sweep and one matrix product over all steps.
+///
+/// # Errors
+/// Where the shapes do not fit, the type is not `F32` or `F64`, or the device is not the CPU.
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// let px = Tensor::new(&[[0.5f64], [0.0]], &Device::Cpu)?; // two steps of one sequence
+/// let waa = Tensor::new(&[[2.0f64]], &Device::Cpu)?;
+/// let a0 = Tensor::zeros((1, 1), candle_core::DType::F64, &Device::Cpu)?;
+/// let a = char_rnn::ops::recurrence(&px, &waa, &a0)?.to_vec2::<f64>()?;
+/// assert!((a[0][0] - 0.5f64.tanh()).abs() < 1e-15);
+/// assert!((a[1][0] - (2. * 0.5f64.tanh()).tanh()).abs() < 1e-15);
+/// # Ok::<(), candle_core::Error>(())
+/// ```
+pub fn recurrence(px: &Tensor, waa: &Tensor, a0: &Tensor) -> Result<Tensor> {
+    px.contiguous()?.apply_op3(&waa.contiguous()?, &a0.contiguous()?, Recurrence)
+}
+
+struct Recurrence;
+
+/// The batch size and n_a of arguments whose shapes fit.
+fn sizes(px: &Shape, waa: &Shape, a0: &Shape) -> Result<(usize, usize)> {
+    let fits = match (px.dims(), waa.dims(), a0.dims()) {
+        (&[rows, n], &[n_1, n_2], &[batch, n_3]) => {
+            [n_1, n_2, n_3] == [n; 3] && n > 0 && batch > 0 && rows % batch == 0
+        }
+        _ => false,
+    };
+    if !fits {
+        bail!(
+            "recurrence: px {px:?}, waa {waa:?} and a0 {a0:?} are not (T * B, n), (n, n), (B, n)"
+        );
+    }
+    a0.dims2()
+}
+
+impl Recurrence {
+    fn forward<F: Float>(px: &[F], waa: &[F], a0: &[F], (batch, n): (usize, usize)) -> CpuStorage {
+        let mut packed = Packed::new();
+        pack_for_forward(&mut packed, waa, batch, n);
+        let mut a = px.to_vec();
+        recurrence_forward(&packed, a0, &mut a, batch, n);
+        F::to_cpu_storage_owned(a)
+    }
+
+    /// The gradients of `px`, `waa` and `a0` from `da`, the gradient of all states.
+    fn backward<F: Float>([waa, a0, a, da]: [&[F]; 4], (batch, n): (usize, usize)) -> [Vec<F>; 3] {
+        let mut packed = Packed::new();
+        pack_for_backward(&mut packed, waa, batch, n);
+        let (mut dpx, mut da0) = (da.to_vec(), vec![F::ZERO; batch * n]);
+        recurrence_backward(&packed, a, &mut dpx, &mut da0, batch, n);
+        // dwaa = sum over t of dpre_t a_{t-1}^T: the first step's states are a0, the others a.
+        let mut dwaa = vec![F::ZERO; n * n];
+        let (first, later) = dpx.split_at(a0.len().min(dpx.len()));
+        let mut add = |dpre, earlier: &[F]| {
+            let rows = earlier.len() / n;
+            matmul(n, rows, n, Strided::transposed(dpre, n), earlier, &mut dwaa, true, &mut packed);
+        };
+        add(first, &a0[..first.len()]);
+        add(later, &a[..later.len()]);
+        [dpx, dwaa, da0]
+    }
+}
+
+impl CustomOp3 for Recurrence {
+    fn name(&self) -> &'static str {
+        "recurrence"
+    }
+
+    fn cpu_fwd(
+        &self,
+        px: &CpuStorage,
+        px_layout: &Layout,
+        waa: &CpuStorage,
+        waa_layout: &Layout,
+        a0: &CpuStorage,
+        a0_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let sizes = sizes(px_layout.shape(), waa_layout.shape(), a0_layout.shape())?;
+        let a = with_float!(px.dtype(), self.name(), F => Self::forward::<F>(
+            slice(px, px_layout)?,
+            slice(waa, waa_layout)?,
+            slice(a0, a0_layout)?,
+            sizes,
+        ));
+        Ok((a, px_layout.shape().clone()))
+    }
+
+    fn bwd(
+        &self,
+        px: &Tensor,
+        waa: &Tensor,
+        a0: &Tensor,
+        a: &Tensor,
+        da: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let sizes = sizes(px.shape(), waa.shape(), a0.shape())?;
+        let da = da.contiguous()?;
+        with_float!(px.dtype(), self.name(), F => {
+            values!(waa_values: F = waa);
+            values!(a0_values: F = a0);
+            values!(a_values: F = a);
+            values!(da_values: F = da);
+            let [dpx, dwaa, da0] =
+                Self::backward([waa_values, a0_values, a_values, da_values], sizes);
+            Ok((gradient_of(px, dpx)?, gradient_of(waa, dwaa)?, gradient_of(a0, da0)?))
+        })
+    }
+}
