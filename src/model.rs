@@ -32,7 +32,7 @@
 
 use crate::batch::Batch;
 use crate::ops;
-use candle_core::{D, DType, Device, Result, Tensor, Var};
+use candle_core::{D, DType, Device, Result, Tensor, Var, bail};
 use candle_nn::{Init, Module, RNN, VarBuilder, VarMap};
 
 /// The names of the parameters, in the order in which the notebook initialises them.
@@ -198,6 +198,7 @@ impl CharRnn {
     /// # Errors
     /// Where an index is outside the vocabulary, a shape does not fit, or the device fails.
     pub fn loss(&self, batch: &Batch, start: &CharRnnState) -> Result<Loss> {
+        self.check_start(batch, start)?;
         let rows = batch.x().len();
         let x = Tensor::from_slice(batch.x(), rows, self.device())?;
         let y = Tensor::from_slice(batch.y(), rows, self.device())?;
@@ -212,6 +213,7 @@ impl CharRnn {
     /// # Errors
     /// As [`loss`](Self::loss).
     pub fn loss_unrolled(&self, batch: &Batch, start: &CharRnnState) -> Result<Loss> {
+        self.check_start(batch, start)?;
         let (steps, size) = (batch.steps(), batch.size());
         let x = one_hot(batch.x(), self.config.vocabulary, self.dtype(), self.device())?
             .reshape((steps, size, self.config.vocabulary))?;
@@ -230,6 +232,15 @@ impl CharRnn {
             states.push(a.detach());
         }
         self.with_last(loss, &Tensor::cat(&states, 0)?, batch)
+    }
+
+    /// A state of another batch could pass for one of more or fewer steps.
+    fn check_start(&self, batch: &Batch, start: &CharRnnState) -> Result<()> {
+        let expected = [batch.size(), self.config.hidden];
+        if start.a.dims() != expected {
+            bail!("the state is {:?}, but the batch needs {expected:?}", start.a.dims());
+        }
+        Ok(())
     }
 
     /// Adds to `loss` the state after each name's last step, out of all `states`, (T * B, n_a).
@@ -251,7 +262,7 @@ fn one_hot(indices: &[u32], size: usize, dtype: DType, device: &Device) -> Resul
             continue;
         }
         let Some(hot) = row.get_mut(index as usize) else {
-            candle_core::bail!("the index {index} is outside a vocabulary of {size}")
+            bail!("the index {index} is outside a vocabulary of {size}")
         };
         *hot = 1;
     }

@@ -6,10 +6,13 @@
 //! of one batch: a row whose name is done takes up the next one.
 
 use crate::batch::NONE;
+use crate::kernels::Element;
+use crate::kernels::math::exp_in_place;
 use crate::model::{CharRnn, CharRnnState};
+use crate::ops::with_float;
 use crate::random::{Randomness, Uniforms};
 use crate::vocab::END;
-use candle_core::{DType, Result, Tensor};
+use candle_core::{Result, Tensor};
 use candle_nn::RNN;
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -30,37 +33,35 @@ pub struct Sampled {
     pub ended: bool,
 }
 
-/// The index that `uniform`, in [0, 1), chooses from `probabilities`: the first at which their
-/// running sum, divided by the whole sum, exceeds it. NumPy's `random.choice(p=probabilities)`.
+/// The index that `uniform`, in [0, 1), chooses from `weights`, which need not sum to 1: the first
+/// at which their running sum, divided by the whole sum, exceeds it. On probabilities this is
+/// NumPy's `random.choice(p=weights)`.
 ///
 /// # Panics
-/// Where there are no probabilities.
-pub fn choose(probabilities: &[f64], uniform: f64) -> usize {
-    let running = |sum: &mut f64, &p: &f64| {
-        *sum += p;
+/// Where there are no weights.
+pub fn choose<F: Element>(weights: &[F], uniform: f64) -> usize {
+    let running = |sum: &mut f64, weight: &F| {
+        *sum += weight.to_f64();
         Some(*sum)
     };
-    let total = probabilities.iter().scan(0., running).last();
+    let total = weights.iter().scan(0., running).last();
     let total = total.expect("a choice needs something to choose from");
-    probabilities
+    weights
         .iter()
         .scan(0., running)
         .position(|sum| sum / total > uniform)
         // Rounding can leave the last quotient at `uniform`; it is 1 in exact arithmetic.
-        .unwrap_or(probabilities.len() - 1)
+        .unwrap_or(weights.len() - 1)
 }
 
-/// Turns `scores` into probabilities in place: `exp(z - max z)` over its sum.
-pub fn softmax(scores: &mut [f64]) {
-    let max = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let mut sum = 0.;
-    for score in &mut *scores {
-        *score = (*score - max).exp();
-        sum += *score;
+/// Turns each row of `scores`, (rows, `width`), into weights in the proportions of its softmax:
+/// `exp(z - max z)`.
+fn exponentiate<F: Element>(scores: &mut [F], width: usize) {
+    for row in scores.chunks_exact_mut(width) {
+        let max = row.iter().fold(F::NEGATIVE_INFINITY, |max, &z| if z > max { z } else { max });
+        row.iter_mut().for_each(|z| *z -= max);
     }
-    for score in scores {
-        *score /= sum;
-    }
+    exp_in_place(scores);
 }
 
 /// A name in the making.
@@ -124,14 +125,21 @@ impl<'a> Names<'a> {
         let input: Vec<u32> = self.rows.iter().map(last).collect();
         let input = Tensor::new(input.as_slice(), self.model.device())?;
         self.state = self.model.step(&input, &self.state)?;
-        let logits = self.model.logits(self.state.a())?.to_dtype(DType::F64)?;
-        let mut scores = logits.flatten_all()?.to_vec1::<f64>()?;
+        let logits = self.model.logits(self.state.a())?.flatten_all()?;
+        let done = with_float!(logits.dtype(), "sampling", F => {
+            self.choose(&mut logits.to_vec1::<F>()?)
+        });
+        if done { self.refill() } else { Ok(()) }
+    }
 
-        let mut done = false;
+    /// Gives each row the character chosen by its `logits`, (rows, n_y). Returns whether any name
+    /// is done.
+    fn choose<F: Element>(&mut self, logits: &mut [F]) -> bool {
         let vocabulary = self.model.config().vocabulary;
-        for (row, scores) in self.rows.iter_mut().zip(scores.chunks_exact_mut(vocabulary)) {
-            softmax(scores);
-            let index = choose(scores, row.uniforms.draw()) as u32;
+        exponentiate(logits, vocabulary);
+        let mut done = false;
+        for (row, weights) in self.rows.iter_mut().zip(logits.chunks_exact(vocabulary)) {
+            let index = choose(weights, row.uniforms.draw()) as u32;
             let ended = index == END;
             if !ended {
                 row.indices.push(index);
@@ -142,7 +150,7 @@ impl<'a> Names<'a> {
                 done = true;
             }
         }
-        if done { self.refill() } else { Ok(()) }
+        done
     }
 
     /// Puts new names into the rows of those that are done, and drops the rows that stay empty.
@@ -190,7 +198,7 @@ impl Iterator for Names<'_> {
 mod tests {
     use super::*;
     use crate::model::{Config, char_rnn, initialize};
-    use candle_core::Device;
+    use candle_core::{DType, Device};
     use candle_nn::VarBuilder;
     use proptest::prelude::*;
 
@@ -217,8 +225,8 @@ mod tests {
         let mut input = NONE;
         loop {
             state = model.step(&Tensor::new(&[input], &Device::Cpu).unwrap(), &state).unwrap();
-            let mut p = model.logits(state.a()).unwrap().get(0).unwrap().to_vec1().unwrap();
-            softmax(&mut p);
+            let mut p = model.logits(state.a()).unwrap().get(0).unwrap().to_vec1::<f64>().unwrap();
+            exponentiate(&mut p, model.config().vocabulary);
             input = choose(&p, uniforms.draw()) as u32;
             if input == END {
                 return Sampled { indices, ended: true };
@@ -268,17 +276,21 @@ mod tests {
             scores in prop::collection::vec(prop_oneof![-900f64..900., Just(f64::NAN), Just(f64::INFINITY)], 1..40),
             uniform in 0f64..1.,
         ) {
-            let mut p = scores;
-            softmax(&mut p);
-            prop_assert!(choose(&p, uniform) < p.len());
+            let mut weights = scores;
+            let width = weights.len();
+            exponentiate(&mut weights, width);
+            prop_assert!(choose(&weights, uniform) < width);
         }
 
         #[test]
-        fn softmax_is_a_distribution(scores in prop::collection::vec(-900f64..900., 1..40)) {
-            let mut p = scores;
-            softmax(&mut p);
-            prop_assert!(p.iter().all(|&p| (0. ..=1.).contains(&p)));
-            prop_assert!((p.iter().sum::<f64>() - 1.).abs() < 1e-12);
+        fn weights_are_in_the_proportions_of_the_softmax(scores in prop::collection::vec(-900f64..900., 1..40)) {
+            let mut weights = scores.clone();
+            exponentiate(&mut weights, scores.len());
+            let max = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            for (weight, score) in weights.iter().zip(&scores) {
+                let exact = (score - max).exp();
+                prop_assert!((weight - exact).abs() <= 1e-15 * exact, "{weight} is not {exact}");
+            }
         }
 
         #[test]

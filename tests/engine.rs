@@ -1,0 +1,189 @@
+//! All ways back train the same network, whatever the batch; and training ends in a network or in
+//! a refusal, whatever the list and the settings.
+
+use candle_core::{DType, Device};
+use char_rnn::Error;
+use char_rnn::batch::Batch;
+use char_rnn::corpus::{Case, Corpus};
+use char_rnn::engine::{Backprop, engine};
+use char_rnn::model::{CharRnn, Config, initialize};
+use char_rnn::optim::ClippedSgdConfig;
+use char_rnn::random::Randomness;
+use char_rnn::sample::Sampled;
+use char_rnn::train::{Observer, Progress, Settings, train};
+use proptest::prelude::*;
+
+fn parameters(model: &CharRnn) -> Vec<f64> {
+    let flat = |tensor: &candle_core::Tensor| tensor.flatten_all()?.to_dtype(DType::F64)?.to_vec1();
+    model.parameters().iter().flat_map(|(_, tensor)| flat(tensor).unwrap()).collect()
+}
+
+/// The losses of `steps` training steps on batches of names of many lengths, and the parameters
+/// that they lead to.
+fn run(backprop: Backprop, dtype: DType, size: usize, clip: f64) -> (Vec<f64>, Vec<f64>) {
+    let config = Config { vocabulary: 9, hidden: 13 };
+    let mut normals = Randomness::Seed(2).normals();
+    let vars = initialize(config, || normals() * 40., dtype, &Device::Cpu).unwrap();
+    let optimizer = ClippedSgdConfig { learning_rate: 0.05, clip };
+    let mut engine = engine(backprop, config, &vars, optimizer).unwrap();
+    let mut batch = Batch::default();
+    let names: Vec<Vec<u32>> = (0..40)
+        .map(|i| (0..1 + i * 7 % 11).map(|j| 1 + (i * j + j) as u32 % 8).collect())
+        .collect();
+    let losses = (0..12)
+        .map(|step| {
+            let next = (0..size).map(|i| names[(step * size + i) % names.len()].as_slice());
+            batch.fill(next);
+            engine.step(&batch).unwrap()
+        })
+        .collect();
+    (losses, parameters(engine.model().unwrap()))
+}
+
+fn assert_close(found: &[f64], expected: &[f64], bound: f64, what: &str) {
+    assert_eq!(found.len(), expected.len());
+    for (i, (a, b)) in found.iter().zip(expected).enumerate() {
+        assert!((a - b).abs() <= bound * b.abs().max(1.), "{what} {i}: {a} is not {b}");
+    }
+}
+
+#[test]
+fn all_ways_back_learn_the_same() {
+    for (dtype, bound) in [(DType::F64, 1e-12), (DType::F32, 2e-4)] {
+        for size in [1, 2, 7, 32] {
+            for clip in [0.1, f64::INFINITY] {
+                let (losses, learned) = run(Backprop::Unrolled, dtype, size, clip);
+                for backprop in [Backprop::Autograd, Backprop::Hand] {
+                    let (other_losses, other) = run(backprop, dtype, size, clip);
+                    assert_close(&other_losses, &losses, bound, &format!("{backprop} {size} loss"));
+                    assert_close(&other, &learned, bound, &format!("{backprop} {size} parameter"));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_loss_of_a_batch_is_the_mean_of_its_names() {
+    let config = Config { vocabulary: 4, hidden: 3 };
+    let alone = |backprop, names: &[&[u32]]| {
+        let normals = Randomness::Seed(2).normals();
+        let vars = initialize(config, normals, DType::F64, &Device::Cpu).unwrap();
+        let mut engine = engine(backprop, config, &vars, ClippedSgdConfig::default()).unwrap();
+        engine.step(&Batch::new(names.iter().copied())).unwrap()
+    };
+    for backprop in Backprop::ALL {
+        let (first, second) = (alone(backprop, &[&[1, 2, 3]]), alone(backprop, &[&[3]]));
+        let both = alone(backprop, &[&[1, 2, 3], &[3]]);
+        assert!((both - (first + second) / 2.).abs() < 1e-12);
+    }
+}
+
+#[test]
+fn a_batch_of_another_size_or_a_foreign_index_is_refused() {
+    for backprop in Backprop::ALL {
+        let config = Config { vocabulary: 4, hidden: 3 };
+        let normals = Randomness::Seed(2).normals();
+        let vars = initialize(config, normals, DType::F32, &Device::Cpu).unwrap();
+        let mut engine = engine(backprop, config, &vars, ClippedSgdConfig::default()).unwrap();
+        engine.step(&Batch::new([&[1][..], &[2]])).unwrap();
+        assert!(engine.step(&Batch::new([&[1][..]])).is_err(), "{backprop}");
+    }
+    for backprop in Backprop::ALL {
+        let config = Config { vocabulary: 4, hidden: 3 };
+        let normals = Randomness::Seed(2).normals();
+        let vars = initialize(config, normals, DType::F32, &Device::Cpu).unwrap();
+        let mut engine = engine(backprop, config, &vars, ClippedSgdConfig::default()).unwrap();
+        assert!(engine.step(&Batch::new([&[4][..]])).is_err(), "{backprop}");
+    }
+}
+
+/// Remembers what it was told.
+#[derive(Default)]
+struct Witness {
+    losses: Vec<f64>,
+    smoothed: Vec<f64>,
+    sampled: Vec<(u64, usize)>,
+    examples: Vec<usize>,
+}
+
+impl Observer for Witness {
+    fn example(&mut self, _iteration: u64, index: usize, _name: &str, _characters: &[u32]) {
+        self.examples.push(index);
+    }
+    fn iteration(&mut self, progress: &Progress) {
+        self.losses.push(progress.loss);
+        self.smoothed.push(progress.smoothed);
+    }
+    fn samples(&mut self, progress: &Progress, names: &[Sampled]) {
+        self.sampled.push((progress.iteration, names.len()));
+    }
+}
+
+#[test]
+fn training_goes_round_the_list_smooths_the_loss_and_samples_on_time() {
+    let corpus = Corpus::parse(b"anna\nbob\neve\n", "", Case::Lower).unwrap();
+    let settings = Settings {
+        iterations: 7,
+        batch_size: 2,
+        hidden: 5,
+        sample_every: 3,
+        samples: 4,
+        ..Settings::default()
+    };
+    let mut seen = Witness::default();
+    let trained = train(&corpus, &settings, &mut seen).unwrap();
+    assert_eq!(seen.examples, [0, 1, 2, 0, 1, 2, 0, 1, 2, 0, 1, 2, 0, 1]);
+    assert_eq!(seen.sampled, [(0, 4), (3, 4), (6, 4)]);
+    let mut smoothed = 7. * (corpus.vocabulary().size() as f64).ln();
+    for (loss, reported) in seen.losses.iter().zip(&seen.smoothed) {
+        smoothed = 0.999 * smoothed + 0.001 * loss;
+        assert!((smoothed - reported).abs() < 1e-12);
+    }
+    assert_eq!(trained.progress.smoothed, *seen.smoothed.last().unwrap());
+}
+
+#[test]
+fn training_that_leaves_the_finite_numbers_says_when() {
+    let corpus = Corpus::parse(b"anna\nbob\neve\n", "", Case::Lower).unwrap();
+    for backprop in Backprop::ALL {
+        let settings = Settings {
+            iterations: 100,
+            learning_rate: 1e39,
+            clip: f64::INFINITY,
+            backprop,
+            ..Settings::default()
+        };
+        match train(&corpus, &settings, &mut ()) {
+            Err(Error::Diverged { iteration, .. }) => assert!(iteration < 100),
+            other => panic!("{backprop}: {other:?}"),
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn any_list_and_settings_train_or_are_refused(
+        text in "([a-cé가]{0,9}[\r\n ]{1,2}){1,12}",
+        (iterations, batch_size, hidden) in (0u64..12, 0usize..9, 0usize..12),
+        (sample_every, samples) in (0u64..5, 0u64..4),
+        learning_rate in prop_oneof![0f64..1., Just(f64::NAN), Just(-1.), Just(1e300)],
+        clip in prop_oneof![0f64..9., Just(f64::NAN), Just(f64::INFINITY), Just(-1.)],
+        backprop in prop::sample::select(&Backprop::ALL[..]),
+        dtype in prop::sample::select(&[DType::F32, DType::F64, DType::U8][..]),
+    ) {
+        let Ok(corpus) = Corpus::parse(text.as_bytes(), "", Case::Lower) else { return Ok(()) };
+        let settings = Settings {
+            iterations, batch_size, hidden, sample_every, samples, learning_rate, clip, backprop, dtype,
+            ..Settings::default()
+        };
+        match train(&corpus, &settings, &mut ()) {
+            Ok(trained) => prop_assert!(parameters(&trained.model).iter().all(|p| p.is_finite())),
+            Err(Error::Setting { .. }) => prop_assert!(settings.check().is_err()),
+            Err(Error::Diverged { .. }) => {}
+            Err(other) => prop_assert!(false, "{other}"),
+        }
+    }
+}

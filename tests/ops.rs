@@ -1,0 +1,230 @@
+//! Each fused op is the primitive ops that it stands for: the same values and the same gradients,
+//! over random shapes; and what does not fit is refused, not computed.
+
+use candle_core::{D, DType, Device, Result, Tensor, Var};
+use candle_nn::{RNN, VarBuilder};
+use char_rnn::batch::NONE;
+use char_rnn::model::{CharRnnState, Config, char_rnn, initialize};
+use char_rnn::ops;
+use char_rnn::random::Randomness;
+use proptest::prelude::*;
+
+/// Standard normal variables of these shapes, the same for the same seed.
+fn vars<const N: usize>(seed: u64, shapes: [&[usize]; N], dtype: DType) -> [Var; N] {
+    let mut normals = Randomness::Seed(seed).normals();
+    shapes.map(|shape| {
+        let values: Vec<f64> = (0..shape.iter().product()).map(|_| normals()).collect();
+        let tensor = Tensor::from_vec(values, shape, &Device::Cpu).unwrap();
+        Var::from_tensor(&tensor.to_dtype(dtype).unwrap()).unwrap()
+    })
+}
+
+fn flat(tensor: &Tensor) -> Vec<f64> {
+    tensor.flatten_all().unwrap().to_dtype(DType::F64).unwrap().to_vec1().unwrap()
+}
+
+fn largest_difference(a: &Tensor, b: &Tensor) -> f64 {
+    assert_eq!(a.dims(), b.dims());
+    let pairs = flat(a).into_iter().zip(flat(b));
+    // A NaN must not pass for a small difference.
+    pairs.map(|(a, b)| (a - b).abs()).fold(0., |m, d| if d <= m { m } else { d })
+}
+
+/// Asserts that two computations of `vars` agree in value, and in gradients once each entry of
+/// the value has been given a weight of its own.
+fn assert_same<const N: usize>(
+    vars: [Var; N],
+    fused: impl Fn(&[Var; N]) -> Result<Tensor>,
+    primitive: impl Fn(&[Var; N]) -> Result<Tensor>,
+) {
+    let bound = if vars[0].dtype() == DType::F64 { 1e-11 } else { 1e-3 };
+    let (fused, primitive) = (fused(&vars).unwrap(), primitive(&vars).unwrap());
+    assert!(largest_difference(&fused, &primitive) < bound, "values");
+
+    let weights = Tensor::arange(0u32, fused.elem_count() as u32, &Device::Cpu).unwrap();
+    let weights = weights.to_dtype(fused.dtype()).unwrap().affine(0.7, 1.).unwrap();
+    let weights = weights.sin().unwrap().reshape(fused.dims()).unwrap();
+    let gradients = |value: Tensor| {
+        (value * &weights).and_then(|v| v.sum_all()).and_then(|v| v.backward()).unwrap()
+    };
+    let (fused, primitive) = (gradients(fused), gradients(primitive));
+    for (i, var) in vars.iter().enumerate() {
+        let (a, b) = (fused.get(var).unwrap(), primitive.get(var).unwrap());
+        assert!(largest_difference(a, b) < bound, "gradient of argument {i}");
+    }
+}
+
+/// Rows of an identity matrix; the zero vector for [`NONE`].
+fn one_hot(indices: &Tensor, size: usize, dtype: DType) -> Result<Tensor> {
+    Tensor::eye(size, dtype, &Device::Cpu)?.index_select(indices, 0)
+}
+
+/// Indices below `size`, and now and then [`NONE`].
+fn indices(seed: u64, count: usize, size: usize) -> Tensor {
+    let mut uniforms = Randomness::Seed(seed).uniforms(9);
+    let indices = (0..count).map(|_| match uniforms.draw() {
+        u if u < 0.2 => NONE,
+        _ => (uniforms.draw() * size as f64) as u32,
+    });
+    Tensor::from_iter(indices, &Device::Cpu).unwrap()
+}
+
+fn dtypes() -> impl Strategy<Value = DType> {
+    prop_oneof![Just(DType::F32), Just(DType::F64)]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn recurrence_is_tanh_step_by_step(
+        steps in 1usize..8, batch in 1usize..6, n in 1usize..40, seed: u64, dtype in dtypes(),
+    ) {
+        assert_same(
+            vars(seed, [&[steps * batch, n], &[n, n], &[batch, n]], dtype),
+            |[px, waa, a0]| ops::recurrence(px, &(waa.as_tensor() * 0.5)?, a0),
+            |[px, waa, a0]| {
+                let waa = (waa.as_tensor() * 0.5)?;
+                let mut states = vec![a0.as_tensor().clone()];
+                for t in 0..steps {
+                    let from_state = states[t].matmul(&waa.t()?)?;
+                    states.push((px.narrow(0, t * batch, batch)? + from_state)?.tanh()?);
+                }
+                Tensor::cat(&states[1..], 0)
+            },
+        );
+    }
+
+    #[test]
+    fn input_projection_is_a_product_with_one_hot_rows(
+        rows in 1usize..20, n in 1usize..40, v in 1usize..30, seed: u64, dtype in dtypes(),
+    ) {
+        let x = indices(seed, rows, v);
+        assert_same(
+            vars(seed, [&[n, v], &[n]], dtype),
+            |[wax, b]| ops::project_input(&x, wax, b),
+            |[wax, b]| one_hot(&x, v, dtype)?.matmul(&wax.t()?)?.broadcast_add(b),
+        );
+    }
+
+    #[test]
+    fn output_projection_is_a_product_and_a_bias(
+        rows in 1usize..20, n in 1usize..40, v in 1usize..30, seed: u64, dtype in dtypes(),
+    ) {
+        assert_same(
+            vars(seed, [&[rows, n], &[v, n], &[v]], dtype),
+            |[a, wya, by]| ops::project_output(a, wya, by),
+            |[a, wya, by]| a.matmul(&wya.t()?)?.broadcast_add(by),
+        );
+    }
+
+    #[test]
+    fn cross_entropy_is_minus_the_log_softmax_at_the_targets(
+        rows in 1usize..20, v in 1usize..60, seed: u64, dtype in dtypes(),
+    ) {
+        let y = indices(seed, rows, v);
+        assert_same(
+            vars(seed, [&[rows, v]], dtype),
+            |[z]| ops::cross_entropy(z, &y),
+            |[z]| {
+                let log_softmax = candle_nn::ops::log_softmax(z, D::Minus1)?;
+                (log_softmax * one_hot(&y, v, dtype)?)?.sum_all()?.neg()
+            },
+        );
+    }
+
+    #[test]
+    fn descent_is_a_clamp_a_product_and_a_difference(
+        n in 1usize..80, clip in 0.01f64..3., seed: u64, dtype in dtypes(),
+    ) {
+        let [w, g] = vars(seed, [&[n, 3], &[n, 3]], dtype);
+        let expected = (w.as_tensor() - (g.clamp(-clip, clip).unwrap() * 0.3).unwrap()).unwrap();
+        ops::clipped_descent(&w, &g, 0.3, clip).unwrap();
+        prop_assert!(largest_difference(&w, &expected) < 1e-6);
+    }
+
+    #[test]
+    fn whole_sequences_and_single_steps_reach_the_same_states(
+        steps in 1usize..7, batch in 1usize..5, hidden in 1usize..20, v in 1usize..9, seed: u64,
+    ) {
+        let config = Config { vocabulary: v, hidden };
+        let mut normals = Randomness::Seed(seed).normals();
+        let model = initialize(config, || normals() * 50., DType::F64, &Device::Cpu).unwrap();
+        let model =
+            char_rnn(config, VarBuilder::from_varmap(&model, DType::F64, &Device::Cpu)).unwrap();
+        let x = indices(seed, batch * steps, v);
+        let input = one_hot(&x, v, DType::F64).unwrap().reshape((batch, steps, v)).unwrap();
+        let [start] = vars(seed, [&[batch, hidden]], DType::F64);
+        let start = CharRnnState::new(start.as_detached_tensor());
+
+        let states = model.seq_init(&input, &start).unwrap();
+        let mut state = start;
+        for (t, whole) in states.iter().enumerate() {
+            let vectors = input.narrow(1, t, 1).unwrap().squeeze(1).unwrap().contiguous().unwrap();
+            let by_index = x.reshape((batch, steps)).unwrap().narrow(1, t, 1).unwrap();
+            let by_index = by_index.flatten_all().unwrap();
+            let looked_up = model.step(&by_index, &state).unwrap();
+            state = model.step(&vectors, &state).unwrap();
+            prop_assert!(largest_difference(whole.a(), state.a()) < 1e-12);
+            prop_assert!(largest_difference(looked_up.a(), state.a()) < 1e-12);
+        }
+        let tensor = model.states_to_tensor(&states).unwrap();
+        prop_assert_eq!(tensor.dims(), &[batch, steps, hidden]);
+    }
+}
+
+#[test]
+fn arguments_that_are_views_are_read_through_their_strides() {
+    let [px, waa, a0] = vars(4, [&[5, 6], &[5, 5], &[5, 2]], DType::F64);
+    let fused = ops::recurrence(&px.t().unwrap(), &waa.t().unwrap(), &a0.t().unwrap()).unwrap();
+    let copy = |var: &Var| var.t().unwrap().contiguous().unwrap();
+    let copied = ops::recurrence(&copy(&px), &copy(&waa), &copy(&a0)).unwrap();
+    assert_eq!(flat(&fused), flat(&copied));
+}
+
+#[test]
+fn going_back_twice_gives_the_same_gradients() {
+    let [z] = vars(4, [&[3, 5]], DType::F32);
+    let loss = ops::cross_entropy(&z, &indices(4, 3, 5)).unwrap();
+    let gradient = || flat(loss.backward().unwrap().get(&z).unwrap());
+    assert_eq!(gradient(), gradient());
+}
+
+#[test]
+fn a_nan_in_the_gradient_reaches_the_variable() {
+    let [w] = vars(4, [&[2]], DType::F32);
+    let gradient = Tensor::new(&[f32::NAN, 1.], &Device::Cpu).unwrap();
+    ops::clipped_descent(&w, &gradient, 0.1, 5.).unwrap();
+    assert!(flat(&w)[0].is_nan() && flat(&w)[1].is_finite());
+}
+
+#[test]
+fn what_does_not_fit_is_refused_with_the_shapes() {
+    let [m23, m32, m33, v2, v3] = vars(4, [&[2, 3], &[3, 2], &[3, 3], &[2], &[3]], DType::F32);
+    let [d33] = vars(4, [&[3, 3]], DType::F64);
+    let ids = |values: &[u32]| Tensor::new(values, &Device::Cpu).unwrap();
+    let refusals = [
+        ops::recurrence(&m23, &m33, &m33),
+        ops::recurrence(&m23, &m23, &m23),
+        ops::recurrence(&v3, &m33, &m23),
+        ops::recurrence(&m33, &d33, &m33),
+        ops::recurrence(&ids(&[1]), &m33, &m33),
+        ops::project_input(&ids(&[0, 3]), &m23, &v2),
+        ops::project_input(&ids(&[0]), &m23, &v3),
+        ops::project_input(&v2, &m23, &v2),
+        ops::project_output(&m23, &m32, &v3),
+        ops::project_output(&m33, &m23, &v3),
+        ops::cross_entropy(&m23, &ids(&[0, 3])),
+        ops::cross_entropy(&m23, &ids(&[0])),
+        ops::cross_entropy(&v3, &ids(&[0])),
+    ];
+    for (i, refusal) in refusals.into_iter().enumerate() {
+        let message = refusal.map(|tensor| tensor.to_string()).expect_err(&format!("case {i}"));
+        assert!(!message.to_string().is_empty());
+    }
+    assert!(ops::clipped_descent(&m23, &m32, 0.1, 5.).is_err());
+    assert!(ops::clipped_descent(&m33, &d33, 0.1, 5.).is_err());
+    for clip in [-1., f64::NAN] {
+        assert!(ops::clipped_descent(&m33, &m33, 0.1, clip).is_err());
+    }
+}
