@@ -21,6 +21,9 @@ pub struct Batch {
 impl Batch {
     /// The batch of `names`, each the indices of its characters without the final `'\n'`.
     ///
+    /// # Panics
+    /// Where there are no names.
+    ///
     /// ```
     /// use char_rnn::batch::{Batch, NONE};
     /// let batch = Batch::new([&[1, 2][..], &[3]]);
@@ -51,10 +54,13 @@ impl Batch {
     }
 
     /// Makes this the batch of `names`, in the memory it already has.
+    ///
+    /// # Panics
+    /// Where there are no names.
     pub fn fill<'a>(&mut self, names: impl IntoIterator<Item = &'a [u32], IntoIter: Clone>) {
         let names = names.into_iter();
         self.size = names.clone().count();
-        self.steps = names.clone().map(|name| name.len() + 1).max().unwrap_or(0);
+        self.steps = names.clone().map(|name| name.len() + 1).max().expect("a batch has names");
         for rows in [&mut self.x, &mut self.y] {
             rows.clear();
             rows.resize(self.steps * self.size, NONE);

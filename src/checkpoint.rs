@@ -20,14 +20,18 @@ use crate::model::{CharRnn, Config, PARAMETERS, char_rnn};
 use crate::vocab::Vocabulary;
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
-use safetensors::tensor::{Dtype, Metadata, SafeTensors, TensorView};
+use safetensors::tensor::{Dtype, Metadata, SafeTensorError, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
-use std::io::{self, Write};
-use std::path::Path;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
 
 const FORMAT: &str = "char-rnn";
 const FORMAT_VERSION: u32 = 1;
+/// The safetensors format's own limit, in bytes.
+const LARGEST_HEADER: u64 = 100_000_000;
+const NOT_ONE: &str = "this is not a char-rnn model, or it is damaged";
 
 /// How a model was trained: for people, and for programs that need to treat names as it did.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -69,6 +73,10 @@ pub struct Saved {
 /// # Errors
 /// [`Error::Write`] or, for a file that is something else, [`Error::ModelFile`].
 pub fn check_writable(path: &Path) -> Result<()> {
+    let bytes = path.as_os_str().as_encoded_bytes();
+    if bytes.last().is_none_or(|&last| std::path::is_separator(last.into())) {
+        return Err(Error::model_file(path, "a model needs the name of a file, not of a folder"));
+    }
     match std::fs::metadata(path) {
         Ok(metadata) if !metadata.is_file() => {
             return Err(Error::model_file(
@@ -77,8 +85,8 @@ pub fn check_writable(path: &Path) -> Result<()> {
             ));
         }
         Ok(_) => {
-            let bytes = std::fs::read(path).map_err(|source| Error::read(path, source))?;
-            if is_foreign(&bytes) {
+            let mut file = File::open(path).map_err(|source| Error::read(path, source))?;
+            if is_foreign(&mut file).map_err(|source| Error::read(path, source))? {
                 return Err(Error::model_file(
                     path,
                     "this file is not a char-rnn model and will not be written over; choose another with -o",
@@ -92,10 +100,41 @@ pub fn check_writable(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Whether `bytes` are a whole file of another kind. An empty file is nobody's loss.
-fn is_foreign(bytes: &[u8]) -> bool {
-    !bytes.is_empty() && !matches!(metadata_of(bytes), Ok((_, metadata)) if names_format(&metadata))
+/// Whether `file` is of another kind. An empty file is nobody's loss.
+fn is_foreign(file: &mut File) -> io::Result<bool> {
+    if file.metadata()?.len() == 0 {
+        return Ok(false);
+    }
+    Ok(match read_header(file)? {
+        Ok((_, metadata)) => !names_format(&metadata),
+        Err(_) => true,
+    })
 }
+
+/// The first bytes of a safetensors file, up to the end of its header, and the header's metadata.
+/// No more is read, since a file of another kind can be larger than the memory.
+fn read_header(file: &mut File) -> io::Result<std::result::Result<Header, String>> {
+    /// As much of the header as tells whose file this is.
+    #[derive(Deserialize)]
+    struct Start {
+        #[serde(rename = "__metadata__", default)]
+        metadata: HashMap<String, String>,
+    }
+
+    let mut bytes = Vec::new();
+    file.take(8).read_to_end(&mut bytes)?;
+    let Ok(length) = <[u8; 8]>::try_from(bytes.as_slice()) else { return Ok(Err(NOT_ONE.into())) };
+    let length = u64::from_le_bytes(length);
+    if length > LARGEST_HEADER || file.take(length).read_to_end(&mut bytes)? as u64 != length {
+        return Ok(Err(NOT_ONE.into()));
+    }
+    Ok(match serde_json::from_slice::<Start>(&bytes[8..]) {
+        Ok(start) => Ok((bytes, start.metadata)),
+        Err(_) => Err(NOT_ONE.into()),
+    })
+}
+
+type Header = (Vec<u8>, HashMap<String, String>);
 
 /// Writes `model` to `path`. Whatever stood there stays until the new file is complete.
 ///
@@ -141,12 +180,18 @@ fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
     file.write_all(bytes)
         .and_then(|()| file.as_file().sync_all())
         .map_err(|source| Error::write(path, source))?;
-    file.persist(path).map_err(|error| Error::write(path, error.error))?;
+    let place = behind_links(path);
+    file.persist(&place).map_err(|error| Error::write(path, error.error))?;
     // The rename itself is durable only once the folder is; not every system can sync a folder.
-    if let Ok(folder) = std::fs::File::open(folder_of(path)) {
+    if let Ok(folder) = File::open(folder_of(&place)) {
         let _ = folder.sync_all();
     }
     Ok(())
+}
+
+/// The file that is meant by `path`: a rename would put the new file in the place of a link.
+fn behind_links(path: &Path) -> PathBuf {
+    std::fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf())
 }
 
 fn folder_of(path: &Path) -> &Path {
@@ -158,6 +203,12 @@ fn folder_of(path: &Path) -> &Path {
 
 /// A file in the folder of `path` that disappears unless it is renamed.
 fn temporary_beside(path: &Path) -> Result<tempfile::NamedTempFile> {
+    let place = behind_links(path);
+    let folder = folder_of(&place);
+    if !folder.exists() {
+        let problem = format!("there is no folder {}", folder.display());
+        return Err(Error::write(path, io::Error::new(io::ErrorKind::NotFound, problem)));
+    }
     let mut builder = tempfile::Builder::new();
     builder.prefix(".char-rnn-");
     #[cfg(unix)]
@@ -166,7 +217,8 @@ fn temporary_beside(path: &Path) -> Result<tempfile::NamedTempFile> {
         use std::os::unix::fs::PermissionsExt;
         builder.permissions(std::fs::Permissions::from_mode(0o666));
     }
-    builder.tempfile_in(folder_of(path)).map_err(|source| Error::write(path, source))
+    // The whole error names the temporary file, which means nothing to anyone.
+    builder.tempfile_in(folder).map_err(|error| Error::write(path, error.kind().into()))
 }
 
 /// Reads the model in the file at `path` onto `device`.
@@ -180,9 +232,12 @@ pub fn load(path: &Path, device: &Device) -> Result<Saved> {
     if !metadata.is_file() {
         return Err(wrong("this is not a file, so it is no model".to_string()));
     }
-    let bytes = std::fs::read(path).map_err(|source| Error::read(path, source))?;
-    let (header, metadata) = metadata_of(&bytes).map_err(wrong)?;
+    let cannot_read = |source| Error::read(path, source);
+    let mut file = File::open(path).map_err(cannot_read)?;
+    let (mut bytes, metadata) = read_header(&mut file).map_err(cannot_read)?.map_err(wrong)?;
     let (vocabulary, record) = describe(&metadata).map_err(wrong)?;
+    file.read_to_end(&mut bytes).map_err(cannot_read)?;
+    let header = header_of(&bytes).map_err(wrong)?;
     let (tensors, hidden) = tensors_of(&bytes, &header, &vocabulary, device).map_err(wrong)?;
     let config = Config { vocabulary: vocabulary.size(), hidden };
     let dtype = tensors["waa"].dtype();
@@ -190,16 +245,16 @@ pub fn load(path: &Path, device: &Device) -> Result<Saved> {
     Ok(Saved { model, vocabulary, record })
 }
 
-fn metadata_of(bytes: &[u8]) -> std::result::Result<(Metadata, HashMap<String, String>), String> {
-    let not_one = "this is not a char-rnn model, or it is damaged";
-    let (_, header) = SafeTensors::read_metadata(bytes).map_err(|error| match error {
-        safetensors::SafeTensorError::MetadataIncompleteBuffer => {
-            "the file is cut short or has grown: its header and its length do not agree".to_string()
+/// The header of a whole file.
+fn header_of(bytes: &[u8]) -> std::result::Result<Metadata, String> {
+    match SafeTensors::read_metadata(bytes) {
+        Ok((_, header)) => Ok(header),
+        Err(SafeTensorError::MetadataIncompleteBuffer) => {
+            Err("the file is cut short or has grown: its header and its length do not agree"
+                .to_string())
         }
-        error => format!("{not_one}: {error}"),
-    })?;
-    let metadata = header.metadata().clone().unwrap_or_default();
-    Ok((header, metadata))
+        Err(error) => Err(format!("the file is damaged: {error}")),
+    }
 }
 
 fn names_format(metadata: &HashMap<String, String>) -> bool {
@@ -383,6 +438,7 @@ mod tests {
         assert!(refusal(b"anna\nbob\n").contains("not a char-rnn model"));
         assert!(refusal(&good[..good.len() - 1]).contains("cut short"));
         assert!(refusal(&good[..40]).contains("not a char-rnn model"));
+        assert!(refusal(&[good.as_slice(), b"x"].concat()).contains("has grown"));
         assert!(changed("format", None).contains("but not a char-rnn model"));
         assert!(changed("format_version", Some("2")).contains("newer char-rnn"));
         assert!(changed("format_version", Some("x")).contains("damaged"));
@@ -405,8 +461,27 @@ mod tests {
         std::fs::write(&letter, "dear").unwrap();
         assert!(check_writable(&letter).unwrap_err().to_string().contains("-o"));
         assert!(check_writable(folder.path()).is_err());
-        assert!(check_writable(&folder.path().join("none/model")).is_err());
+        assert!(
+            check_writable(&folder.path().join("model/"))
+                .unwrap_err()
+                .to_string()
+                .contains("folder")
+        );
+        let missing = check_writable(&folder.path().join("none/model")).unwrap_err().to_string();
+        assert!(missing.contains("there is no folder"), "{missing}");
         assert_eq!(std::fs::read(&letter).unwrap(), b"dear");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_to_a_model_stays_a_link() {
+        let (folder, path, model, vocabulary) = saved(DType::F32);
+        let link = folder.path().join("latest");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        let record = Record { iterations: 21, ..record() };
+        save(&link, &model, &vocabulary, &record).unwrap();
+        assert!(link.is_symlink());
+        assert_eq!(load(&path, &Device::Cpu).unwrap().record, record);
     }
 
     proptest! {

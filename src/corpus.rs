@@ -63,7 +63,10 @@ impl Corpus {
         if bytes.len() as u64 > LARGEST_LIST {
             return Err(Error::Names {
                 origin: path.display().to_string(),
-                problem: format!("the list is larger than {LARGEST_LIST} bytes"),
+                problem: format!(
+                    "the list is larger than {} MiB, the most that is read; give a part of it",
+                    LARGEST_LIST >> 20
+                ),
             });
         }
         Self::parse(&bytes, &path.display().to_string(), case)

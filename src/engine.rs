@@ -5,11 +5,12 @@
 
 use crate::batch::Batch;
 use crate::bptt::{Bptt, Parameters};
+use crate::bptt_tensors::loss_and_gradients;
 use crate::kernels::Element;
 use crate::model::{CharRnn, CharRnnState, Config, PARAMETERS, char_rnn};
-use crate::ops::{Float, with_float};
+use crate::ops::{Float, clipped_descent, with_float};
 use crate::optim::{ClippedSgd, ClippedSgdConfig};
-use candle_core::{DType, Device, Result, Tensor, Var, bail};
+use candle_core::{DType, Result, Tensor, Var, bail};
 use candle_nn::{Optimizer, RNN, VarBuilder, VarMap};
 use std::fmt;
 
@@ -21,7 +22,8 @@ pub enum Backprop {
     /// Candle's autograd over the fused ops of [`crate::ops`].
     #[default]
     Autograd,
-    /// No graph: backpropagation through time derived by hand, [`crate::bptt`].
+    /// No graph: backpropagation through time derived by hand, [`crate::bptt`] (on another device
+    /// than the CPU, [`crate::bptt_tensors`]).
     Hand,
 }
 
@@ -85,6 +87,9 @@ pub fn engine(
             optimizer: ClippedSgd::new(variables, optimizer)?,
             state: None,
         }),
+        Backprop::Hand if !device.is_cpu() => {
+            Box::new(HandOnDevice { model, variables, optimizer, state: None })
+        }
         Backprop::Hand => with_float!(dtype, "hand", F => {
             Box::new(Hand::<F>::new(model, variables, optimizer)?)
         }),
@@ -138,9 +143,6 @@ struct Hand<F> {
 
 impl<F: Float> Hand<F> {
     fn new(model: CharRnn, variables: Vec<Var>, optimizer: ClippedSgdConfig) -> Result<Self> {
-        if !matches!(model.device(), Device::Cpu) {
-            bail!("--backprop hand runs on the CPU only");
-        }
         let Config { vocabulary, hidden } = model.config();
         let mut parameters = Parameters::zeros(hidden, vocabulary);
         for ((_, values), var) in parameters.tensors_mut().into_iter().zip(&variables) {
@@ -193,5 +195,69 @@ impl<F: Float> Engine for Hand<F> {
             }
         }
         Ok(&self.model)
+    }
+}
+
+/// The hand-derived gradient where the parameters are not in this computer's memory.
+struct HandOnDevice {
+    model: CharRnn,
+    variables: Vec<Var>,
+    optimizer: ClippedSgdConfig,
+    state: Option<CharRnnState>,
+}
+
+impl Engine for HandOnDevice {
+    fn step(&mut self, batch: &Batch) -> Result<f64> {
+        let start = match self.state.take() {
+            Some(state) => state,
+            None => self.model.zero_state(batch.size())?,
+        };
+        let back = loss_and_gradients(&self.model, batch, &start)?;
+        let scale = 1. / batch.size() as f64;
+        let ClippedSgdConfig { learning_rate, clip } = self.optimizer;
+        for (var, gradient) in self.variables.iter().zip(&back.parameters) {
+            clipped_descent(var, &(gradient * scale)?, learning_rate, clip)?;
+        }
+        self.state = Some(back.last);
+        (back.loss * scale)?.to_dtype(DType::F64)?.to_scalar()
+    }
+
+    fn model(&mut self) -> Result<&CharRnn> {
+        Ok(&self.model)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::initialize;
+    use crate::random::Randomness;
+    use candle_core::Device;
+
+    #[test]
+    fn the_hand_engine_for_other_devices_learns_what_the_one_for_the_cpu_learns() {
+        let config = Config { vocabulary: 5, hidden: 6 };
+        let optimizer = ClippedSgdConfig { learning_rate: 0.1, clip: 0.5 };
+        let vars = || {
+            let normals = Randomness::Seed(1).normals();
+            initialize(config, normals, DType::F64, &Device::Cpu).unwrap()
+        };
+        let (here, there) = (vars(), vars());
+        let variables = PARAMETERS.map(|name| there.data().lock().unwrap()[name].clone());
+        let vb = VarBuilder::from_varmap(&there, DType::F64, &Device::Cpu);
+        let model = char_rnn(config, vb).unwrap();
+        let mut there =
+            HandOnDevice { model, variables: variables.to_vec(), optimizer, state: None };
+        let mut here = engine(Backprop::Hand, config, &here, optimizer).unwrap();
+        let batch = Batch::new([&[1, 2, 3][..], &[4]]);
+        for _ in 0..9 {
+            let (a, b) = (here.step(&batch).unwrap(), there.step(&batch).unwrap());
+            assert!((a - b).abs() < 1e-12, "{a} is not {b}");
+        }
+        let pairs = here.model().unwrap().parameters().into_iter().zip(there.model.parameters());
+        for ((name, a), (_, b)) in pairs {
+            let difference = (a - b).unwrap().abs().unwrap().sum_all().unwrap();
+            assert!(difference.to_scalar::<f64>().unwrap() < 1e-12, "{name}");
+        }
     }
 }

@@ -22,6 +22,7 @@
 
 pub mod batch;
 pub mod bptt;
+pub mod bptt_tensors;
 pub mod checkpoint;
 pub mod corpus;
 pub mod engine;

@@ -13,12 +13,21 @@ use char_rnn::corpus::{Case, Corpus};
 use clap::{Args, Parser, Subcommand};
 use std::fmt;
 use std::io;
+use std::num::{IntErrorKind, ParseIntError};
 use std::path::PathBuf;
 use std::str::FromStr;
 
 /// Learn a list of names, character by character, and make new ones.
 #[derive(Parser)]
-#[command(version, propagate_version = true, arg_required_else_help = true)]
+#[command(
+    version,
+    arg_required_else_help = true,
+    after_help = "\
+Start with:
+  char-rnn train                          learn the built-in dinosaurs
+  char-rnn sample dinos.safetensors       more names from the model that this saved
+  char-rnn train --help                   all that can be changed"
+)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -88,11 +97,16 @@ impl From<io::Error> for Failure {
 /// The list of names.
 #[derive(Args)]
 struct List {
-    /// The list: UTF-8 text with one name a line [default: the built-in dinosaurs]
+    /// The list: a UTF-8 text file with one name a line [default: the built-in dinosaurs]
+    ///
+    /// Any script will do. Blank lines and white space around names do not count, and letters
+    /// made of several characters are composed (NFC).
     #[arg(value_name = "NAMES")]
     path: Option<PathBuf>,
 
     /// Keep capital letters instead of lower-casing the names
+    ///
+    /// Without it names are learned in lower case, which is easier, and shown with a capital.
     #[arg(long)]
     keep_case: bool,
 }
@@ -149,6 +163,19 @@ impl DeviceName {
             }),
         }
     }
+}
+
+/// The argument parser of counts and seeds; what the count may be is the library's business.
+fn whole_number<N: FromStr<Err = ParseIntError>>(text: &str) -> Result<N, String> {
+    text.parse().map_err(|error: ParseIntError| match error.kind() {
+        IntErrorKind::PosOverflow => "the number is too large".to_string(),
+        _ => "a whole number is needed, 0 or more".to_string(),
+    })
+}
+
+/// The argument parser of rates and limits.
+fn real_number(text: &str) -> Result<f64, String> {
+    text.parse().map_err(|_| "a number is needed, such as 0.01".to_string())
 }
 
 /// A name as it is shown: a model of lower-cased names gets its capital back, as in the notebook.

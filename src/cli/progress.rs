@@ -25,7 +25,7 @@ impl Bar {
         let target =
             if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
         let style = ProgressStyle::with_template(
-            "{bar:32.cyan/blue.dim} iteration {human_pos} of {human_len}  loss {msg}  {eta} left",
+            "{wide_bar:.cyan/blue.dim} {human_pos}/{human_len}  loss {msg}  {eta} left",
         );
         let bar = ProgressBar::with_draw_target(Some(iterations), target)
             .with_style(style.expect("the template is a good one"));
@@ -37,7 +37,7 @@ impl Bar {
         let now = Instant::now();
         if now - self.redrawn >= REDRAW {
             self.redrawn = now;
-            self.bar.set_message(format!("{:.2}", progress.smoothed));
+            self.bar.set_message(rounded(progress.smoothed));
             self.bar.set_position(progress.iteration + 1);
         }
     }
@@ -67,6 +67,11 @@ impl Bar {
     pub fn finish(&self) {
         self.bar.finish_and_clear();
     }
+}
+
+/// A loss as it is shown. One that is running away has hundreds of digits before its point.
+pub fn rounded(loss: f64) -> String {
+    if loss < 1e6 { format!("{loss:.2}") } else { format!("{loss:.2e}") }
 }
 
 /// The bar, and the names that the network makes as it learns.
@@ -103,8 +108,8 @@ impl Observer for Live<'_> {
     }
 
     fn samples(&mut self, progress: &Progress, names: &[Sampled]) {
-        let Progress { iteration, smoothed, .. } = progress;
-        self.bar.say(&format!("iteration {iteration}, loss {smoothed:.2}"));
+        let loss = rounded(progress.smoothed);
+        self.bar.say(&format!("iteration {}, loss {loss}", progress.iteration));
         let names: Vec<String> =
             names.iter().map(|sampled| self.corpus.vocabulary().decode(&sampled.indices)).collect();
         self.print(names.iter().map(String::as_str));

@@ -1,6 +1,6 @@
 //! `char-rnn sample`: names out of a saved model.
 
-use super::{DeviceName, Failure, shown};
+use super::{DeviceName, Failure, shown, whole_number};
 use char_rnn::checkpoint;
 use char_rnn::model::CharRnn;
 use char_rnn::random::Randomness;
@@ -12,23 +12,28 @@ use std::path::PathBuf;
 
 /// Make names with a saved model
 ///
-/// Prints names one a line. The same model and seed give the same names on every run, and asking
-/// for fewer gives the first of them.
+/// Prints names, one a line. The same model and seed give the same names on every run, and asking
+/// for fewer gives the first of them. A name may be one of the list that was learned, or come
+/// twice.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   char-rnn sample dinos.safetensors -n 20
-  char-rnn sample dinos.safetensors -n 1000 --seed 1 | sort -u")]
+  char-rnn sample dinos.safetensors -n 20 --seed 1        the same names each time
+  char-rnn sample dinos.safetensors -n 1000 | sort -u     each name once")]
 pub struct Sample {
-    /// A model that `char-rnn train` saved
+    /// The model: a file that `char-rnn train` saved
+    #[arg(value_name = "MODEL")]
     model: PathBuf,
 
-    /// How many names
-    #[arg(short = 'n', long = "count", value_name = "N", default_value_t = 10)]
+    /// How many names to make
+    #[arg(short = 'n', long = "count", value_name = "N", default_value = "10")]
+    #[arg(value_parser = whole_number::<u64>, allow_negative_numbers = true)]
     count: u64,
 
-    /// Chooses the names [default: another one each time]
+    /// Makes the names repeatable: one seed, one sequence [default: another seed each time]
     #[arg(long, value_name = "N")]
+    #[arg(value_parser = whole_number::<u64>, allow_negative_numbers = true)]
     seed: Option<u64>,
 
     /// Where to do the arithmetic: cpu, cuda or cuda:N
@@ -57,7 +62,8 @@ impl Sample {
 }
 
 /// Makes names until `take` has taken `wanted` of them, and returns how many it took: fewer only
-/// where it takes hardly any. Empty names are passed over.
+/// where it takes hardly any. White space around a name is cut off, as it is in the lists that
+/// models learn, and names of nothing else are passed over.
 pub(super) fn pick(
     model: &CharRnn,
     vocabulary: &Vocabulary,
@@ -73,7 +79,8 @@ pub(super) fn pick(
         let end = most.min(made.saturating_add(round));
         for sampled in Names::new(model, randomness, MAX_LENGTH, made..end)? {
             let name = vocabulary.decode(&sampled?.indices);
-            if !name.is_empty() && take(&name)? {
+            let name = name.trim();
+            if !name.is_empty() && take(name)? {
                 taken += 1;
             }
             if taken == wanted {

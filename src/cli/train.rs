@@ -1,9 +1,9 @@
 //! `char-rnn train`: learn a list.
 
 use super::notebook_log::NotebookLog;
-use super::progress::{Bar, Live};
+use super::progress::{Bar, Live, rounded};
 use super::sample::pick;
-use super::{DeviceName, Failure, List};
+use super::{DeviceName, Failure, List, real_number, whole_number};
 use candle_core::DType;
 use char_rnn::checkpoint::{self, Record};
 use char_rnn::corpus::Corpus;
@@ -17,52 +17,70 @@ use std::path::{Path, PathBuf};
 
 /// Learn a list of names and save the model
 ///
-/// Trains on a list of names, prints names that the network makes as it learns, and at the end
-/// some that are not in the list. The model is saved for `char-rnn sample`.
+/// Prints names that the network makes as it learns, and at the end some that are not in the list.
+/// The model is saved for `char-rnn sample`. Names go to standard output; how training goes
+/// (iteration, loss in nats a name, smoothed) goes to standard error.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
-  char-rnn train                          learn the built-in dinosaurs
-  char-rnn train towns.txt -o towns.safetensors
-  char-rnn train --notebook | less        the notebook's very log")]
+  char-rnn train                                 learn the built-in dinosaurs
+  char-rnn train towns.txt                       learn a list, save towns.safetensors
+  char-rnn train towns.txt --hidden 100 -o big.safetensors
+  char-rnn train --notebook | diff - notebook.log")]
 pub struct Train {
     #[command(flatten)]
     list: List,
 
-    /// Where to save the model [default: the list's name with .safetensors, in this folder]
+    /// Where to save the model [default: NAMES with .safetensors for its ending, in this folder]
+    ///
+    /// An older model in its place is replaced once training is done; any other file is left alone
+    /// and refused.
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
 
-    /// How many iterations, each learning a name (or a batch), going round the list [default: 35000]
+    /// How many times to learn a name, or a batch of names, going round the list [default: 35000]
     #[arg(long, value_name = "N")]
+    #[arg(value_parser = whole_number::<u64>, allow_negative_numbers = true)]
     iterations: Option<u64>,
 
-    /// How many names to learn side by side in an iteration; the loss is their mean [default: 1]
+    /// How many names to learn side by side each time [default: 1]
+    ///
+    /// The loss is their mean, so that the learning rate keeps its meaning; each has a hidden
+    /// state of its own.
     #[arg(long, value_name = "N")]
+    #[arg(value_parser = whole_number::<usize>, allow_negative_numbers = true)]
     batch_size: Option<usize>,
 
     /// Hidden units: how much the network can remember [default: 50]
     #[arg(long, value_name = "N")]
+    #[arg(value_parser = whole_number::<usize>, allow_negative_numbers = true)]
     hidden: Option<usize>,
 
-    /// The step along the gradient [default: 0.01]
-    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    /// How far to step down the gradient [default: 0.01]
+    #[arg(long, value_name = "X")]
+    #[arg(value_parser = real_number, allow_negative_numbers = true)]
     learning_rate: Option<f64>,
 
     /// Clamp each entry of the gradients to [-X, X]; inf clamps nothing [default: 5]
-    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    #[arg(long, value_name = "X")]
+    #[arg(value_parser = real_number, allow_negative_numbers = true)]
     clip: Option<f64>,
 
-    /// Chooses the first weights, the order of the list and the sampled names [default: 1]
+    /// Chooses the first weights, the order of the list and the names printed [default: 1]
+    ///
+    /// The same list, settings and seed give the same model and names on every run.
     #[arg(long, value_name = "N", conflicts_with = "notebook")]
+    #[arg(value_parser = whole_number::<u64>, allow_negative_numbers = true)]
     seed: Option<u64>,
 
-    /// Print sampled names every N iterations [default: 2000]
+    /// Print names every N iterations, beginning with the first [default: 2000]
     #[arg(long, value_name = "N")]
+    #[arg(value_parser = whole_number::<u64>, allow_negative_numbers = true)]
     sample_every: Option<u64>,
 
     /// How many names to print then, and at the end [default: 7]
     #[arg(long, value_name = "N")]
+    #[arg(value_parser = whole_number::<u64>, allow_negative_numbers = true)]
     samples: Option<u64>,
 
     /// The number type: single or double precision [default: f32]
@@ -77,17 +95,18 @@ pub struct Train {
     #[arg(long, value_name = "WAY")]
     backprop: Option<Way>,
 
-    /// Do exactly what the notebook does and print its log: double precision, NumPy's random
-    /// numbers and the notebook's seeds. Other flags still override what this sets; the model is
-    /// saved only where -o says so
+    /// Do exactly what the notebook does, and print its log
+    ///
+    /// Double precision, NumPy's random numbers and the notebook's seeds. Flags beside it override
+    /// what it sets. The model is saved only where -o says so.
     #[arg(long)]
     notebook: bool,
 
-    /// With --notebook: add the notebook's debug lines
+    /// Add the notebook's debug lines to its log
     #[arg(long, requires = "notebook")]
     verbose: bool,
 
-    /// Show no progress: print the names alone
+    /// Print names alone: nothing on standard error but errors
     #[arg(short, long)]
     quiet: bool,
 }
@@ -130,7 +149,7 @@ impl Train {
 
         let bar = Bar::new(settings.iterations, self.quiet);
         bar.say(&format!(
-            "Learning {} names of {} characters: {} hidden units, {} iterations",
+            "Learning {} names, written with {} characters: {} hidden units, {} iterations",
             corpus.names().len(),
             corpus.vocabulary().size() - 1,
             settings.hidden,
@@ -232,13 +251,15 @@ impl Train {
             Ok(is_new)
         })?;
         live.bar.say(&format!(
-            "New names, after {} iterations with the loss at {:.2}:",
-            settings.iterations, trained.progress.smoothed
+            "New names, after {} iterations with the loss at {}:",
+            settings.iterations,
+            rounded(trained.progress.smoothed)
         ));
         live.print(new.iter().map(String::as_str));
         if found < settings.samples {
             live.bar.say(&format!(
-                "Only {found} new names were found: the network mostly repeats the list"
+                "No more than {found} of {} were found: the network repeats the list, or itself",
+                settings.samples
             ));
         }
         Ok(())

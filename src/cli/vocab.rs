@@ -28,21 +28,22 @@ impl Vocab {
             vocabulary.size()
         )?;
         writeln!(out, "[{}]", quoted.join(", "))?;
-        // Python's pprint with an indent of 4.
-        let width = (quoted.len() - 1).to_string().len();
-        let rows: Vec<String> = quoted
-            .iter()
-            .enumerate()
-            .map(|(index, character)| {
-                let padding = if width == 1 { "" } else { "    " };
-                let lead = if index == 0 { "{   " } else { padding };
-                format!("{lead}{index}: {character}")
-            })
-            .collect();
-        writeln!(out, "{}}}", rows.join(",\n"))?;
+        writeln!(out, "{}", pretty_dictionary(&quoted))?;
         out.flush()?;
         Ok(())
     }
+}
+
+/// `pprint.PrettyPrinter(indent=4).pprint(dict(enumerate(...)))`: on one line where it fits into
+/// 80 characters, else an entry a line.
+fn pretty_dictionary(quoted: &[String]) -> String {
+    let entries: Vec<String> = quoted
+        .iter()
+        .enumerate()
+        .map(|(index, character)| format!("{index}: {character}"))
+        .collect();
+    let line = format!("{{{}}}", entries.join(", "));
+    if line.chars().count() <= 80 { line } else { format!("{{   {}}}", entries.join(",\n    ")) }
 }
 
 /// A character as Python's `repr` writes it.
@@ -52,11 +53,62 @@ pub(super) fn python(character: char) -> String {
         '\n' => r"'\n'".to_string(),
         '\'' => "\"'\"".to_string(),
         '\\' => r"'\\'".to_string(),
-        ' ' => "' '".to_string(),
-        c if c.is_control() || c.is_whitespace() => match code {
-            0..=0xff => format!(r"'\x{code:02x}'"),
-            _ => format!(r"'\u{code:04x}'"),
-        },
-        c => format!("'{c}'"),
+        c if is_printable(c) => format!("'{c}'"),
+        _ if code <= 0xff => format!(r"'\x{code:02x}'"),
+        _ if code <= 0xffff => format!(r"'\u{code:04x}'"),
+        _ => format!(r"'\U{code:08x}'"),
+    }
+}
+
+/// Python's `str.isprintable`. Rust's debug form escapes the same characters, quotes and the
+/// backslash apart, and combining marks only where nothing precedes them.
+fn is_printable(character: char) -> bool {
+    matches!(character, '"' | '\'' | '\\') || format!("a{character}").escape_debug().count() == 2
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Both are what Python 3.11 prints.
+    #[test]
+    fn a_dictionary_of_up_to_80_characters_stands_on_one_line() {
+        let pretty = |text: &str| pretty_dictionary(&text.chars().map(python).collect::<Vec<_>>());
+        let line =
+            r"{0: '\n', 1: 'a', 2: 'b', 3: 'c', 4: 'd', 5: 'e', 6: '\\', 7: '\\', 8: '\u200d'}";
+        assert_eq!(line.len(), 80);
+        assert_eq!(pretty("\nabcde\\\\\u{200d}"), line);
+        let lines = r"{   0: '\n',
+    1: 'a',
+    2: 'b',
+    3: 'c',
+    4: 'd',
+    5: '\\',
+    6: '\\',
+    7: '\\',
+    8: '\u200d'}";
+        assert_eq!(pretty("\nabcd\\\\\\\u{200d}"), lines);
+    }
+
+    #[test]
+    fn characters_are_quoted_as_python_quotes_them() {
+        for (character, quoted) in [
+            ('a', "'a'"),
+            ('"', "'\"'"),
+            ('\'', "\"'\""),
+            (' ', "' '"),
+            ('\\', r"'\\'"),
+            ('각', "'각'"),
+            ('\u{301}', "'\u{301}'"),
+            ('\u{a0}', r"'\xa0'"),
+            ('\u{ad}', r"'\xad'"),
+            ('\u{200d}', r"'\u200d'"),
+            ('\u{3000}', r"'\u3000'"),
+            ('\u{e000}', r"'\ue000'"),
+            ('\u{feff}', r"'\ufeff'"),
+            ('\u{e0001}', r"'\U000e0001'"),
+        ] {
+            assert_eq!(python(character), quoted);
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Softmax cross-entropy as one node.
 
-use super::{Float, check_indices, gradient_of, slice, values, with_float};
+use super::{Float, check_indices, gradient_of, primitive, slice, values, with_float};
 use crate::kernels::{Element, cross_entropy as kernels};
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, WithDType, bail};
@@ -9,9 +9,12 @@ use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, WithDTyp
 /// `U32` to a scalar. A row whose target is [`crate::kernels::NONE`] counts for nothing.
 ///
 /// # Errors
-/// Where the shapes do not fit, a target is outside (0 .. n_y), the type is not `F32` or `F64`,
-/// or the device is not the CPU.
+/// Where the shapes do not fit, a target is outside (0 .. n_y), or the type is not `F32` or
+/// `F64`.
 pub fn cross_entropy(z: &Tensor, y: &Tensor) -> Result<Tensor> {
+    if !z.device().is_cpu() {
+        return primitive::cross_entropy(z, y);
+    }
     let op = CrossEntropy { y: y.contiguous()? };
     z.contiguous()?.apply_op1(op)
 }

@@ -9,9 +9,9 @@
 //! | [`cross_entropy`] | the sum of `-ln softmax(z)[y]` | of `z` |
 //! | [`clipped_descent`] | `w -= lr * clamp(g, -clip, clip)`, in place | none |
 //!
-//! They can stand in any candle model: `examples/fused_recurrence.rs` shows one. An op takes
-//! contiguous tensors of one float type, `F32` or `F64`, on the CPU; the functions here make
-//! their arguments contiguous. Rows are time-major: step `t` of sequence `i` is row `t * B + i`.
+//! They can stand in any candle model: `examples/fused_recurrence.rs` shows one. The
+//! tensors of an op have one float type, `F32` or `F64`. On a device that has no kernels here,
+//! which is any but the CPU, [`primitive`] ops do the same, slower. Rows are time-major: step `t` of sequence `i` is row `t * B + i`.
 //! The arithmetic is in [`crate::kernels`].
 //!
 //! The price of a node in candle 0.11 is about a microsecond forward and two backward (each
@@ -19,6 +19,7 @@
 //! nodes is the cost.
 
 mod cross_entropy;
+pub mod primitive;
 mod projection;
 mod recurrence;
 mod update;

@@ -1,6 +1,6 @@
 //! The projections before and after the recurrence, a node each.
 
-use super::{Float, check_indices, gradient_of, slice, values, with_float};
+use super::{Float, check_indices, gradient_of, primitive, slice, values, with_float};
 use crate::kernels::matmul::{Packed, transpose};
 use crate::kernels::projection as kernels;
 use candle_core::backend::BackendStorage;
@@ -11,9 +11,12 @@ use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tenso
 /// vector.
 ///
 /// # Errors
-/// Where the shapes do not fit, an index is outside (0 .. n_x), the type is not `F32` or `F64`,
-/// or the device is not the CPU.
+/// Where the shapes do not fit, an index is outside (0 .. n_x), or the type is not `F32` or
+/// `F64`.
 pub fn project_input(x: &Tensor, wax: &Tensor, b: &Tensor) -> Result<Tensor> {
+    if !wax.device().is_cpu() {
+        return primitive::project_input(x, wax, b);
+    }
     let op = ProjectInput { x: x.contiguous()? };
     wax.contiguous()?.apply_op2(&b.contiguous()?, op)
 }
@@ -91,8 +94,11 @@ impl CustomOp2 for ProjectInput {
 /// `z = wya a + by` for each row: `a` (R, n_a), `wya` (n_y, n_a), `by` (n_y) to (R, n_y).
 ///
 /// # Errors
-/// Where the shapes do not fit, the type is not `F32` or `F64`, or the device is not the CPU.
+/// Where the shapes do not fit, or the type is not `F32` or `F64`.
 pub fn project_output(a: &Tensor, wya: &Tensor, by: &Tensor) -> Result<Tensor> {
+    if !a.device().is_cpu() {
+        return primitive::project_output(a, wya, by);
+    }
     a.contiguous()?.apply_op3(&wya.contiguous()?, &by.contiguous()?, ProjectOutput)
 }
 

@@ -1,6 +1,6 @@
 //! All steps of the recurrence as one node.
 
-use super::{Float, gradient_of, slice, values, with_float};
+use super::{Float, gradient_of, primitive, slice, values, with_float};
 use crate::kernels::matmul::{Packed, Strided, matmul};
 use crate::kernels::recurrence::{
     pack_for_backward, pack_for_forward, recurrence_backward, recurrence_forward,
@@ -15,7 +15,7 @@ use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
 /// sequential sweep and one matrix product over all steps.
 ///
 /// # Errors
-/// Where the shapes do not fit, the type is not `F32` or `F64`, or the device is not the CPU.
+/// Where the shapes do not fit, or the type is not `F32` or `F64`.
 ///
 /// ```
 /// use candle_core::{Device, Tensor};
@@ -28,6 +28,9 @@ use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
 /// # Ok::<(), candle_core::Error>(())
 /// ```
 pub fn recurrence(px: &Tensor, waa: &Tensor, a0: &Tensor) -> Result<Tensor> {
+    if !px.device().is_cpu() {
+        return primitive::recurrence(px, waa, a0);
+    }
     px.contiguous()?.apply_op3(&waa.contiguous()?, &a0.contiguous()?, Recurrence)
 }
 

@@ -1,6 +1,6 @@
 //! The update of stochastic gradient descent, in place.
 
-use super::{Float, slice};
+use super::{Float, primitive, slice};
 use crate::kernels::{Element, update as kernels};
 use candle_core::{CpuStorage, InplaceOp2, Layout, Result, Tensor, Var, bail};
 
@@ -8,11 +8,13 @@ use candle_core::{CpuStorage, InplaceOp2, Layout, Result, Tensor, Var, bail};
 /// nothing; a NaN in the gradient reaches the variable.
 ///
 /// # Errors
-/// Where the shapes differ, `clip` is negative or NaN, the type is not `F32` or `F64`, or the
-/// device is not the CPU.
+/// Where the shapes differ, `clip` is negative or NaN, or the type is not `F32` or `F64`.
 pub fn clipped_descent(w: &Var, gradient: &Tensor, learning_rate: f64, clip: f64) -> Result<()> {
     if clip.is_nan() || clip < 0. {
         bail!("clipped-descent: the clip cannot be {clip}");
+    }
+    if !w.device().is_cpu() {
+        return primitive::clipped_descent(w, gradient, learning_rate, clip);
     }
     w.inplace_op2(&gradient.contiguous()?, &ClippedDescent { learning_rate, clip })
 }

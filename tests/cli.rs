@@ -1,0 +1,661 @@
+//! The program as a person uses it: what it prints and where, what it saves, and how it refuses.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use tempfile::TempDir;
+
+/// A folder of its own for each test, in which the program runs.
+struct Folder(TempDir);
+
+/// What a run left behind.
+#[derive(Debug)]
+struct Run {
+    status: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+impl Folder {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    /// A folder with three short names in `names.txt`.
+    fn with_names() -> Self {
+        let folder = Self::new();
+        folder.write("names.txt", "anna\nbob\ncleo\n");
+        folder
+    }
+
+    /// The same, and a model of them in `names.safetensors`.
+    fn with_model() -> Self {
+        let folder = Self::with_names();
+        folder.succeeds("train names.txt --hidden 8 --iterations 300 --quiet");
+        folder
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn write(&self, name: &str, contents: impl AsRef<[u8]>) {
+        fs::write(self.path().join(name), contents).unwrap();
+    }
+
+    fn read(&self, name: &str) -> Vec<u8> {
+        fs::read(self.path().join(name)).unwrap()
+    }
+
+    /// All files, with what is in them.
+    fn files(&self) -> BTreeMap<String, Vec<u8>> {
+        let entries = fs::read_dir(self.path()).unwrap().map(Result::unwrap);
+        entries
+            .filter(|entry| entry.file_type().unwrap().is_file())
+            .map(|entry| {
+                (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap())
+            })
+            .collect()
+    }
+
+    /// The program with `arguments`, which are split at spaces.
+    fn command(&self, arguments: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_char-rnn"));
+        command.args(arguments.split_whitespace()).current_dir(self.path()).stdin(Stdio::null());
+        command
+    }
+
+    fn run(&self, arguments: &str) -> Run {
+        let output = self.command(arguments).output().unwrap();
+        let run = Run {
+            status: output.status.code(),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        };
+        assert!(!run.stderr.contains("panicked"), "{arguments}: {run:?}");
+        run
+    }
+
+    /// Standard output of a run that must succeed.
+    fn succeeds(&self, arguments: &str) -> String {
+        let run = self.run(arguments);
+        assert_eq!(run.status, Some(0), "{arguments}: {run:?}");
+        run.stdout
+    }
+
+    /// The one line on standard error of a run that must be refused: with status 2, before anything
+    /// is printed, and without touching a file.
+    fn refuses(&self, arguments: &str) -> String {
+        let before = self.files();
+        let run = self.run(arguments);
+        assert_eq!((run.status, run.stdout.as_str()), (Some(2), ""), "{arguments}: {run:?}");
+        assert!(self.files() == before, "{arguments} changed a file");
+        assert!(run.stderr.starts_with("char-rnn: "), "{arguments}: {run:?}");
+        assert_eq!(run.stderr.lines().count(), 1, "{arguments}: {run:?}");
+        run.stderr
+    }
+
+    /// The first line on standard error of a run whose command line must be refused.
+    fn misused(&self, arguments: &str) -> String {
+        let before = self.files();
+        let run = self.run(arguments);
+        assert_eq!((run.status, run.stdout.as_str()), (Some(2), ""), "{arguments}: {run:?}");
+        assert!(self.files() == before, "{arguments} changed a file");
+        let first = run.stderr.lines().next().unwrap().to_string();
+        assert!(first.starts_with("error: "), "{arguments}: {run:?}");
+        first
+    }
+}
+
+#[track_caller]
+fn assert_says(message: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(message.contains(part), "{message:?} does not say {part:?}");
+    }
+}
+
+// Training.
+
+#[test]
+fn names_go_to_standard_output_and_progress_to_standard_error() {
+    let folder = Folder::new();
+    let run = folder.run("train --iterations 30 --sample-every 20");
+    assert_eq!(run.status, Some(0), "{run:?}");
+    let names: Vec<&str> = run.stdout.lines().collect();
+    assert_eq!(names.len(), 7 * 3, "at iterations 0 and 20, and the new ones: {names:?}");
+    let is_shown = |name: &&str| {
+        name.starts_with(|first: char| first.is_ascii_uppercase())
+            && name[1..].chars().all(|character| character.is_ascii_lowercase())
+    };
+    // A first name of a model that knows nothing may be empty; a new name never is.
+    assert!(names[..14].iter().all(|name| name.is_empty() || is_shown(name)), "{names:?}");
+    assert!(names[14..].iter().all(is_shown), "{names:?}");
+    assert_says(&run.stderr, &["1318 names", "iteration 0, loss 23.", "iteration 20, loss 23."]);
+    assert_says(&run.stderr, &["after 30 iterations", "Saved dinos.safetensors"]);
+    assert!(!names.iter().any(|name| !name.is_empty() && run.stderr.contains(name)), "{run:?}");
+}
+
+#[test]
+fn the_model_is_named_after_the_list_and_saved_where_the_program_runs() {
+    let folder = Folder::new();
+    fs::create_dir(folder.path().join("lists")).unwrap();
+    folder.write("lists/towns.old.txt", "york\nkyoto\n");
+    let run = folder.run("train lists/towns.old.txt --hidden 4 --iterations 10");
+    assert_says(&run.stderr, &["Saved towns.old.safetensors"]);
+    assert_eq!(folder.files().into_keys().collect::<Vec<_>>(), ["towns.old.safetensors"]);
+}
+
+#[test]
+fn the_last_names_are_new_and_each_comes_once() {
+    let folder = Folder::new();
+    // Nearly half of what a network that knows nothing makes of two letters is in this list.
+    let list = ["a", "b", "aa", "ab", "ba", "bb"];
+    folder.write("list.txt", list.join("\n"));
+    let stdout =
+        folder.succeeds("train list.txt --keep-case --hidden 4 --iterations 1 --samples 40");
+    let names: Vec<&str> = stdout.lines().collect();
+    let (first, new) = names.split_at(40);
+    assert!(first.iter().any(|name| list.contains(name)), "the list is too hard to hit: {first:?}");
+    assert_eq!(new.len(), 40);
+    assert_eq!(new.iter().collect::<HashSet<_>>().len(), 40, "{new:?}");
+    assert!(!new.iter().any(|name| list.contains(name)), "{new:?}");
+}
+
+#[test]
+fn the_same_seed_gives_the_same_run_and_another_seed_another() {
+    let folder = Folder::with_names();
+    let train = |seed| {
+        let stdout =
+            folder.succeeds(&format!("train names.txt --hidden 8 --iterations 40 --seed {seed}"));
+        (stdout, folder.read("names.safetensors"))
+    };
+    let (first, second) = (train(5), train(5));
+    assert_eq!(first.0, second.0);
+    assert_eq!(weights(&first.1), weights(&second.1));
+    let other = train(6);
+    assert_ne!(first.0, other.0);
+    assert_ne!(weights(&first.1), weights(&other.1));
+}
+
+/// The bytes of a model file's tensors.
+fn weights(file: &[u8]) -> &[u8] {
+    let header = u64::from_le_bytes(file[..8].try_into().unwrap()) as usize;
+    &file[8 + header..]
+}
+
+#[test]
+fn quiet_training_says_nothing_on_standard_error() {
+    let folder = Folder::with_names();
+    for arguments in [
+        "train names.txt --hidden 4 --iterations 10 --quiet",
+        "train names.txt --hidden 4 --iterations 10 -q --notebook -o notebook.safetensors",
+    ] {
+        let run = folder.run(arguments);
+        assert_eq!((run.status, run.stderr.as_str()), (Some(0), ""));
+        assert!(!run.stdout.is_empty());
+    }
+}
+
+#[test]
+fn a_new_model_takes_the_place_of_an_older_one_and_leaves_nothing_else() {
+    let folder = Folder::with_model();
+    let older = folder.read("names.safetensors");
+    folder.succeeds("train names.txt --hidden 8 --iterations 301 -o names.safetensors");
+    assert_ne!(folder.read("names.safetensors"), older);
+    assert_eq!(folder.files().into_keys().collect::<Vec<_>>(), ["names.safetensors", "names.txt"]);
+}
+
+#[test]
+fn every_way_back_and_number_type_trains() {
+    let folder = Folder::with_names();
+    let mut losses = Vec::new();
+    for backprop in ["unrolled", "autograd", "hand"] {
+        for dtype in ["f32", "f64"] {
+            let run = folder.run(&format!(
+                "train names.txt --hidden 8 --iterations 200 --backprop {backprop} --dtype {dtype}"
+            ));
+            assert_eq!(run.status, Some(0), "{run:?}");
+            losses.extend(
+                run.stderr.lines().filter(|line| line.contains("after 200")).map(str::to_string),
+            );
+        }
+    }
+    assert_eq!(losses.len(), 6);
+    assert!(losses.iter().all(|line| *line == losses[0]), "{losses:?}");
+}
+
+#[test]
+fn a_network_without_ideas_says_how_many_new_names_it_found() {
+    let folder = Folder::with_names();
+    // Steps of this size make one character certain, whatever comes before it.
+    let run =
+        folder.run("train names.txt --hidden 4 --iterations 20 --learning-rate 1e30 --clip inf");
+    assert_eq!(run.status, Some(0), "{run:?}");
+    let new = run.stdout.lines().count() - 7;
+    assert!(new < 7, "{run:?}");
+    assert_says(&run.stderr, &[&format!("No more than {new} of 7 were found"), "the loss at "]);
+    assert!(run.stderr.lines().all(|line| line.len() < 100), "{run:?}");
+}
+
+// Lists.
+
+const QUICK: &str = "--hidden 8 --iterations 100 --samples 30";
+
+#[test]
+fn a_list_is_learned_alike_however_its_lines_end() {
+    let folder = Folder::new();
+    folder.write("clean.txt", "anna\nbob\nemma lou\n");
+    let expected = folder.succeeds(&format!("train clean.txt {QUICK}"));
+    for messy in [
+        "anna\r\nbob\r\nemma lou\r\n",
+        "\u{feff}anna\nbob\nemma lou\n",
+        "\n\nanna\n  \n\t\nbob\n\nemma lou\n\n",
+        "anna\nbob\nemma lou",
+        " anna\nbob  \n\temma lou\u{3000}\n",
+        "ANNA\nBob\nEmma LOU\n",
+    ] {
+        folder.write("messy.txt", messy);
+        assert_eq!(folder.succeeds(&format!("train messy.txt {QUICK}")), expected, "{messy:?}");
+    }
+}
+
+#[test]
+fn korean_names_come_out_in_whole_syllables_even_of_a_decomposed_list() {
+    let folder = Folder::new();
+    folder.write("composed.txt", "김민준\n이서연\n박지훈\n");
+    // The same names in conjoining jamo, as macOS writes them.
+    let decomposed: String = "김민준\n이서연\n박지훈\n".chars().flat_map(jamo).collect();
+    assert_eq!(decomposed.chars().count(), 9 * 3 - 3 + 3, "이, 서 and 지 have no final consonant");
+    folder.write("decomposed.txt", &decomposed);
+    let composed = folder.succeeds(&format!("train composed.txt {QUICK}"));
+    assert_eq!(folder.succeeds(&format!("train decomposed.txt {QUICK}")), composed);
+    assert!(composed.chars().all(|c| c == '\n' || ('가'..='힣').contains(&c)), "{composed}");
+    assert!(composed.lines().any(|name| name.chars().count() == 3), "{composed}");
+}
+
+/// A Hangul syllable taken apart (Unicode, section 3.12); any other character as it is.
+fn jamo(character: char) -> Vec<char> {
+    let index = u32::from(character).wrapping_sub(0xac00);
+    if index >= 11_172 {
+        return vec![character];
+    }
+    let parts = [0x1100 + index / 588, 0x1161 + index % 588 / 28, 0x11a7 + index % 28];
+    let count = if index % 28 == 0 { 2 } else { 3 };
+    parts[..count].iter().map(|&code| char::from_u32(code).unwrap()).collect()
+}
+
+#[test]
+fn names_in_other_scripts_are_lower_cased_and_shown_with_a_capital() {
+    let folder = Folder::new();
+    folder.write("names.txt", "ИВАН\nольга\nJose\u{301}\nÉVA\n");
+    let stdout = folder.succeeds(&format!("train names.txt {QUICK}"));
+    let letters: HashSet<char> = "иванольгjoséva".chars().collect();
+    for name in stdout.lines().filter(|name| !name.is_empty()) {
+        let mut characters = name.chars();
+        let first = characters.next().unwrap();
+        assert!(first.is_uppercase(), "{name}");
+        assert!(first.to_lowercase().chain(characters).all(|c| letters.contains(&c)), "{name}");
+    }
+}
+
+#[test]
+fn kept_case_is_learned_and_shown_as_it_is_written_by_train_and_sample() {
+    let folder = Folder::new();
+    folder.write("names.txt", "mcDONALD\noMALLEY\n");
+    let trained = folder.succeeds(&format!("train names.txt --keep-case {QUICK}"));
+    let sampled = folder.succeeds("sample names.safetensors -n 50 --seed 1");
+    for stdout in [trained, sampled] {
+        let letters: HashSet<char> = "mcDONALDoMALLEY".chars().collect();
+        assert!(stdout.lines().flat_map(str::chars).all(|c| letters.contains(&c)), "{stdout}");
+        let firsts: Vec<char> = stdout.lines().filter_map(|name| name.chars().next()).collect();
+        assert!(firsts.iter().any(|first| first.is_lowercase()), "{stdout}");
+    }
+}
+
+#[test]
+fn no_name_is_blank_or_has_white_space_around_it() {
+    let folder = Folder::new();
+    folder.write("names.txt", "a b\nb a\na  a\n");
+    // A network that has learned nothing makes every third character a space.
+    folder.succeeds("train names.txt --hidden 2 --iterations 1 --quiet");
+    let names = folder.succeeds("sample names.safetensors -n 300 --seed 1");
+    assert_eq!(names.lines().count(), 300);
+    assert!(names.lines().any(|name| name.contains(' ')));
+    assert!(names.lines().all(|name| !name.is_empty() && name == name.trim()), "{names}");
+}
+
+// The notebook.
+
+#[test]
+fn the_notebook_saves_nothing_unless_told_where() {
+    let folder = Folder::with_names();
+    let log = folder.succeeds("train names.txt --notebook --hidden 4 --iterations 3");
+    assert!(log.starts_with("Iteration: 0, Loss: "), "{log}");
+    assert_eq!(folder.files().len(), 1);
+    folder.succeeds("train names.txt --notebook --hidden 4 --iterations 3 -o notebook.safetensors");
+    assert_eq!(folder.succeeds("sample notebook.safetensors -n 3").lines().count(), 3);
+}
+
+/// What Python 3.11 prints for the notebook's first cells on the list.
+#[test]
+fn the_vocabulary_is_printed_as_the_notebooks_first_cells_print_it() {
+    let folder = Folder::new();
+    let letters: Vec<char> = ('a'..='z').collect();
+    let list: Vec<String> = letters.iter().map(|letter| format!("'{letter}'")).collect();
+    let pairs: Vec<String> =
+        (1..).zip(&letters).map(|(index, letter)| format!("    {index}: '{letter}'")).collect();
+    assert_eq!(
+        folder.succeeds("vocab"),
+        format!(
+            "There are 16865 total characters and 27 unique characters in your data.\n\
+             ['\\n', {}]\n{{   0: '\\n',\n{}}}\n",
+            list.join(", "),
+            pairs.join(",\n")
+        )
+    );
+
+    folder.write("names.txt", "Al\r\nO'Neil\n");
+    assert_eq!(
+        folder.succeeds("vocab names.txt"),
+        "There are 10 total characters and 8 unique characters in your data.\n\
+         ['\\n', \"'\", 'a', 'e', 'i', 'l', 'n', 'o']\n\
+         {0: '\\n', 1: \"'\", 2: 'a', 3: 'e', 4: 'i', 5: 'l', 6: 'n', 7: 'o'}\n"
+    );
+}
+
+// Sampling.
+
+#[test]
+fn a_model_and_a_seed_give_the_same_names_on_every_run_and_fewer_are_the_first_of_them() {
+    let folder = Folder::with_model();
+    let twenty = folder.succeeds("sample names.safetensors -n 20 --seed 1");
+    assert_eq!(twenty.lines().count(), 20);
+    assert_eq!(folder.succeeds("sample names.safetensors -n 20 --seed 1"), twenty);
+    let five = folder.succeeds("sample names.safetensors -n 5 --seed 1");
+    assert_eq!(five.lines().count(), 5);
+    assert!(twenty.starts_with(&five));
+    assert_ne!(folder.succeeds("sample names.safetensors -n 20 --seed 2"), twenty);
+}
+
+#[test]
+fn without_a_seed_there_are_ten_names_and_other_ones_each_time() {
+    let folder = Folder::with_model();
+    let first = folder.succeeds("sample names.safetensors");
+    assert_eq!(first.lines().count(), 10);
+    assert_ne!(folder.succeeds("sample names.safetensors"), first);
+    assert_eq!(folder.succeeds("sample names.safetensors -n 0"), "");
+}
+
+#[test]
+fn a_model_that_is_no_model_is_refused_with_the_reason() {
+    let folder = Folder::with_model();
+    let model = folder.read("names.safetensors");
+    folder.write("cut", &model[..model.len() - 7]);
+    folder.write("cut_header", &model[..100]);
+    folder.write("empty", "");
+    folder.write("text", "anna\nbob\n");
+    let header = b"{\"w\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}";
+    let foreign = [&(header.len() as u64).to_le_bytes()[..], header, &[0; 4]].concat();
+    folder.write("foreign", &foreign);
+    let at = model.windows(20).position(|bytes| bytes == b"\"format_version\":\"1\"").unwrap();
+    let newer = [&model[..at + 18], b"7", &model[at + 19..]].concat();
+    folder.write("newer", &newer);
+
+    let refusal = |model| folder.refuses(&format!("sample {model}"));
+    assert_says(&refusal("nowhere"), &["cannot read nowhere: "]);
+    assert_says(&refusal("."), &[".: ", "not a file"]);
+    assert_says(&refusal("cut"), &["cut: ", "cut short"]);
+    assert_says(&refusal("cut_header"), &["cut_header: ", "not a char-rnn model"]);
+    assert_says(&refusal("empty"), &["empty: ", "not a char-rnn model"]);
+    assert_says(&refusal("text"), &["text: ", "not a char-rnn model"]);
+    assert_says(&refusal("foreign"), &["foreign: ", "safetensors file, but not a char-rnn model"]);
+    assert_says(&refusal("newer"), &["newer: ", "version 7", "use a newer char-rnn"]);
+}
+
+// Readers that go away.
+
+/// Starts the program with standard output or standard error to a reader that has gone.
+fn without_reader(mut command: Command, stream: &str) -> Child {
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    match stream {
+        "stdout" => drop(child.stdout.take()),
+        _ => drop(child.stderr.take()),
+    }
+    child
+}
+
+#[test]
+fn sampling_without_end_stops_quietly_when_its_reader_has_enough() {
+    let folder = Folder::with_model();
+    let mut command = folder.command(&format!("sample names.safetensors -n {}", u64::MAX));
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert!(line.len() > 1);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), output.stderr), (Some(0), vec![]));
+}
+
+#[test]
+fn training_whose_reader_has_gone_still_saves_the_model() {
+    for stream in ["stdout", "stderr"] {
+        let folder = Folder::with_names();
+        let command =
+            folder.command("train names.txt --hidden 8 --iterations 300 --sample-every 10");
+        let output = without_reader(command, stream).wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{stream}: {output:?}");
+        assert_eq!(folder.succeeds("sample names.safetensors -n 3").lines().count(), 3);
+    }
+}
+
+#[test]
+fn a_vocabulary_or_log_whose_reader_has_gone_ends_quietly() {
+    let folder = Folder::with_names();
+    for arguments in ["vocab", "train names.txt --notebook --quiet --iterations 5"] {
+        let child = without_reader(folder.command(arguments), "stdout");
+        let output = child.wait_with_output().unwrap();
+        assert_eq!((output.status.code(), output.stderr), (Some(0), vec![]), "{arguments}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_under_standard_output_is_reported_and_the_model_is_saved_all_the_same() {
+    let folder = Folder::with_model();
+    let train = "train names.txt --hidden 8 --iterations 20 -o new.safetensors";
+    for arguments in [train, "sample names.safetensors", "vocab", "train --notebook --iterations 1"]
+    {
+        let full = fs::File::create("/dev/full").unwrap();
+        let output = folder.command(arguments).stdout(full).output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments}: {stderr}");
+        assert_says(
+            stderr.lines().last().unwrap(),
+            &["char-rnn: cannot write to standard output: "],
+        );
+    }
+    assert!(folder.files().contains_key("new.safetensors"));
+}
+
+// Bad lists.
+
+#[test]
+fn a_list_that_cannot_be_read_is_named() {
+    let folder = Folder::with_names();
+    fs::create_dir(folder.path().join("lists")).unwrap();
+    for command in ["train", "vocab"] {
+        assert_says(
+            &folder.refuses(&format!("{command} nowhere.txt")),
+            &["cannot read nowhere.txt: "],
+        );
+        assert_says(&folder.refuses(&format!("{command} lists")), &["cannot read lists: "]);
+        // The program may run as root, who may read everything; but nothing is below a file.
+        let message = folder.refuses(&format!("{command} names.txt/list"));
+        assert_says(&message, &["cannot read names.txt/list: "]);
+    }
+}
+
+#[test]
+fn a_list_that_cannot_be_learned_is_refused_with_its_line() {
+    let folder = Folder::new();
+    let refusal = |list: &[u8]| {
+        folder.write("list.txt", list);
+        let trained = folder.refuses("train list.txt");
+        assert_eq!(folder.refuses("vocab list.txt"), trained);
+        assert_says(&trained, &["char-rnn: list.txt: "]);
+        trained
+    };
+    assert_says(&refusal(b""), &["is empty", "one name a line"]);
+    assert_says(&refusal(b"\n  \r\n\t\n"), &["only blank lines", "one name a line"]);
+    assert_says(&refusal(b"ann\nb\xffb\n"), &["line 2", "byte 2", "0xff", "save it as UTF-8"]);
+    assert_says(&refusal(b"\xff\xfea\0n\0"), &["line 1", "UTF-16", "save it as UTF-8"]);
+    assert_says(&refusal(b"ann\nbob\nc\0d\n"), &["line 3", "U+0000"]);
+    assert_says(&refusal(b"ann\x1b[2J\nbob\n"), &["line 1", "U+001B"]);
+    assert_says(&refusal(b"ann\tsmith\nbob\n"), &["line 1", "U+0009", "one name a line"]);
+    let long = "ab".repeat(501);
+    assert_says(&refusal(format!("ann\n{long}\n").as_bytes()), &["line 2", "1002", "1000"]);
+    assert_says(&refusal(b"aaa\nA\n\na"), &["one character 'a'"]);
+}
+
+// Bad flags.
+
+#[test]
+fn a_setting_out_of_range_is_named_with_its_range() {
+    let folder = Folder::with_names();
+    for (flag, value, rule) in [
+        ("--hidden", "0", "from 1 to 8192"),
+        ("--hidden", "99999999999", "from 1 to 8192"),
+        ("--learning-rate", "nan", "finite number above 0"),
+        ("--learning-rate", "inf", "finite number above 0"),
+        ("--learning-rate", "-1", "finite number above 0"),
+        ("--learning-rate", "0", "finite number above 0"),
+        ("--clip", "nan", "above 0"),
+        ("--clip", "-1", "above 0"),
+        ("--clip", "0", "above 0"),
+        ("--iterations", "0", "at least 1"),
+        ("--sample-every", "0", "at least 1"),
+        ("--samples", "99999999999", "at most 1000000"),
+        ("--batch-size", "0", "from 1 to 65536"),
+    ] {
+        let message = folder.refuses(&format!("train names.txt {flag} {value}"));
+        assert_says(&message.to_lowercase(), &[&format!("{flag} cannot be {value}: "), rule]);
+    }
+}
+
+#[test]
+fn a_flag_that_makes_no_sense_is_named() {
+    let folder = Folder::with_model();
+    for (arguments, parts) in [
+        ("train names.txt --learning-rate abc", ["'abc'", "a number is needed"]),
+        ("train names.txt --hidden many", ["'many'", "a whole number is needed"]),
+        ("train names.txt --iterations -5", ["'-5'", "a whole number is needed"]),
+        ("train names.txt --seed -1", ["'-1'", "a whole number is needed"]),
+        ("train names.txt --iterations 99999999999999999999", ["--iterations", "too large"]),
+        ("train names.txt --seed 1 --notebook", ["--seed", "--notebook"]),
+        ("train names.txt --device foo", ["'foo'", "cpu, cuda or cuda:N"]),
+        ("train names.txt --device cuda:x", ["\"x\"", "the number of a GPU"]),
+        ("train names.txt --dtype f16", ["'f16'", "--dtype"]),
+        ("train names.txt --backprop magic", ["'magic'", "--backprop"]),
+        ("train names.txt names.txt", ["unexpected argument", "'names.txt'"]),
+        ("train --no-such-flag", ["unexpected argument", "'--no-such-flag'"]),
+        ("sample names.safetensors -n -1", ["'-1'", "a whole number is needed"]),
+        ("sample names.safetensors --seed x", ["'x'", "a whole number is needed"]),
+        ("evolve", ["unrecognized subcommand", "'evolve'"]),
+    ] {
+        assert_says(&folder.misused(arguments), &parts);
+    }
+    assert_says(&folder.run("sample").stderr, &["<MODEL>"]);
+    assert_says(&folder.run("train names.txt --verbose").stderr, &["--notebook"]);
+}
+
+#[test]
+fn a_build_without_cuda_says_how_to_make_one() {
+    if candle_core::utils::cuda_is_available() {
+        return;
+    }
+    let folder = Folder::with_model();
+    for arguments in ["train names.txt --device cuda", "sample names.safetensors --device cuda:0"] {
+        assert_says(
+            &folder.refuses(arguments),
+            &["no CUDA", "cargo build --release --features cuda"],
+        );
+    }
+}
+
+// Places where a model cannot go.
+
+#[test]
+fn a_place_where_no_model_can_be_saved_is_refused_before_training() {
+    let folder = Folder::with_names();
+    fs::create_dir(folder.path().join("models")).unwrap();
+    folder.write("letter", "dear reader");
+    let refusal = |output| folder.refuses(&format!("train names.txt --iterations 1 -o {output}"));
+    assert_says(&refusal("nowhere/m"), &["cannot write nowhere/m: ", "no folder nowhere"]);
+    // The program may run as root, who may write everywhere; but nothing can be below a file.
+    assert_says(&refusal("letter/m"), &["cannot write letter/m: "]);
+    assert_says(&refusal("models"), &["models: ", "not a file"]);
+    assert_says(&refusal("models/"), &["models/: ", "the name of a file"]);
+    assert_says(&refusal("new/"), &["new/: ", "the name of a file"]);
+    assert_says(&refusal("letter"), &["letter: ", "not a char-rnn model", "-o"]);
+    assert_says(&refusal("names.txt"), &["names.txt: ", "will not be written over"]);
+    let long = "x".repeat(300);
+    assert_says(&refusal(&long), &["cannot write xxx"]);
+    assert_eq!(fs::read_dir(folder.path().join("models")).unwrap().count(), 0);
+
+    // The place that is chosen where none is given.
+    folder.write("names.safetensors", "anna\nbob\n");
+    assert_says(&folder.refuses("train names.txt --iterations 1"), &["names.safetensors: ", "-o"]);
+    let message = folder.refuses("train names.safetensors --iterations 1");
+    assert_says(&message, &["names.safetensors: ", "-o"]);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_device_or_a_folder_of_the_kernels_is_no_place_for_a_model() {
+    let folder = Folder::with_names();
+    let refusal = |output| folder.refuses(&format!("train names.txt --iterations 1 -o {output}"));
+    assert_says(&refusal("/dev/null"), &["/dev/null: ", "not a file"]);
+    // Not even root can make files in /proc.
+    assert_says(&refusal("/proc/model"), &["cannot write /proc/model: "]);
+    assert!(!refusal("/proc/model").contains(".char-rnn-"), "the temporary file is of no interest");
+}
+
+#[test]
+fn training_that_diverges_names_the_iteration_and_leaves_the_older_model_alone() {
+    let folder = Folder::with_model();
+    let before = folder.files();
+    for (flags, place) in [
+        ("--learning-rate 1e300", "at iteration 1:"),
+        ("--learning-rate 1e308 --clip inf --dtype f64", "at iteration 1:"),
+        ("--learning-rate 1e300 --iterations 1", "at iteration 0:"),
+        ("--learning-rate 1e308 --clip inf --notebook -o names.safetensors", "at iteration 1:"),
+    ] {
+        let run = folder.run(&format!("train names.txt {flags}"));
+        assert_eq!(run.status, Some(2), "{flags}: {run:?}");
+        let last = run.stderr.lines().last().unwrap();
+        assert_says(last, &["char-rnn: the ", " became ", place, "--learning-rate"]);
+        assert!(folder.files() == before, "{flags}");
+    }
+}
+
+// Help.
+
+#[test]
+fn help_goes_to_standard_output_and_names_every_command() {
+    let folder = Folder::new();
+    let help = folder.succeeds("--help");
+    for command in ["train", "sample", "vocab"] {
+        assert_says(&help, &[&format!("\n  {command} ")]);
+        assert_says(
+            &folder.succeeds(&format!("{command} --help")),
+            &["Usage: char-rnn", "Options:"],
+        );
+    }
+    let nothing = folder.run("");
+    assert_eq!((nothing.status, nothing.stdout.as_str()), (Some(2), ""));
+    assert_says(&nothing.stderr, &["Usage: char-rnn <COMMAND>"]);
+    assert_eq!(folder.succeeds("--version"), format!("char-rnn {}\n", env!("CARGO_PKG_VERSION")));
+}
