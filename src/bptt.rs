@@ -1,11 +1,13 @@
-//! Backpropagation through time, derived and written by hand over whole sequences: the seed's `rnn_forward` and `rnn_backward`.
+//! Backpropagation through time, derived and written by hand over whole sequences: the seed's
+//! `rnn_forward` and `rnn_backward`.
 //!
-//! No graph and no tensors: a [`Bptt`] owns its gradients and its working memory, which grow to the largest sequence seen and are then reused. After
-//! that an iteration allocates nothing.
+//! No graph and no tensors: a [`Bptt`] owns its gradients and its working memory, which grow to the
+//! largest sequence seen and are then reused. After that an iteration allocates nothing.
 //!
 //! # Forward
 //!
-//! For step t of one sequence (column vectors; the code has them as rows, `B` sequences side by side):
+//! For step t of one sequence (column vectors; the code has them as rows, `B` sequences side by
+//! side):
 //!
 //! ```text
 //! (1)  pre_t = wax x_t + waa a_{t-1} + b         x_t one-hot: the product is a column of wax; the zero vector at the first step
@@ -14,7 +16,8 @@
 //! (4)  loss  = s sum over t of -ln softmax(z_t)[y_t]
 //! ```
 //!
-//! `s` is the caller's `scale`: 1 gives the seed's sum, `1 / names` the mean over a batch. A step with `y_t =` [`NONE`] is padding and not in the sum.
+//! `s` is the caller's `scale`: 1 gives the seed's sum, `1 / names` the mean over a batch. A step
+//! with `y_t =` [`NONE`] is padding and not in the sum.
 //!
 //! # Backward
 //!
@@ -31,7 +34,8 @@
 //! (7)  from_output_t = wya^T dz_t
 //! ```
 //!
-//! `a_t` is used twice: by the output at t and, through (1), by the state at t + 1. Gradients of uses add, and `tanh' = 1 - tanh^2`:
+//! `a_t` is used twice: by the output at t and, through (1), by the state at t + 1. Gradients of
+//! uses add, and `tanh' = 1 - tanh^2`:
 //!
 //! ```text
 //! (8)  da_t   = from_output_t + waa^T dpre_{t+1}      the second term is absent at the last step
@@ -47,20 +51,23 @@
 //! (12) dwax   = sum over t of dpre_t x_t^T            x_t one-hot: dpre_t is added to column x_t
 //! ```
 //!
-//! A padded step needs no care in (8) to (12): padding comes last, `dz` is 0 there, so `dpre` is 0 from the end back to the last real step.
+//! A padded step needs no care in (8) to (12): padding comes last, `dz` is 0 there, so `dpre` is 0
+//! from the end back to the last real step.
 //!
 //! # Cost
 //!
-//! `T B (6 n_a^2 + 6 n_a v)` operations, a third of them in (1), which is sequential in time, a third in (8), likewise, and a third in (11).
+//! `T B (6 n_a^2 + 6 n_a v)` operations, a third of them in (1), which is sequential in time, a
+//! third in (8), likewise, and a third in (11).
 
 use crate::kernels::cross_entropy::cross_entropy;
-use crate::kernels::matmul::{Packed, Strided, matmul, transpose};
+use crate::kernels::matmul::{Packed, Strided, matmul};
 use crate::kernels::projection::{
     project_input, project_input_backward, project_output, project_output_backward,
 };
 use crate::kernels::recurrence::{
     pack_for_backward, pack_for_forward, recurrence_backward, recurrence_forward,
 };
+use crate::kernels::transpose::transpose;
 use crate::kernels::update::{clip_in_place, clipped_descent};
 use crate::kernels::{Element, NONE};
 
@@ -131,7 +138,8 @@ impl<F: Element> Parameters<F> {
         }
     }
 
-    /// The seed's `update_parameters` after its `clip`: `w -= rate * clamp(g, -clip, clip)`. The gradients stay as they are.
+    /// The seed's `update_parameters` after its `clip`: `w -= rate * clamp(g, -clip, clip)`. The
+    /// gradients stay as they are.
     ///
     /// # Panics
     ///
@@ -208,9 +216,11 @@ impl<F: Element> Bptt<F> {
         }
     }
 
-    /// Runs `batch` sequences of `steps` steps forward and backward. Returns the loss in nats times `scale`; gradients and states are then at hand below.
+    /// Runs `batch` sequences of `steps` steps forward and backward. Returns the loss in nats times
+    /// `scale`; gradients and states are then at hand below.
     ///
-    /// `x` and `y` are (T, B), time-major; `a0` is (B, n_a). [`NONE`] in `x` is the zero vector, in `y` a padded step.
+    /// `x` and `y` are (T, B), time-major; `a0` is (B, n_a). [`NONE`] in `x` is the zero vector, in
+    /// `y` a padded step.
     ///
     /// # Panics
     ///
@@ -319,7 +329,8 @@ impl<F: Element> Bptt<F> {
         &self.states[(step * self.batch + sequence) * n..][..n]
     }
 
-    /// The states to carry on with, (B, n_a): of each sequence the one at its own last step, padding left out. `y` is that of the last run.
+    /// The states to carry on with, (B, n_a): of each sequence the one at its own last step,
+    /// padding left out. `y` is that of the last run.
     ///
     /// # Panics
     ///
@@ -391,7 +402,8 @@ mod tests {
             Bptt::new(self.parameters.n_a, self.parameters.n_x)
         }
 
-        /// The seed's two loops over time for one sequence, in scalar f64: loss, gradients in the seed's order, da0, and the last state.
+        /// The seed's two loops over time for one sequence, in scalar f64: loss, gradients in the
+        /// seed's order, da0, and the last state.
         fn naive(&self, i: usize) -> (f64, [Vec<f64>; 6], Vec<f64>) {
             let f = |x: &[F]| x.iter().map(|x| x.to_f64()).collect::<Vec<f64>>();
             let p = &self.parameters;

@@ -38,3 +38,8 @@ pub mod train;
 pub mod vocab;
 
 pub use error::{Error, Result};
+
+/// The examples of the README are tests too.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

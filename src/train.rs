@@ -10,6 +10,7 @@ use crate::optim::ClippedSgdConfig;
 use crate::random::Randomness;
 use crate::sample::{MAX_LENGTH, Names, Sampled};
 use candle_core::{DType, Device};
+use std::ops::ControlFlow;
 
 /// The most hidden units that are accepted: `waa` then takes 512 MiB in double precision.
 const MOST_HIDDEN: usize = 8192;
@@ -151,8 +152,10 @@ pub struct Progress {
 pub trait Observer {
     /// Before an iteration: the `index`-th example of the shuffled list, its name and characters.
     fn example(&mut self, _iteration: u64, _index: usize, _name: &str, _characters: &[u32]) {}
-    /// After an iteration.
-    fn iteration(&mut self, _progress: &Progress) {}
+    /// After an iteration, the last thing that is told of it. To break ends training there.
+    fn iteration(&mut self, _progress: &Progress) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
     /// After an iteration at which names were sampled.
     fn samples(&mut self, _progress: &Progress, _names: &[Sampled]) {}
 }
@@ -217,14 +220,16 @@ pub fn train(corpus: &Corpus, settings: &Settings, observer: &mut dyn Observer) 
                 Names::new(engine.model()?, settings.randomness, MAX_LENGTH, 0..settings.samples)?;
             observer.samples(&now, &names.collect::<candle_core::Result<Vec<_>>>()?);
         }
-        observer.iteration(&now);
         progress = Some(now);
+        if observer.iteration(&now).is_break() {
+            break;
+        }
     }
     let progress = progress.expect("there is at least one iteration");
     let model = engine.model()?.clone();
     for (name, tensor) in model.parameters() {
         let sum = tensor.to_dtype(DType::F64)?.abs()?.sum_all()?.to_scalar::<f64>()?;
-        check_finite(progress.iteration, name, sum)?;
+        check_finite(progress.iteration, &format!("parameter {name}"), sum)?;
     }
     Ok(Trained { model, progress })
 }

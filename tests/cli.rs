@@ -454,7 +454,9 @@ fn training_whose_reader_has_gone_still_saves_the_model() {
 #[test]
 fn a_vocabulary_or_log_whose_reader_has_gone_ends_quietly() {
     let folder = Folder::with_names();
-    for arguments in ["vocab", "train names.txt --notebook --quiet --iterations 5"] {
+    for arguments in
+        ["vocab", "train names.txt --notebook --quiet --iterations 999999999999 --sample-every 1"]
+    {
         let child = without_reader(folder.command(arguments), "stdout");
         let output = child.wait_with_output().unwrap();
         assert_eq!((output.status.code(), output.stderr), (Some(0), vec![]), "{arguments}");

@@ -12,6 +12,7 @@ use char_rnn::random::Randomness;
 use char_rnn::sample::Sampled;
 use char_rnn::train::{Observer, Progress, Settings, train};
 use proptest::prelude::*;
+use std::ops::ControlFlow;
 
 fn parameters(model: &CharRnn) -> Vec<f64> {
     let flat = |tensor: &candle_core::Tensor| tensor.flatten_all()?.to_dtype(DType::F64)?.to_vec1();
@@ -111,9 +112,10 @@ impl Observer for Witness {
     fn example(&mut self, _iteration: u64, index: usize, _name: &str, _characters: &[u32]) {
         self.examples.push(index);
     }
-    fn iteration(&mut self, progress: &Progress) {
+    fn iteration(&mut self, progress: &Progress) -> ControlFlow<()> {
         self.losses.push(progress.loss);
         self.smoothed.push(progress.smoothed);
+        ControlFlow::Continue(())
     }
     fn samples(&mut self, progress: &Progress, names: &[Sampled]) {
         self.sampled.push((progress.iteration, names.len()));
@@ -141,6 +143,19 @@ fn training_goes_round_the_list_smooths_the_loss_and_samples_on_time() {
         assert!((smoothed - reported).abs() < 1e-12);
     }
     assert_eq!(trained.progress.smoothed, *seen.smoothed.last().unwrap());
+}
+
+#[test]
+fn an_observer_can_end_training() {
+    struct Third;
+    impl Observer for Third {
+        fn iteration(&mut self, progress: &Progress) -> ControlFlow<()> {
+            if progress.iteration == 2 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        }
+    }
+    let corpus = Corpus::parse(b"anna\nbob\neve\n", "", Case::Lower).unwrap();
+    let trained = train(&corpus, &Settings::default(), &mut Third).unwrap();
+    assert_eq!(trained.progress.iteration, 2);
 }
 
 #[test]

@@ -1,36 +1,40 @@
 //! The notebook's log, letter for letter, so that `diff` can compare it.
 
+use super::progress::Bar;
 use super::vocab::python;
 use super::{Failure, shown};
 use char_rnn::corpus::{Case, Corpus};
 use char_rnn::sample::{MAX_LENGTH, Sampled};
 use char_rnn::train::{Observer, Progress};
-use std::io::{self, Stdout, Write, stdout};
+use std::io;
+use std::ops::ControlFlow;
 
 /// Writes the log to standard output as training goes.
 pub struct NotebookLog<'a> {
+    bar: Bar,
     corpus: &'a Corpus,
     case: Case,
     verbose: bool,
-    out: Stdout,
+    /// Whether the log is all that is wanted, so that training may end when it has no reader.
+    alone: bool,
     written: io::Result<()>,
 }
 
 impl<'a> NotebookLog<'a> {
-    pub fn new(corpus: &'a Corpus, case: Case, verbose: bool) -> Self {
-        Self { corpus, case, verbose, out: stdout(), written: Ok(()) }
+    pub fn new(bar: Bar, corpus: &'a Corpus, case: Case, verbose: bool, alone: bool) -> Self {
+        Self { bar, corpus, case, verbose, alone, written: Ok(()) }
     }
 
     /// Whether all of the log could be written.
     pub fn finish(self) -> Result<(), Failure> {
+        self.bar.finish();
         Ok(self.written?)
     }
 
     /// Writes, unless an earlier write failed.
     fn write(&mut self, text: &str) {
         if self.written.is_ok() {
-            let mut out = self.out.lock();
-            self.written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+            self.written = self.bar.print(text);
         }
     }
 }
@@ -52,6 +56,14 @@ impl Observer for NotebookLog<'_> {
             text += &format!(" X =  [None, {indices}] \n Y =  [{indices}, 0] \n\n");
         }
         self.write(&text);
+    }
+
+    fn iteration(&mut self, progress: &Progress) -> ControlFlow<()> {
+        self.bar.show(progress);
+        match self.written {
+            Err(_) if self.alone => ControlFlow::Break(()),
+            _ => ControlFlow::Continue(()),
+        }
     }
 
     fn samples(&mut self, progress: &Progress, names: &[Sampled]) {

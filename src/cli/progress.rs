@@ -6,6 +6,7 @@ use char_rnn::sample::Sampled;
 use char_rnn::train::{Observer, Progress};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::{self, Write, stderr, stdout};
+use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 /// How often the bar moves. Asking the clock is all that an iteration pays for it.
@@ -58,11 +59,6 @@ impl Bar {
         })
     }
 
-    /// Does something while the bar is out of the way.
-    pub fn suspend(&self, action: impl FnOnce()) {
-        self.bar.suspend(action);
-    }
-
     /// Takes the bar away.
     pub fn finish(&self) {
         self.bar.finish_and_clear();
@@ -103,8 +99,9 @@ impl<'a> Live<'a> {
 }
 
 impl Observer for Live<'_> {
-    fn iteration(&mut self, progress: &Progress) {
+    fn iteration(&mut self, progress: &Progress) -> ControlFlow<()> {
         self.bar.show(progress);
+        ControlFlow::Continue(())
     }
 
     fn samples(&mut self, progress: &Progress, names: &[Sampled]) {

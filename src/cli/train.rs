@@ -9,8 +9,7 @@ use char_rnn::checkpoint::{self, Record};
 use char_rnn::corpus::Corpus;
 use char_rnn::engine::Backprop;
 use char_rnn::random::Randomness;
-use char_rnn::sample::Sampled;
-use char_rnn::train::{Observer, Progress, Settings, Trained, train};
+use char_rnn::train::{Settings, Trained, train};
 use clap::{Args, ValueEnum};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -138,9 +137,10 @@ impl Train {
             checkpoint::check_writable(path)?;
         }
         if self.notebook {
-            let mut log = NotebookLog::new(&corpus, self.list.case(), self.verbose);
             let bar = Bar::new(settings.iterations, self.quiet);
-            let trained = train(&corpus, &settings, &mut Both(&mut log, bar))?;
+            let log_alone = output.is_none();
+            let mut log = NotebookLog::new(bar, &corpus, self.list.case(), self.verbose, log_alone);
+            let trained = train(&corpus, &settings, &mut log)?;
             if let Some(path) = &output {
                 self.save(path, &corpus, &settings, &trained)?;
             }
@@ -263,22 +263,5 @@ impl Train {
             ));
         }
         Ok(())
-    }
-}
-
-/// The notebook's log and a bar beside it.
-struct Both<'a, 'b>(&'a mut NotebookLog<'b>, Bar);
-
-impl Observer for Both<'_, '_> {
-    fn example(&mut self, iteration: u64, index: usize, name: &str, characters: &[u32]) {
-        self.0.example(iteration, index, name, characters);
-    }
-
-    fn iteration(&mut self, progress: &Progress) {
-        self.1.show(progress);
-    }
-
-    fn samples(&mut self, progress: &Progress, names: &[Sampled]) {
-        self.1.suspend(|| self.0.samples(progress, names));
     }
 }

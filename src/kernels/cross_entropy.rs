@@ -28,7 +28,12 @@ impl<F: Element> WithSimd for CrossEntropy<'_, F> {
             let largest = maximum(simd, z);
             let sum = exponentials(simd, z, largest, dz);
             let factor = F::splat(simd, self.scale / sum);
-            map(simd, dz, |e| F::times(simd, e, factor));
+            map(
+                simd,
+                dz,
+                #[inline(always)]
+                |e| F::times(simd, e, factor),
+            );
             dz[y as usize] -= self.scale;
             loss += sum.to_f64().ln() + (largest - z[y as usize]).to_f64();
         }
@@ -36,7 +41,8 @@ impl<F: Element> WithSimd for CrossEntropy<'_, F> {
     }
 }
 
-/// The largest element. With a NaN among them any element may come out: the exponentials then sum to NaN whatever was subtracted.
+/// The largest element. With a NaN among them any element may come out: the exponentials then sum
+/// to NaN whatever was subtracted.
 #[inline(always)]
 fn maximum<F: Element, S: Simd>(simd: S, z: &[F]) -> F {
     let lanes = F::lanes::<S>();
@@ -56,7 +62,7 @@ fn exponentials<F: Element, S: Simd>(simd: S, z: &[F], largest: F, e: &mut [F]) 
     let lanes = F::lanes::<S>();
     let m = F::splat(simd, largest);
     if z.len() < lanes {
-        let x = exp::<F, S>(simd, F::minus(simd, F::load_partial(simd, z), m));
+        let x = exp::<F, S, 1>(simd, [F::minus(simd, F::load_partial(simd, z), m)])[0];
         F::store_partial(simd, e, x);
         return e.iter().fold(F::ZERO, |s, &x| s + x);
     }
@@ -65,25 +71,26 @@ fn exponentials<F: Element, S: Simd>(simd: S, z: &[F], largest: F, e: &mut [F]) 
     let counted = (lanes - z.len() % lanes) % lanes;
     let mut sum = F::splat(simd, F::ZERO);
     for (z, e) in z.chunks_exact(lanes).zip(e.chunks_exact_mut(lanes)) {
-        let x = exp::<F, S>(simd, F::minus(simd, F::load(simd, z), m));
+        let x = exp::<F, S, 1>(simd, [F::minus(simd, F::load(simd, z), m)])[0];
         sum = F::plus(simd, sum, x);
         F::store(simd, e, x);
     }
     if counted != 0 {
-        let x = exp::<F, S>(simd, F::minus(simd, F::load(simd, &z[tail..]), m));
+        let x = exp::<F, S, 1>(simd, [F::minus(simd, F::load(simd, &z[tail..]), m)])[0];
         sum = F::plus(simd, sum, F::clear_first(simd, x, counted));
         F::store(simd, &mut e[tail..], x);
     }
     F::reduce_sum(simd, sum)
 }
 
-/// Returns `scale * sum over r of -ln softmax(z[r])[y[r]]`, and writes its gradient: `dz[r] = scale * (softmax(z[r]) - onehot(y[r]))`.
+/// Returns `scale * sum over r of -ln softmax(z[r])[y[r]]`, and writes its gradient:
+/// `dz[r] = scale * (softmax(z[r]) - onehot(y[r]))`.
 ///
-/// Rows where `y` is [`NONE`] have neither loss nor gradient. Shapes: `z`, `dz` (R, v), `y` (R). Cost: `R v` exponentials, each computed once for
-/// loss and gradient together.
+/// Rows where `y` is [`NONE`] have neither loss nor gradient. Shapes: `z`, `dz` (R, v), `y` (R).
+/// Cost: `R v` exponentials, each computed once for loss and gradient together.
 ///
-/// The loss is summed in f64 for f32 logits too: one addition a row costs nothing, and a long batch then loses no digits. A NaN among the
-/// logits of a row that counts makes the loss NaN.
+/// The loss is summed in f64 for f32 logits too: one addition a row costs nothing, and a long batch
+/// then loses no digits. A NaN among the logits of a row that counts makes the loss NaN.
 ///
 /// # Panics
 ///

@@ -1,66 +1,177 @@
 //! `exp` and `tanh`, a vector at a time.
 //!
-//! Both reduce their argument to `x = k ln 2 + r`, `|r| <= ln(2) / 2`, and evaluate `expm1(r) = r + r^2 (1/2! + r/3! + ...)`, whose error is relative to
-//! `r`: that is what makes `tanh` right for small arguments.
+//! Both reduce their argument to `x = k ln 2 + r`, `|r| <= ln(2) / 2`, and evaluate
+//! `expm1(r) = r + r^2 (1/2! + r/3! + ...)`, whose error is relative to `r`: that is what makes
+//! `tanh` right for small arguments.
 //!
-//! Error bounds, tested below over every exponent: f32 within 2 ulp of the correctly rounded value, f64 within 2 ulp. NaN gives NaN.
+//! Error bounds, tested below over every exponent: f32 within 2 ulp of the correctly rounded value,
+//! f64 within 2 ulp. NaN gives NaN.
 
-use super::simd::{Element, dispatch, map};
+use super::simd::{Element, dispatch, each, each_pair, map};
 use pulp::{Simd, WithSimd};
 
 /// `x = k ln 2 + r`. Returns `k + round` (see [`Element::power_of_two`]), `k`, and `expm1(r)`.
+///
+/// Here and below `N` vectors go side by side, step by step: each is a long chain of operations
+/// that wait for each other, and each step's constant is then loaded once for all.
 #[inline(always)]
 #[allow(clippy::type_complexity)]
-fn reduce<F: Element, S: Simd>(
+fn reduce<F: Element, S: Simd, const N: usize>(
     simd: S,
-    x: F::Vector<S>,
-) -> (F::Vector<S>, F::Vector<S>, F::Vector<S>) {
-    let round = F::splat(simd, F::EXP.round);
-    let rounded = F::mul_add(simd, x, F::splat(simd, F::EXP.log2_e), round);
-    let k = F::minus(simd, rounded, round);
-    let r = F::negative_mul_add(simd, k, F::splat(simd, F::EXP.ln_2.0), x);
-    let r = F::negative_mul_add(simd, k, F::splat(simd, F::EXP.ln_2.1), r);
-    let mut q = F::splat(simd, F::EXP.taylor[0]);
+    x: [F::Vector<S>; N],
+) -> ([F::Vector<S>; N], [F::Vector<S>; N], [F::Vector<S>; N]) {
+    let (round, log2_e) = (F::splat(simd, F::EXP.round), F::splat(simd, F::EXP.log2_e));
+    let (high, low) = (F::splat(simd, F::EXP.ln_2.0), F::splat(simd, F::EXP.ln_2.1));
+    let rounded = each(
+        x,
+        #[inline(always)]
+        |x| F::mul_add(simd, x, log2_e, round),
+    );
+    let k = each(
+        rounded,
+        #[inline(always)]
+        |x| F::minus(simd, x, round),
+    );
+    let r = each_pair(
+        x,
+        k,
+        #[inline(always)]
+        |x, k| F::negative_mul_add(simd, k, high, x),
+    );
+    let r = each_pair(
+        r,
+        k,
+        #[inline(always)]
+        |r, k| F::negative_mul_add(simd, k, low, r),
+    );
+    let mut q = [F::splat(simd, F::EXP.taylor[0]); N];
     for &c in &F::EXP.taylor[1..] {
-        q = F::mul_add(simd, q, r, F::splat(simd, c));
+        let c = F::splat(simd, c);
+        q = each_pair(
+            q,
+            r,
+            #[inline(always)]
+            |q, r| F::mul_add(simd, q, r, c),
+        );
     }
-    (rounded, k, F::mul_add(simd, F::times(simd, r, r), q, r))
+    let q = each_pair(
+        q,
+        r,
+        #[inline(always)]
+        |q, r| F::mul_add(simd, F::times(simd, r, r), q, r),
+    );
+    (rounded, k, q)
 }
 
 /// `e^x`. Overflows to infinity, underflows through the denormals to 0.
 #[inline(always)]
-pub(crate) fn exp<F: Element, S: Simd>(simd: S, x: F::Vector<S>) -> F::Vector<S> {
-    let x = F::at_least(simd, x, F::splat(simd, F::EXP.range.0));
-    let x = F::at_most(simd, x, F::splat(simd, F::EXP.range.1));
-    let (_, k, expm1) = reduce::<F, S>(simd, x);
+pub(crate) fn exp<F: Element, S: Simd, const N: usize>(
+    simd: S,
+    x: [F::Vector<S>; N],
+) -> [F::Vector<S>; N] {
+    let (least, most) = (F::splat(simd, F::EXP.range.0), F::splat(simd, F::EXP.range.1));
+    let x = each(
+        x,
+        #[inline(always)]
+        |x| F::at_most(simd, F::at_least(simd, x, least), most),
+    );
+    let (_, k, expm1) = reduce::<F, S, N>(simd, x);
     // 2^k in two factors, since k goes beyond the normal exponents at either end.
     let round = F::splat(simd, F::EXP.round);
-    let half = F::mul_add(simd, k, F::splat(simd, F::from_f64(0.5)), round);
-    let other = F::minus(simd, k, F::minus(simd, half, round));
-    let y = F::plus(simd, F::splat(simd, F::ONE), expm1);
-    let y = F::times(simd, y, F::power_of_two(simd, half));
-    F::times(simd, y, F::power_of_two(simd, F::plus(simd, other, round)))
+    let (half, one) = (F::splat(simd, F::from_f64(0.5)), F::splat(simd, F::ONE));
+    let first = each(
+        k,
+        #[inline(always)]
+        |k| F::mul_add(simd, k, half, round),
+    );
+    let second = each_pair(
+        k,
+        first,
+        #[inline(always)]
+        |k, first| F::plus(simd, F::minus(simd, k, F::minus(simd, first, round)), round),
+    );
+    let y = each(
+        expm1,
+        #[inline(always)]
+        |y| F::plus(simd, y, one),
+    );
+    let y = each_pair(
+        y,
+        first,
+        #[inline(always)]
+        |y, k| F::times(simd, y, F::power_of_two(simd, k)),
+    );
+    each_pair(
+        y,
+        second,
+        #[inline(always)]
+        |y, k| F::times(simd, y, F::power_of_two(simd, k)),
+    )
 }
 
 /// `tanh x = t / (t + 2) = 1 - 2 / (t + 2)` with `t = expm1(2|x|)`, and the sign of `x`.
 ///
-/// The first form is right down to the smallest `x`. Up to `tanh x = 1/2` it is taken, and since the roundings of `t`, the sum and the quotient together may exceed 2 ulp,
-/// what the quotient leaves, `t - q (t + 2)`, is divided once more, roughly: `t + 2` is between 2 and 4 there. Beyond, the second form: its
-/// quotient is small against the result, and so is the error.
+/// The first form is right down to the smallest `x`. Up to `tanh x = 1/2` it is taken, and since
+/// the roundings of `t`, the sum and the quotient together may exceed 2 ulp, what the quotient
+/// leaves, `t - q (t + 2)`, is divided once more, roughly: `t + 2` is between 2 and 4 there.
+/// Beyond, the second form: its quotient is small against the result, and so is the error.
 #[inline(always)]
-pub(crate) fn tanh<F: Element, S: Simd>(simd: S, x: F::Vector<S>) -> F::Vector<S> {
-    let constant = |c: f64| F::splat(simd, F::from_f64(c));
-    let (one, two, middle) = (constant(1.0), constant(2.0), constant(0.55));
-    let size = F::at_most(simd, F::magnitude(simd, x), F::splat(simd, F::EXP.tanh_one));
-    let (rounded, _, expm1) = reduce::<F, S>(simd, F::plus(simd, size, size));
-    let scale = F::power_of_two(simd, rounded);
-    let t = F::mul_add(simd, scale, expm1, F::minus(simd, scale, one));
-    let numerator = F::where_greater(simd, size, middle, two, t);
-    let q = F::over(simd, numerator, F::plus(simd, t, two));
-    let left = F::negative_mul_add(simd, q, t, F::negative_mul_add(simd, q, two, t));
-    let small = F::mul_add(simd, left, constant(0.375), q);
-    let y = F::where_greater(simd, size, middle, F::minus(simd, one, q), small);
-    F::copy_sign(simd, y, x)
+pub(crate) fn tanh<F: Element, S: Simd, const N: usize>(
+    simd: S,
+    x: [F::Vector<S>; N],
+) -> [F::Vector<S>; N] {
+    let (one, two) = (F::splat(simd, F::ONE), F::splat(simd, F::from_f64(2.0)));
+    let (middle, most) = (F::splat(simd, F::from_f64(0.55)), F::splat(simd, F::EXP.tanh_one));
+    let reciprocal = F::splat(simd, F::from_f64(0.375)); // of t + 2, roughly
+    let size = each(
+        x,
+        #[inline(always)]
+        |x| F::at_most(simd, F::magnitude(simd, x), most),
+    );
+    let twice = each(
+        size,
+        #[inline(always)]
+        |x| F::plus(simd, x, x),
+    );
+    let (rounded, _, expm1) = reduce::<F, S, N>(simd, twice);
+    let t = each_pair(
+        expm1,
+        rounded,
+        #[inline(always)]
+        |y, k| {
+            let scale = F::power_of_two(simd, k);
+            F::mul_add(simd, scale, y, F::minus(simd, scale, one))
+        },
+    );
+    let q = each_pair(
+        t,
+        size,
+        #[inline(always)]
+        |t, size| {
+            let numerator = F::where_greater(simd, size, middle, two, t);
+            F::over(simd, numerator, F::plus(simd, t, two))
+        },
+    );
+    let small = each_pair(
+        q,
+        t,
+        #[inline(always)]
+        |q, t| {
+            let left = F::negative_mul_add(simd, q, t, F::negative_mul_add(simd, q, two, t));
+            F::mul_add(simd, left, reciprocal, q)
+        },
+    );
+    let large = each(
+        q,
+        #[inline(always)]
+        |q| F::minus(simd, one, q),
+    );
+    let mut y = x;
+    for i in 0..N {
+        let size = F::where_greater(simd, size[i], middle, large[i], small[i]);
+        y[i] = F::copy_sign(simd, size, x[i]);
+    }
+    y
 }
 
 struct Exp<'a, F>(&'a mut [F]);
@@ -72,7 +183,7 @@ impl<F: Element> WithSimd for Exp<'_, F> {
             simd,
             self.0,
             #[inline(always)]
-            |v| exp::<F, S>(simd, v),
+            |v| exp::<F, S, 1>(simd, [v])[0],
         );
     }
 }
@@ -86,7 +197,7 @@ impl<F: Element> WithSimd for Tanh<'_, F> {
             simd,
             self.0,
             #[inline(always)]
-            |v| tanh::<F, S>(simd, v),
+            |v| tanh::<F, S, 1>(simd, [v])[0],
         );
     }
 }
@@ -106,7 +217,8 @@ mod tests {
     use super::super::simd::tests::on_every_path;
     use super::*;
 
-    /// Distance in units of the last place from `got` to the real number `want`, which is given with more precision than f32 has.
+    /// Distance in units of the last place from `got` to the real number `want`, which is given
+    /// with more precision than f32 has.
     fn ulps_f32(got: f32, want: f64) -> f64 {
         let rounded = want as f32;
         if got.to_bits() == rounded.to_bits() || (got.is_nan() && want.is_nan()) {
@@ -192,7 +304,8 @@ mod tests {
         assert!(exp.0 <= 2.0 && tanh.0 <= 2.0);
     }
 
-    /// A number as the unevaluated sum of two f64: about 106 bits, so that f64 results can be judged.
+    /// A number as the unevaluated sum of two f64: about 106 bits, so that f64 results can be
+    /// judged.
     #[derive(Clone, Copy)]
     struct Double(f64, f64);
 
@@ -221,7 +334,8 @@ mod tests {
         fn scale(self, factor: f64) -> Self {
             Double(self.0 * factor, self.1 * factor)
         }
-        /// `e^x - 1` by its series for `|x| < ln 2`: reduced by 2^8, then doubled eight times by `m -> m (m + 2)`, which keeps the error relative.
+        /// `e^x - 1` by its series for `|x| < ln 2`: reduced by 2^8, then doubled eight times by
+        /// `m -> m (m + 2)`, which keeps the error relative.
         fn expm1(self) -> Self {
             let x = self.scale(1.0 / 256.0);
             let mut term = x;
@@ -266,7 +380,8 @@ mod tests {
     #[test]
     fn f64_is_within_two_ulp() {
         on_every_path(|| {
-            // Where the results are neither saturated nor denormal: exponents from 2^-40 up, many fractions each.
+            // Where the results are neither saturated nor denormal: exponents from 2^-40 up, many
+            // fractions each.
             let count = if cfg!(miri) { 3 } else { 2000 };
             let mut x: Vec<f64> = Vec::new();
             for exponent in -40..10 {

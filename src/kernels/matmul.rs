@@ -1,20 +1,30 @@
 //! One matrix product for everything: `C (m, n) = A (m, k) B (k, n)`, or `+=`.
 //!
-//! A tile of `MR` rows by `NR` vectors of C stays in registers while `k` runs: each step broadcasts `MR` elements of A, loads `NR` vectors of a row of B
-//! and does `MR * NR` multiply-adds. A may have any strides, so that a transposed left side costs nothing; rows of B and C are contiguous.
+//! A tile of `MR` rows by `NR` vectors of C stays in registers while `k` runs: each step broadcasts
+//! `MR` elements of A, loads `NR` vectors of a row of B and does `MR * NR` multiply-adds. A may
+//! have any strides, so that a transposed left side costs nothing; rows of B and C are contiguous.
 //!
-//! Tiles are 6 x 2 (twelve sums, two vectors of B and one of A fill the sixteen registers of AVX2), or wider and lower for one to three rows: with
-//! one row it takes eight independent sums to hide the latency of the multiply-add.
+//! Tiles are 6 x 2 (twelve sums, two vectors of B and one of A fill the sixteen registers of AVX2),
+//! or 3 x 4 for one to three rows. It takes eight independent sums to hide the latency of the
+//! multiply-add, so small tiles keep a second and a third set, for every second or third step of
+//! `k`.
 //!
-//! B is read in panels as wide as the tile. Where it is reused often enough, or is wanted transposed, it is [`Packed`]: copied panel by panel, aligned,
-//! so that a panel is read from one end to the other. `k` is cut into blocks of 256, so that a panel's block (16 KiB) stays in the first-level cache while all
-//! rows of A pass by.
+//! What follows a product element by element (tanh, say) is done by its [`Finish`] on the sums,
+//! while they are in registers. In the recurrence with one sequence that is worth a third of the
+//! time: the long latency of tanh then overlaps with the next panel's sums.
 //!
-//! Widths that are no multiple of the vector: the last vector of a row ends at the row's end and overlaps the one before, which stands in the same
-//! tile (a narrow panel comes first, never last). The shared columns are computed twice alike and no masked store is needed. A row shorter than one
-//! vector takes plain loops.
+//! B is read in panels as wide as the tile. Where it is reused often enough, or is wanted
+//! transposed, it is [`Packed`]: copied panel by panel, aligned, so that a panel is read from one
+//! end to the other. `k` is cut into blocks of 256, so that a panel's block (16 KiB) stays in the
+//! first-level cache while all rows of A pass by.
+//!
+//! Widths that are no multiple of the vector: the last vector of a row ends at the row's end and
+//! overlaps the one before, which stands in the same tile (a narrow panel comes first, never last).
+//! The shared columns are computed twice alike and no masked store is needed. A row shorter than
+//! one vector takes plain loops.
 
-use super::simd::{Element, dispatch};
+use super::simd::{Element, dispatch, each_pair};
+use super::transpose::transpose_block;
 use pulp::{Simd, WithSimd};
 
 /// Steps of `k` between two visits to C.
@@ -54,7 +64,8 @@ struct Columns {
     lanes: usize,
     /// Vectors across a row; the last one may overlap.
     vectors: usize,
-    /// Vectors in a panel. The first panel takes what is left over, so that the overlapping vector never stands alone.
+    /// Vectors in a panel. The first panel takes what is left over, so that the overlapping vector
+    /// never stands alone.
     panel: usize,
 }
 
@@ -67,7 +78,7 @@ impl Columns {
     /// The vectors of the panel that begins at vector `j`.
     #[inline(always)]
     fn width(self, j: usize) -> usize {
-        let odd = self.vectors % self.panel;
+        let odd = self.vectors & (self.panel - 1); // a panel is a power of two
         if j == 0 && odd != 0 { odd } else { self.panel }
     }
 
@@ -81,11 +92,7 @@ impl Columns {
 /// Vectors side by side in a tile, for a product with `m` rows.
 #[inline(always)]
 fn panel_for(m: usize) -> usize {
-    match m {
-        1 => 8,
-        2 | 3 => 4,
-        _ => 2,
-    }
+    if m <= 3 { 4 } else { 2 }
 }
 
 /// The right side of a product, copied into panels. Reuse one to reuse its memory.
@@ -105,13 +112,15 @@ impl<F: Element> Packed<F> {
         Self::default()
     }
 
-    /// Takes `b` (k, n), row-major, for products with `m` rows. Cost: `k n` elements read and written.
+    /// Takes `b` (k, n), row-major, for products with `m` rows. Cost: `k n` elements read and
+    /// written.
     pub fn pack(&mut self, b: &[F], k: usize, n: usize, m: usize) {
         assert_eq!(b.len(), k * n, "b is not k x n");
         dispatch(Pack { packed: self, b, k, n, m, transposed: false });
     }
 
-    /// Takes the transpose of `b` (n, k), row-major, for products with `m` rows. Cost: `k n` elements read and written.
+    /// Takes the transpose of `b` (n, k), row-major, for products with `m` rows. Cost: `k n`
+    /// elements read and written.
     pub fn pack_transposed(&mut self, b: &[F], k: usize, n: usize, m: usize) {
         assert_eq!(b.len(), k * n, "b is not n x k");
         dispatch(Pack { packed: self, b, k, n, m, transposed: true });
@@ -123,7 +132,8 @@ impl<F: Element> Packed<F> {
         if self.memory.len() < length + slack {
             self.memory.resize(length + slack, F::ZERO);
         }
-        // `align_offset` may decline to answer; the kernels are right, if slower, without alignment.
+        // `align_offset` may decline to answer; the kernels are right, if slower, without
+        // alignment.
         self.start = self.memory.as_ptr().align_offset(LINE).min(slack);
         &mut self.memory[self.start..][..length]
     }
@@ -156,7 +166,7 @@ impl<F: Element> WithSimd for Pack<'_, F> {
         if n < lanes {
             let out = packed.reserve(k * n);
             if transposed {
-                transpose_block(b, k, out, n, n, k);
+                transpose_block(simd, b, k, out, n, n, k);
             } else {
                 out.copy_from_slice(b);
             }
@@ -171,7 +181,7 @@ impl<F: Element> WithSimd for Pack<'_, F> {
                 let from = columns.offset(j + slot);
                 if transposed {
                     let to = &mut panel[slot * lanes..];
-                    transpose_block(&b[from * k..], k, to, width * lanes, lanes, k);
+                    transpose_block(simd, &b[from * k..], k, to, width * lanes, lanes, k);
                 } else {
                     for (row, line) in b.chunks_exact(n).zip(panel.chunks_exact_mut(width * lanes))
                     {
@@ -183,60 +193,6 @@ impl<F: Element> WithSimd for Pack<'_, F> {
             j += width;
         }
     }
-}
-
-/// `to[j * to_row + i] = from[i * from_row + j]` for `i < rows`, `j < columns`.
-///
-/// Four by four, written so that the compiler keeps the sixteen elements in four registers and shuffles them.
-#[inline(always)]
-fn transpose_block<F: Element>(
-    from: &[F],
-    from_row: usize,
-    to: &mut [F],
-    to_row: usize,
-    rows: usize,
-    columns: usize,
-) {
-    let (rows4, columns4) = (rows & !3, columns & !3);
-    for i in (0..rows4).step_by(4) {
-        for j in (0..columns4).step_by(4) {
-            let rows: [[F; 4]; 4] = std::array::from_fn(|s| {
-                let at = (i + s) * from_row + j;
-                from[at..at + 4].try_into().expect("four elements")
-            });
-            let columns: [[F; 4]; 4] = std::array::from_fn(|s| rows.map(|row| row[s]));
-            for (s, column) in columns.iter().enumerate() {
-                to[(j + s) * to_row + i..][..4].copy_from_slice(column);
-            }
-        }
-        for j in columns4..columns {
-            for s in i..i + 4 {
-                to[j * to_row + s] = from[s * from_row + j];
-            }
-        }
-    }
-    for i in rows4..rows {
-        for j in 0..columns {
-            to[j * to_row + i] = from[i * from_row + j];
-        }
-    }
-}
-
-struct Transpose<'a, F>(&'a [F], &'a mut [F], usize, usize);
-impl<F: Element> WithSimd for Transpose<'_, F> {
-    type Output = ();
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
-        let Self(from, to, rows, columns) = self;
-        transpose_block(from, columns, to, rows, rows, columns);
-    }
-}
-
-/// `to` (columns, rows) = the transpose of `from` (rows, columns). Cost: every element read and written once.
-pub fn transpose<F: Element>(from: &[F], rows: usize, columns: usize, to: &mut [F]) {
-    assert_eq!(from.len(), rows * columns, "from is not rows x columns");
-    assert_eq!(to.len(), rows * columns, "to is not columns x rows");
-    dispatch(Transpose(from, to, rows, columns));
 }
 
 /// `c` (m, n) `= a` (m, k) `b` (k, n), or `+=` with `accumulate`. Cost: `2 m n k` operations.
@@ -258,11 +214,12 @@ pub fn matmul<F: Element>(
         scratch.pack(b, k, n, m);
         matmul_packed(m, a, scratch, c, accumulate);
     } else {
-        dispatch(Product { m, k, n, a, b: Right::Rows(b), c, accumulate });
+        dispatch(Product { m, k, n, a, b: Right::Rows(b), c, accumulate, finish: AsIs });
     }
 }
 
-/// `c` (m, n) `= a` (m, k) `b` (k, n), or `+=` with `accumulate`, for a `b` packed before. Cost: `2 m n k` operations.
+/// `c` (m, n) `= a` (m, k) `b` (k, n), or `+=` with `accumulate`, for a `b` packed before. Cost:
+/// `2 m n k` operations.
 pub fn matmul_packed<F: Element>(
     m: usize,
     a: Strided<F>,
@@ -270,7 +227,37 @@ pub fn matmul_packed<F: Element>(
     c: &mut [F],
     accumulate: bool,
 ) {
-    dispatch(Product::packed(m, a, b, c, accumulate));
+    dispatch(Product::packed(m, a, b, c, accumulate, AsIs));
+}
+
+/// What happens to an element of C between its sum and memory.
+pub(crate) trait Finish<F: Element>: Copy {
+    /// The finished vectors; `at` is where in C each begins, and `count` how many of their lanes
+    /// are real.
+    fn finish<S: Simd, const N: usize>(
+        self,
+        simd: S,
+        sums: [F::Vector<S>; N],
+        at: [usize; N],
+        count: usize,
+    ) -> [F::Vector<S>; N];
+}
+
+/// Nothing happens.
+#[derive(Clone, Copy)]
+pub(crate) struct AsIs;
+
+impl<F: Element> Finish<F> for AsIs {
+    #[inline(always)]
+    fn finish<S: Simd, const N: usize>(
+        self,
+        _: S,
+        sums: [F::Vector<S>; N],
+        _: [usize; N],
+        _: usize,
+    ) -> [F::Vector<S>; N] {
+        sums
+    }
 }
 
 /// The right side of a [`Product`].
@@ -283,7 +270,7 @@ pub(crate) enum Right<'a, F> {
 }
 
 /// The product, for use inside another kernel: `simd.vectorize(Product { .. })`.
-pub(crate) struct Product<'a, F> {
+pub(crate) struct Product<'a, F, E> {
     pub m: usize,
     pub k: usize,
     pub n: usize,
@@ -291,9 +278,11 @@ pub(crate) struct Product<'a, F> {
     pub b: Right<'a, F>,
     pub c: &'a mut [F],
     pub accumulate: bool,
+    pub finish: E,
 }
 
-impl<'a, F: Element> Product<'a, F> {
+impl<'a, F: Element, E: Finish<F>> Product<'a, F, E> {
+    /// With a right side packed before.
     #[inline(always)]
     pub fn packed(
         m: usize,
@@ -301,27 +290,21 @@ impl<'a, F: Element> Product<'a, F> {
         b: &'a Packed<F>,
         c: &'a mut [F],
         accumulate: bool,
+        finish: E,
     ) -> Self {
-        Self { m, k: b.k, n: b.n, a, b: Right::Packed(b), c, accumulate }
+        Self { m, k: b.k, n: b.n, a, b: Right::Packed(b), c, accumulate, finish }
     }
 }
 
-impl<F: Element> WithSimd for Product<'_, F> {
+impl<F: Element, E: Finish<F>> WithSimd for Product<'_, F, E> {
     type Output = ();
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { m, k, n, a, b, c, accumulate } = self;
+        let Self { m, k, n, a, b, c, accumulate, finish } = self;
         assert_eq!(c.len(), m * n, "c is not m x n");
         if m == 0 || n == 0 {
             return;
         }
-        if k == 0 {
-            if !accumulate {
-                c.fill(F::ZERO);
-            }
-            return;
-        }
-        assert!((m - 1) * a.row + (k - 1) * a.column < a.data.len(), "a is smaller than m x k");
         let lanes = F::lanes::<S>();
         let (data, panel) = match b {
             Right::Rows(data) => (data, panel_for(m)),
@@ -330,12 +313,16 @@ impl<F: Element> WithSimd for Product<'_, F> {
                 (packed.data(), packed.panel)
             }
         };
-        if n < lanes {
-            return narrow(m, k, n, a, data, c, accumulate);
+        assert!(
+            k == 0 || (m - 1) * a.row + (k - 1) * a.column < a.data.len(),
+            "a is smaller than m x k"
+        );
+        if n < lanes || k == 0 {
+            return narrow(simd, m, k, n, a, data, c, accumulate, finish);
         }
         let columns = Columns::new(n, lanes, panel);
         let packed = matches!(b, Right::Packed(_));
-        let needed = if packed { k * columns.vectors * lanes } else { k * n };
+        let needed = k * if packed { columns.vectors * lanes } else { n };
         assert!(data.len() >= needed, "b is smaller than k x n");
 
         for k0 in (0..k).step_by(BLOCK) {
@@ -351,37 +338,32 @@ impl<F: Element> WithSimd for Product<'_, F> {
                 } else {
                     (k0 * n + left, n, last)
                 };
-                let tallest = match width {
-                    1 | 2 => 6,
-                    3 | 4 => 3,
-                    _ => 1,
-                };
-                // Rows in even shares: thirteen as 5 + 4 + 4 keeps more sums in flight than 6 + 6 + 1.
-                let blocks = m.div_ceil(tallest);
-                let mut i = 0;
-                for block in 0..blocks {
-                    let height = (m - i).div_ceil(blocks - block);
-                    // SAFETY: the offsets below point at element (i, k0) of A, row k0 and column `left` of B, and (i, left) of C. The tile
-                    // reads `height` rows and `depth` columns of A: at most element (m-1, k-1), inside by the assertion above. It reads `depth` rows
-                    // of B, `width` vectors each, of which the last begins at `b_last`: up to column n (or the panel's end), inside `needed`. Of C
-                    // it reads and writes `height` rows up to column `left + last + lanes <= n`, inside m * n.
-                    unsafe {
-                        let tile = Tile {
-                            a: a.data.as_ptr().add(i * a.row + k0 * a.column),
-                            a_row: a.row,
-                            a_column: a.column,
-                            b: data.as_ptr().add(b_start),
-                            b_row,
-                            b_last,
-                            c: c.as_mut_ptr().add(i * n + left),
-                            c_row: n,
-                            c_last: last,
-                            depth,
-                            accumulate: accumulate || k0 > 0,
-                        };
-                        tile.run(simd, height, width);
+                // SAFETY: the offsets below point at element (0, k0) of A, row k0 and column `left`
+                // of B, and (0, left) of C. The tiles read m rows and `depth` columns of A: at most
+                // element (m-1, k-1), inside by the assertion above. They read `depth` rows of B,
+                // `width` vectors each, of which the last begins at `b_last`: up to column n (or
+                // the panel's end), inside `needed`. Of C they read and write m rows up to column
+                // `left + last + lanes <= n`, inside m * n.
+                unsafe {
+                    let tile = Tile {
+                        a: a.data.as_ptr().add(k0 * a.column),
+                        a_row: a.row,
+                        a_column: a.column,
+                        b: data.as_ptr().add(b_start),
+                        b_row,
+                        b_last,
+                        c: c.as_mut_ptr().add(left),
+                        c_row: n,
+                        c_last: last,
+                        c_start: left,
+                        depth,
+                        accumulate: accumulate || k0 > 0,
+                    };
+                    if k0 + depth == k {
+                        tile.run_all(simd, m, width, finish);
+                    } else {
+                        tile.run_all(simd, m, width, AsIs);
                     }
-                    i += height;
                 }
                 j += width;
             }
@@ -389,9 +371,102 @@ impl<F: Element> WithSimd for Product<'_, F> {
     }
 }
 
-/// The product for rows shorter than one vector: B is plain row-major.
+/// `c` (n) `+= a` (k) `b` (k, n), finished: the product with one row, packed for one row. Cost:
+/// `2 k n` operations, and as many bytes of B read as it has.
+///
+/// Apart from [`Product`] because the recurrence with one sequence is thousands of small ones: here
+/// nothing is left to decide but the panel's width, and all of it is inlined into the loop over
+/// time, where the end of one panel (its `finish`) overlaps with the sums of the next.
 #[inline(always)]
-fn narrow<F: Element>(
+pub(crate) fn matvec<F: Element, S: Simd>(
+    simd: S,
+    a: &[F],
+    b: &Packed<F>,
+    c: &mut [F],
+    finish: impl Finish<F>,
+) {
+    let (lanes, k, n) = (F::lanes::<S>(), b.k, b.n);
+    assert_eq!(a.len(), k, "a is not k");
+    assert_eq!(c.len(), n, "c is not n");
+    assert_eq!(b.lanes, lanes, "packed for another instruction set");
+    if n < lanes {
+        let a = Strided::rows(a, k);
+        return narrow(simd, 1, k, n, a, b.data(), c, true, finish);
+    }
+    let columns = Columns::new(n, lanes, panel_for(1));
+    assert_eq!(b.panel, columns.panel, "packed for more rows");
+    let mut j = 0;
+    while j < columns.vectors {
+        let width = columns.width(j);
+        let panel = &b.data()[j * lanes * k..][..width * lanes * k];
+        let left = columns.offset(j);
+        let last = columns.offset(j + width - 1);
+        match width {
+            1 => panel_sum::<F, S, 1, 8>(simd, a, panel, c, left, last, finish),
+            2 => panel_sum::<F, S, 2, 4>(simd, a, panel, c, left, last, finish),
+            3 => panel_sum::<F, S, 3, 3>(simd, a, panel, c, left, last, finish),
+            _ => panel_sum::<F, S, 4, 2>(simd, a, panel, c, left, last, finish),
+        }
+        j += width;
+    }
+}
+
+/// One panel of [`matvec`], `WIDTH` vectors wide: into C from column `left`, the last vector into
+/// column `last`. `SETS` as in [`Tile`].
+#[inline(always)]
+fn panel_sum<F: Element, S: Simd, const WIDTH: usize, const SETS: usize>(
+    simd: S,
+    a: &[F],
+    panel: &[F],
+    c: &mut [F],
+    left: usize,
+    last: usize,
+    finish: impl Finish<F>,
+) {
+    let lanes = F::lanes::<S>();
+    let column = |j: usize| {
+        if j + 1 == WIDTH { last } else { left + j * lanes }
+    };
+    let mut sums = [[F::splat(simd, F::ZERO); WIDTH]; SETS];
+    for (j, sum) in sums[0].iter_mut().enumerate() {
+        *sum = F::load(simd, &c[column(j)..]);
+    }
+    let (a_rows, b_rows) = (a.chunks_exact(SETS), panel.chunks_exact(SETS * WIDTH * lanes));
+    let (a_rest, b_rest) = (a_rows.remainder(), b_rows.remainder());
+    for (a, b) in a_rows.zip(b_rows) {
+        for (s, sums) in sums.iter_mut().enumerate() {
+            let x = F::splat(simd, a[s]);
+            for (j, sum) in sums.iter_mut().enumerate() {
+                *sum = F::mul_add(simd, x, F::load(simd, &b[(s * WIDTH + j) * lanes..]), *sum);
+            }
+        }
+    }
+    for (&x, b) in a_rest.iter().zip(b_rest.chunks_exact(WIDTH * lanes)) {
+        let x = F::splat(simd, x);
+        for (j, sum) in sums[0].iter_mut().enumerate() {
+            *sum = F::mul_add(simd, x, F::load(simd, &b[j * lanes..]), *sum);
+        }
+    }
+    let mut total = sums[0];
+    for sums in &sums[1..] {
+        for (total, &sum) in total.iter_mut().zip(sums) {
+            *total = F::plus(simd, *total, sum);
+        }
+    }
+    let mut at = [0; WIDTH];
+    for (j, at) in at.iter_mut().enumerate() {
+        *at = column(j);
+    }
+    for (at, v) in at.into_iter().zip(finish.finish(simd, total, at, lanes)) {
+        F::store(simd, &mut c[at..], v);
+    }
+}
+
+/// The product for rows shorter than one vector, and for `k = 0`. B is plain row-major.
+#[inline(always)]
+#[allow(clippy::too_many_arguments)]
+fn narrow<F: Element, S: Simd, E: Finish<F>>(
+    simd: S,
     m: usize,
     k: usize,
     n: usize,
@@ -399,17 +474,25 @@ fn narrow<F: Element>(
     b: &[F],
     c: &mut [F],
     accumulate: bool,
+    finish: E,
 ) {
     for i in 0..m {
-        let c = &mut c[i * n..][..n];
+        let row = &mut c[i * n..][..n];
         if !accumulate {
-            c.fill(F::ZERO);
+            row.fill(F::ZERO);
         }
         for l in 0..k {
             let x = a.data[i * a.row + l * a.column];
-            for (c, &b) in c.iter_mut().zip(&b[l * n..][..n]) {
+            for (c, &b) in row.iter_mut().zip(&b[l * n..][..n]) {
                 *c += x * b;
             }
+        }
+        let lanes = F::lanes::<S>();
+        // For k = 0 a row may be longer than one vector.
+        for (j, part) in row.chunks_mut(lanes).enumerate() {
+            let v = F::load_partial(simd, part);
+            let [v] = finish.finish(simd, [v], [i * n + j * lanes], part.len());
+            F::store_partial(simd, part, v);
         }
     }
 }
@@ -427,91 +510,210 @@ struct Tile<F> {
     c: *mut F,
     c_row: usize,
     c_last: usize,
+    /// Where in C the tile begins.
+    c_start: usize,
     depth: usize,
     accumulate: bool,
 }
 
 impl<F: Element> Tile<F> {
+    /// All `m` rows of a panel of `width` vectors, a tile after the other downwards.
+    ///
     /// # Safety
     ///
-    /// `height` rows and `depth` columns of `a`, `depth` rows of `width` vectors of `b`, and `height` rows of `width` vectors of `c`, placed as the
-    /// fields say, must be readable, those of `c` writable and not aliased.
+    /// `m` rows and `depth` columns of `a`, `depth` rows of `width` vectors of `b`, and `m` rows of
+    /// `width` vectors of `c`, placed as the fields say, must be readable, those of `c` writable
+    /// and not aliased.
     #[inline(always)]
-    unsafe fn run<S: Simd>(self, simd: S, height: usize, width: usize) {
+    unsafe fn run_all<S: Simd, E: Finish<F>>(mut self, simd: S, m: usize, width: usize, finish: E) {
+        // Rows in even shares: thirteen as 5 + 4 + 4 keeps more sums in flight than 6 + 6 + 1.
+        let count = if width <= 2 { m.div_ceil(6) } else { m.div_ceil(3) };
+        let (height, higher) = (m / count, m % count);
+        // SAFETY: the caller's promise; the two runs together have m rows.
+        unsafe {
+            self.run(simd, height + 1, width, higher, finish);
+            self.go_down(higher * (height + 1));
+            self.run(simd, height, width, count - higher, finish);
+        }
+    }
+
+    /// Moves on by `rows`.
+    #[inline(always)]
+    fn go_down(&mut self, rows: usize) {
+        self.a = self.a.wrapping_add(rows * self.a_row);
+        self.c = self.c.wrapping_add(rows * self.c_row);
+        self.c_start += rows * self.c_row;
+    }
+
+    /// `count` tiles of `height` rows.
+    ///
+    /// # Safety
+    ///
+    /// As for [`run_all`](Self::run_all), with `count * height` rows.
+    #[inline(always)]
+    unsafe fn run<S: Simd, E: Finish<F>>(
+        self,
+        simd: S,
+        height: usize,
+        width: usize,
+        count: usize,
+        finish: E,
+    ) {
+        let tile = self;
+        if count == 0 {
+            return;
+        }
         macro_rules! tiles {
-            ($(($mr:literal, $nr:literal)),*) => {
+            ($(($height:literal, $width:literal, $sets:literal)),*) => {
                 match (height, width) {
-                    $(($mr, $nr) => simd.vectorize(TileOf::<F, $mr, $nr>(self)),)*
+                    $(($height, $width) => simd.vectorize(
+                        Tiles::<F, E, $height, $width, $sets> { tile, count, finish }
+                    ),)*
                     _ => unreachable!("no tile of {height} x {width}"),
                 }
             };
         }
         tiles!(
-            (1, 1),
-            (2, 1),
-            (3, 1),
-            (4, 1),
-            (5, 1),
-            (6, 1),
-            (1, 2),
-            (2, 2),
-            (3, 2),
-            (4, 2),
-            (5, 2),
-            (6, 2),
-            (1, 3),
-            (2, 3),
-            (3, 3),
-            (1, 4),
-            (2, 4),
-            (3, 4),
-            (1, 5),
-            (1, 6),
-            (1, 7),
-            (1, 8)
+            (1, 1, 4),
+            (2, 1, 3),
+            (3, 1, 2),
+            (4, 1, 2),
+            (5, 1, 1),
+            (6, 1, 1),
+            (1, 2, 4),
+            (2, 2, 2),
+            (3, 2, 1),
+            (4, 2, 1),
+            (5, 2, 1),
+            (6, 2, 1),
+            (1, 3, 3),
+            (2, 3, 1),
+            (3, 3, 1),
+            (1, 4, 2),
+            (2, 4, 1),
+            (3, 4, 1)
         )
+    }
+
+    /// `HEIGHT` rows of `WIDTH` vectors, summed in `SETS` sets, of which set `s` takes the steps
+    /// `s, s + SETS, ..` of `k`.
+    ///
+    /// # Safety
+    ///
+    /// As for [`run_all`](Self::run_all), with `HEIGHT` rows.
+    #[inline(always)]
+    unsafe fn sum<
+        S: Simd,
+        E: Finish<F>,
+        const HEIGHT: usize,
+        const WIDTH: usize,
+        const SETS: usize,
+    >(
+        &self,
+        simd: S,
+        finish: E,
+    ) {
+        let lanes = F::lanes::<S>();
+        let c_column = |j: usize| {
+            if j + 1 == WIDTH { self.c_last } else { j * lanes }
+        };
+        let mut sums = [[[F::splat(simd, F::ZERO); WIDTH]; HEIGHT]; SETS];
+        let (mut a, mut b) = (self.a, self.b);
+        // SAFETY: as promised by the caller. `a` and `b` go one step beyond the last that is read,
+        // without being read there.
+        unsafe {
+            if self.accumulate {
+                for i in 0..HEIGHT {
+                    for j in 0..WIDTH {
+                        sums[0][i][j] = read(simd, self.c.add(i * self.c_row + c_column(j)));
+                    }
+                }
+            }
+            for _ in 0..self.depth / SETS {
+                for set in &mut sums {
+                    self.step(simd, a, b, set);
+                    a = a.wrapping_add(self.a_column);
+                    b = b.wrapping_add(self.b_row);
+                }
+            }
+            for _ in 0..self.depth % SETS {
+                self.step(simd, a, b, &mut sums[0]);
+                a = a.wrapping_add(self.a_column);
+                b = b.wrapping_add(self.b_row);
+            }
+            let mut total = sums[0];
+            for other in &sums[1..] {
+                for (total, &other) in total.iter_mut().zip(other) {
+                    *total = each_pair(
+                        *total,
+                        other,
+                        #[inline(always)]
+                        |x, y| F::plus(simd, x, y),
+                    );
+                }
+            }
+            for (i, &total) in total.iter().enumerate() {
+                let mut at = [0; WIDTH];
+                for (j, at) in at.iter_mut().enumerate() {
+                    *at = self.c_start + i * self.c_row + c_column(j);
+                }
+                let total = finish.finish(simd, total, at, lanes);
+                for (j, v) in total.into_iter().enumerate() {
+                    let to = self.c.add(i * self.c_row + c_column(j));
+                    to.cast::<F::Vector<S>>().write_unaligned(v);
+                }
+            }
+        }
+    }
+
+    /// One step of `k`: `sums += ` a column of A times a row of B.
+    ///
+    /// # Safety
+    ///
+    /// As for [`sum`](Self::sum), with `a` and `b` at that step.
+    #[inline(always)]
+    unsafe fn step<S: Simd, const HEIGHT: usize, const WIDTH: usize>(
+        &self,
+        simd: S,
+        a: *const F,
+        b: *const F,
+        sums: &mut [[F::Vector<S>; WIDTH]; HEIGHT],
+    ) {
+        let lanes = F::lanes::<S>();
+        let mut row = [F::splat(simd, F::ZERO); WIDTH];
+        for (j, y) in row.iter_mut().enumerate() {
+            let column = if j + 1 == WIDTH { self.b_last } else { j * lanes };
+            // SAFETY: the caller's promise.
+            *y = unsafe { read(simd, b.add(column)) };
+        }
+        for (i, sums) in sums.iter_mut().enumerate() {
+            // SAFETY: the caller's promise.
+            let x = F::splat(simd, unsafe { *a.add(i * self.a_row) });
+            for (sum, &y) in sums.iter_mut().zip(&row) {
+                *sum = F::mul_add(simd, x, y, *sum);
+            }
+        }
     }
 }
 
-/// A tile of a size known to the compiler. Only [`Tile::run`] makes one, and hands its obligations on.
-struct TileOf<F, const MR: usize, const NR: usize>(Tile<F>);
+/// Tiles of a size known to the compiler, in a function of their own. Only [`Tile::run`] makes one,
+/// and hands its obligations on.
+struct Tiles<F, E, const HEIGHT: usize, const WIDTH: usize, const SETS: usize> {
+    tile: Tile<F>,
+    count: usize,
+    finish: E,
+}
 
-impl<F: Element, const MR: usize, const NR: usize> WithSimd for TileOf<F, MR, NR> {
+impl<F: Element, E: Finish<F>, const HEIGHT: usize, const WIDTH: usize, const SETS: usize> WithSimd
+    for Tiles<F, E, HEIGHT, WIDTH, SETS>
+{
     type Output = ();
     #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        let t = self.0;
-        let lanes = F::lanes::<S>();
-        let at = |j: usize, last: usize| if j + 1 == NR { last } else { j * lanes };
-        let mut sums = [[F::splat(simd, F::ZERO); NR]; MR];
-        // SAFETY: as promised to `Tile::run`.
-        unsafe {
-            if t.accumulate {
-                for (i, sums) in sums.iter_mut().enumerate() {
-                    for (j, sum) in sums.iter_mut().enumerate() {
-                        *sum = read(simd, t.c.add(i * t.c_row + at(j, t.c_last)));
-                    }
-                }
-            }
-            let (mut a, mut b) = (t.a, t.b);
-            for _ in 0..t.depth {
-                let row: [F::Vector<S>; NR] =
-                    std::array::from_fn(|j| read(simd, b.add(at(j, t.b_last))));
-                for (i, sums) in sums.iter_mut().enumerate() {
-                    let x = F::splat(simd, *a.add(i * t.a_row));
-                    for (sum, &y) in sums.iter_mut().zip(&row) {
-                        *sum = F::mul_add(simd, x, y, *sum);
-                    }
-                }
-                a = a.wrapping_add(t.a_column);
-                b = b.wrapping_add(t.b_row);
-            }
-            for (i, sums) in sums.iter().enumerate() {
-                for (j, &sum) in sums.iter().enumerate() {
-                    let to = t.c.add(i * t.c_row + at(j, t.c_last));
-                    to.cast::<F::Vector<S>>().write_unaligned(sum);
-                }
-            }
+    fn with_simd<S: Simd>(mut self, simd: S) {
+        for _ in 0..self.count {
+            // SAFETY: as promised to `Tile::run`.
+            unsafe { self.tile.sum::<S, E, HEIGHT, WIDTH, SETS>(simd, self.finish) };
+            self.tile.go_down(HEIGHT);
         }
     }
 }
@@ -530,6 +732,7 @@ unsafe fn read<F: Element, S: Simd>(_: S, from: *const F) -> F::Vector<S> {
 #[cfg(test)]
 mod tests {
     use super::super::simd::tests::{assert_close, noise, on_every_path, tolerance};
+    use super::super::transpose::transpose;
     use super::*;
 
     /// The definition.
@@ -613,18 +816,6 @@ mod tests {
     fn products_of_every_shape_equal_the_naive_one() {
         on_every_path(check_all::<f32>);
         on_every_path(check_all::<f64>);
-    }
-
-    #[test]
-    fn the_transpose_of_the_transpose_is_the_matrix() {
-        for (rows, columns) in [(1, 1), (3, 5), (4, 4), (27, 50), (50, 27), (9, 64)] {
-            let x = noise::<f32>(rows * columns, 1);
-            let (mut y, mut z) = (vec![0.0; rows * columns], vec![0.0; rows * columns]);
-            transpose(&x, rows, columns, &mut y);
-            assert!((0..rows).all(|i| (0..columns).all(|j| y[j * rows + i] == x[i * columns + j])));
-            transpose(&y, columns, rows, &mut z);
-            assert_eq!(x, z);
-        }
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Input and output projections.
 //!
-//! A one-hot input picks a column of `wax` (n, v). Columns are strided, so the kernels here work on its transpose `wax_t` (v, n), where a character is a
-//! row: [`transpose`](super::matmul::transpose) it once a sequence, and the gradient back.
+//! A one-hot input picks a column of `wax` (n, v). Columns are strided, so the kernels here work on
+//! its transpose `wax_t` (v, n), where a character is a row:
+//! [`transpose`](super::transpose::transpose) it once a sequence, and the gradient back.
 
 use super::NONE;
 use super::matmul::{Packed, Strided, matmul, matmul_packed};
@@ -23,13 +24,20 @@ impl<F: Element> WithSimd for Gather<'_, F> {
         for (&x, row) in self.x.iter().zip(self.px.chunks_exact_mut(n)) {
             row.copy_from_slice(self.b);
             if x != NONE {
-                zip(simd, row, &self.wax_t[x as usize * n..][..n], |p, w| F::plus(simd, p, w));
+                zip(
+                    simd,
+                    row,
+                    &self.wax_t[x as usize * n..][..n],
+                    #[inline(always)]
+                    |p, w| F::plus(simd, p, w),
+                );
             }
         }
     }
 }
 
-/// `px[r] = wax_t[x[r]] + b`, and only `b` where `x[r]` is [`NONE`]. Shapes: `wax_t` (v, n), `b` (n), `x` (R), `px` (R, n). Cost: `R n` additions.
+/// `px[r] = wax_t[x[r]] + b`, and only `b` where `x[r]` is [`NONE`]. Shapes: `wax_t` (v, n), `b`
+/// (n), `x` (R), `px` (R, n). Cost: `R n` additions.
 ///
 /// # Panics
 ///
@@ -56,16 +64,29 @@ impl<F: Element> WithSimd for Scatter<'_, F> {
         self.dwax_t.fill(F::ZERO);
         self.db.fill(F::ZERO);
         for (&x, row) in self.x.iter().zip(self.dpx.chunks_exact(n)) {
-            zip(simd, self.db, row, |s, d| F::plus(simd, s, d));
+            zip(
+                simd,
+                self.db,
+                row,
+                #[inline(always)]
+                |s, d| F::plus(simd, s, d),
+            );
             if x != NONE {
                 let column = &mut self.dwax_t[x as usize * n..][..n];
-                zip(simd, column, row, |s, d| F::plus(simd, s, d));
+                zip(
+                    simd,
+                    column,
+                    row,
+                    #[inline(always)]
+                    |s, d| F::plus(simd, s, d),
+                );
             }
         }
     }
 }
 
-/// The gradients behind [`project_input`]: `dwax_t[c] = sum of dpx[r] where x[r] = c`, `db = sum of all dpx[r]`. Cost: `2 R n` additions.
+/// The gradients behind [`project_input`]: `dwax_t[c] = sum of dpx[r] where x[r] = c`,
+/// `db = sum of all dpx[r]`. Cost: `2 R n` additions.
 ///
 /// # Panics
 ///
@@ -84,7 +105,8 @@ pub(crate) fn check_indices(indices: &[u32], v: usize, name: &str) {
     }
 }
 
-/// `z = a wya^T + by`. Shapes: `a` (R, n), `wya` (v, n), `by` (v), `z` (R, v). Cost: `2 R n v` operations. `scratch` holds `wya^T`.
+/// `z = a wya^T + by`. Shapes: `a` (R, n), `wya` (v, n), `by` (v), `z` (R, v). Cost: `2 R n v`
+/// operations. `scratch` holds `wya^T`.
 ///
 /// # Panics
 ///
@@ -106,7 +128,8 @@ pub fn project_output<F: Element>(
     matmul_packed(rows, Strided::rows(a, n), scratch, z, true);
 }
 
-/// The gradients behind [`project_output`]: `da = dz wya`, `dwya = dz^T a`, `dby = sum over rows of dz`. Cost: `4 R n v` operations.
+/// The gradients behind [`project_output`]: `da = dz wya`, `dwya = dz^T a`,
+/// `dby = sum over rows of dz`. Cost: `4 R n v` operations.
 ///
 /// # Panics
 ///
@@ -137,7 +160,13 @@ impl<F: Element> WithSimd for SumRows<'_, F> {
         let Self(x, sum) = self;
         sum.fill(F::ZERO);
         for row in x.chunks_exact(sum.len()) {
-            zip(simd, sum, row, |s, x| F::plus(simd, s, x));
+            zip(
+                simd,
+                sum,
+                row,
+                #[inline(always)]
+                |s, x| F::plus(simd, s, x),
+            );
         }
     }
 }

@@ -3,9 +3,73 @@
 //! Shapes: `px`, `a`, `da`, `dpre` (T, B, n); `waa` (n, n); `a0`, `da0` (B, n).
 
 use super::math::tanh;
-use super::matmul::{Packed, Product, Strided};
-use super::simd::{Element, dispatch, map, zip};
+use super::matmul::{AsIs, Finish, Packed, Product, Strided, matmul, matvec};
+use super::simd::{Element, dispatch, zip};
 use pulp::{Simd, WithSimd};
+
+#[derive(Clone, Copy)]
+struct Tanh;
+
+impl<F: Element> Finish<F> for Tanh {
+    #[inline(always)]
+    fn finish<S: Simd, const N: usize>(
+        self,
+        simd: S,
+        sums: [F::Vector<S>; N],
+        _: [usize; N],
+        _: usize,
+    ) -> [F::Vector<S>; N] {
+        tanh::<F, S, N>(simd, sums)
+    }
+}
+
+/// Times the derivative of tanh at the states of the same step.
+#[derive(Clone, Copy)]
+struct TanhGradient<'a, F>(&'a [F]);
+
+impl<F: Element> Finish<F> for TanhGradient<'_, F> {
+    #[inline(always)]
+    fn finish<S: Simd, const N: usize>(
+        self,
+        simd: S,
+        mut sums: [F::Vector<S>; N],
+        at: [usize; N],
+        count: usize,
+    ) -> [F::Vector<S>; N] {
+        for (sum, at) in sums.iter_mut().zip(at) {
+            let a = &self.0[at..][..count];
+            let a =
+                if count == F::lanes::<S>() { F::load(simd, a) } else { F::load_partial(simd, a) };
+            *sum = tanh_gradient::<F, S>(simd, *sum, a);
+        }
+        sums
+    }
+}
+
+/// `d (1 - a^2)`
+#[inline(always)]
+fn tanh_gradient<F: Element, S: Simd>(simd: S, d: F::Vector<S>, a: F::Vector<S>) -> F::Vector<S> {
+    let slope = F::negative_mul_add(simd, a, a, F::splat(simd, F::ONE));
+    F::times(simd, d, slope)
+}
+
+/// One step of time, either way: `now (B, n) = finish(now + from (B, n) waa)`.
+#[inline(always)]
+fn step<F: Element, S: Simd>(
+    simd: S,
+    from: &[F],
+    waa: &Packed<F>,
+    now: &mut [F],
+    batch: usize,
+    finish: impl Finish<F>,
+) {
+    if batch == 1 {
+        matvec(simd, from, waa, now, finish);
+    } else {
+        let from = Strided::rows(from, now.len() / batch);
+        simd.vectorize(Product::packed(batch, from, waa, now, true, finish));
+    }
+}
 
 struct Forward<'a, F> {
     waa: &'a Packed<F>,
@@ -24,19 +88,13 @@ impl<F: Element> WithSimd for Forward<'_, F> {
             let (before, now) = self.a.split_at_mut(t * size);
             let previous = if t == 0 { self.a0 } else { &before[(t - 1) * size..] };
             let now = &mut now[..size];
-            let previous = Strided::rows(previous, self.n);
-            simd.vectorize(Product::packed(self.batch, previous, self.waa, now, true));
-            map(
-                simd,
-                now,
-                #[inline(always)]
-                |v| tanh::<F, S>(simd, v),
-            );
+            step(simd, previous, self.waa, now, self.batch, Tanh);
         }
     }
 }
 
-/// `a_t = tanh(px_t + waa a_{t-1})` for t = 1 .. T, in place: `a` holds `px` (T, B, n) before and the states after.
+/// `a_t = tanh(px_t + waa a_{t-1})` for t = 1 .. T, in place: `a` holds `px` (T, B, n) before and
+/// the states after.
 ///
 /// `waa` is packed by [`pack_for_forward`]. Cost: `2 T B n^2` operations and `T B n` tanh.
 ///
@@ -72,27 +130,29 @@ impl<F: Element> WithSimd for Backward<'_, F> {
         let Self { waa, a, dpre, da0, batch, n } = self;
         let size = batch * n;
         let steps = a.len() / size;
-        let one = F::splat(simd, F::ONE);
-        for t in (0..steps).rev() {
+        let (now, last) = (&mut dpre[(steps - 1) * size..], &a[(steps - 1) * size..]);
+        zip(
+            simd,
+            now,
+            last,
+            #[inline(always)]
+            |d, a| tanh_gradient::<F, S>(simd, d, a),
+        );
+        for t in (0..steps - 1).rev() {
             let (now, after) = dpre.split_at_mut((t + 1) * size);
-            let now = &mut now[t * size..];
-            if t + 1 < steps {
-                let next = Strided::rows(&after[..size], n);
-                simd.vectorize(Product::packed(batch, next, waa, now, true));
-            }
-            zip(simd, now, &a[t * size..][..size], |d, a| {
-                F::times(simd, d, F::negative_mul_add(simd, a, a, one))
-            });
+            let (now, a) = (&mut now[t * size..], &a[t * size..][..size]);
+            step(simd, &after[..size], waa, now, batch, TanhGradient(a));
         }
         let first = Strided::rows(&dpre[..size], n);
-        simd.vectorize(Product::packed(batch, first, waa, da0, false));
+        simd.vectorize(Product::packed(batch, first, waa, da0, false, AsIs));
     }
 }
 
 /// `dpre_t = (da_t + waa^T dpre_{t+1}) (1 - a_t^2)` for t = T .. 1, and `da0 = waa^T dpre_1`.
 ///
-/// In place: `dpre` holds `da` before, the gradient that reaches each state from outside the recurrence, and the gradient of `px` after. `waa` is
-/// packed by [`pack_for_backward`]. The gradient of `waa` is one product more, left to the caller: `sum over t of dpre_t a_{t-1}^T`.
+/// In place: `dpre` holds `da` before, the gradient that reaches each state from outside the
+/// recurrence, and the gradient of `px` after. `waa` is packed by [`pack_for_backward`]. The
+/// gradient of `waa` is one product more, left to the caller: `sum over t of dpre_t a_{t-1}^T`.
 /// Cost: `2 T B n^2` operations.
 ///
 /// # Panics
@@ -121,7 +181,8 @@ fn check<F>(a0: &[F], a: &[F], batch: usize, n: usize) {
     assert_eq!(a.len() % (batch * n), 0, "not a whole number of steps");
 }
 
-/// `waa^T`, once for a whole sequence: `waa a` then reads it along rows. Cost: `n^2` elements moved.
+/// `waa^T`, once for a whole sequence: `waa a` then reads it along rows. Cost: `n^2` elements
+/// moved.
 pub fn pack_for_forward<F: Element>(packed: &mut Packed<F>, waa: &[F], batch: usize, n: usize) {
     packed.pack_transposed(waa, n, n, batch);
 }
@@ -133,7 +194,8 @@ pub fn pack_for_backward<F: Element>(packed: &mut Packed<F>, waa: &[F], batch: u
 
 /// `dwaa (n, n) = sum over t and i of dpre[t,i] a[t-1,i]^T`, one product over time.
 ///
-/// `a0` (B, n) stands apart from `a` (T, B, n) here, so it is two: one for the first step and one for the rest. Cost: `2 T B n^2` operations.
+/// `a0` (B, n) stands apart from `a` (T, B, n) here, so it is two: one for the first step and one
+/// for the rest. Cost: `2 T B n^2` operations.
 #[allow(clippy::too_many_arguments)]
 pub fn recurrence_weight_gradient<F: Element>(
     dpre: &[F],
@@ -152,11 +214,11 @@ pub fn recurrence_weight_gradient<F: Element>(
     }
     let (first, rest) = dpre.split_at(size);
     let left = Strided::transposed(first, n);
-    super::matmul::matmul(n, batch, n, left, a0, dwaa, false, scratch);
+    matmul(n, batch, n, left, a0, dwaa, false, scratch);
     if !rest.is_empty() {
         let left = Strided::transposed(rest, n);
         let earlier = &a[..rest.len()];
-        super::matmul::matmul(n, rest.len() / n, n, left, earlier, dwaa, true, scratch);
+        matmul(n, rest.len() / n, n, left, earlier, dwaa, true, scratch);
     }
 }
 

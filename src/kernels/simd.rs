@@ -1,8 +1,9 @@
 //! f32 and f64 vectors behind one trait, so that each kernel is written once.
 //!
-//! [pulp](https://docs.rs/pulp) offers the operations per type (`mul_add_f32s`, `mul_add_f64s`) and generic over the instruction set; [`Element`]
-//! makes them generic over the type as well. Functions here are `inline(always)`: outside a function compiled for the instruction set (which `dispatch`
-//! enters) the intrinsics would be calls.
+//! [pulp](https://docs.rs/pulp) offers the operations per type (`mul_add_f32s`, `mul_add_f64s`) and
+//! generic over the instruction set; [`Element`] makes them generic over the type as well.
+//! Functions here are `inline(always)`: outside a function compiled for the instruction set (which
+//! `dispatch` enters) the intrinsics would be calls.
 
 use pulp::{Arch, Simd, WithSimd};
 use std::sync::OnceLock;
@@ -15,7 +16,8 @@ mod sealed {
 
 /// A floating-point type that the kernels work on: `f32` or `f64`.
 ///
-/// The vector operations are an implementation detail of this crate's kernels; code outside needs only the bound `F: Element`.
+/// The vector operations are an implementation detail of this crate's kernels; code outside needs
+/// only the bound `F: Element`.
 pub trait Element:
     sealed::Sealed
     + Copy
@@ -47,6 +49,10 @@ pub trait Element:
     const NEGATIVE_INFINITY: Self;
     /// The constants of [`math`](super::math).
     const EXP: ExpConstants<Self>;
+
+    /// Rows and columns of [`transpose_tile`](Element::transpose_tile).
+    #[cfg(target_arch = "x86_64")]
+    const TILE: (usize, usize);
 
     /// The nearest value to `x`.
     fn from_f64(x: f64) -> Self;
@@ -89,7 +95,7 @@ pub trait Element:
     ) -> Self::Vector<S>;
     /// `|a|`.
     fn magnitude<S: Simd>(simd: S, a: Self::Vector<S>) -> Self::Vector<S>;
-    /// `|size|` with the sign of `sign`.
+    /// `size`, which is not negative, with the sign of `sign`.
     fn copy_sign<S: Simd>(simd: S, size: Self::Vector<S>, sign: Self::Vector<S>)
     -> Self::Vector<S>;
     /// The larger; either one when one is NaN.
@@ -102,7 +108,8 @@ pub trait Element:
         yes: Self::Vector<S>,
         no: Self::Vector<S>,
     ) -> Self::Vector<S>;
-    /// `low` where `x < low`, else `x`: a lower limit that never hides a NaN, which the minimum and maximum instructions of most machines do.
+    /// `low` where `x < low`, else `x`: a lower limit that never hides a NaN, which the minimum and
+    /// maximum instructions of most machines do.
     #[inline(always)]
     fn at_least<S: Simd>(simd: S, x: Self::Vector<S>, low: Self::Vector<S>) -> Self::Vector<S> {
         Self::where_greater(simd, low, x, low, x)
@@ -118,8 +125,23 @@ pub trait Element:
     fn reduce_sum<S: Simd>(simd: S, v: Self::Vector<S>) -> Self;
     /// The largest lane; any lane when one is NaN.
     fn reduce_max<S: Simd>(simd: S, v: Self::Vector<S>) -> Self;
-    /// `2^k` from `k + EXP.round`: the integer `k` then stands in the low bits, and shifted up it is an exponent. `k` must be a normal exponent.
+    /// `2^k` from `k + EXP.round`: the integer `k` then stands in the low bits, and shifted up it
+    /// is an exponent. `k` must be a normal exponent.
     fn power_of_two<S: Simd>(simd: S, rounded: Self::Vector<S>) -> Self::Vector<S>;
+    /// Transposes [`TILE`](Element::TILE) elements of a matrix with rows `from_row` apart into one
+    /// with rows `to_row` apart.
+    ///
+    /// # Safety
+    ///
+    /// The tile must be readable, and its transpose writable.
+    #[cfg(target_arch = "x86_64")]
+    unsafe fn transpose_tile(
+        simd: pulp::x86::V3,
+        from: *const Self,
+        from_row: usize,
+        to: *mut Self,
+        to_row: usize,
+    );
 }
 
 /// What [`math`](super::math) needs to know about a type.
@@ -133,16 +155,20 @@ pub struct ExpConstants<F: 'static> {
     pub log2_e: F,
     /// `ln 2 = high + low`, where `k * high` is exact for every exponent `k`.
     pub ln_2: (F, F),
-    /// `1.5 * 2^p`, `p` being the bits of the fraction: added to a number, it rounds the number to an integer.
+    /// `1.5 * 2^p`, `p` being the bits of the fraction: added to a number, it rounds the number to
+    /// an integer.
     pub round: F,
-    /// `1/k!` from the highest power down to `1/2!`: `exp(r) = 1 + r + r^2 (1/2! + r/3! + ...)`. Enough terms that what is left out stays below a quarter ulp for
-    /// `|r| <= ln(2) / 2`.
+    /// `1/k!` from the highest power down to `1/2!`: `exp(r) = 1 + r + r^2 (1/2! + r/3! + ...)`.
+    /// Enough terms that what is left out stays below a quarter ulp for `|r| <= ln(2) / 2`.
     pub taylor: &'static [F],
 }
 
+/// No instruction set has more elements in a register (AVX-512, f32).
+const WIDEST: usize = 16;
+
 macro_rules! implement {
-    ($f:ident, $bits:ident, $lanes:ident, $vectors:ident, $fraction_bits:literal, $exp:expr,
-     $splat:ident, $splat_bits:ident, $as_simd:ident, $as_mut_simd:ident, $partial_load:ident, $partial_store:ident,
+    ($f:ident, $bits:ident, $lanes:ident, $vectors:ident, $fraction_bits:literal, $exp:expr, $tile:expr, $transpose_tile:ident,
+     $splat:ident, $splat_bits:ident, $as_simd:ident, $as_mut_simd:ident,
      $add:ident, $sub:ident, $mul:ident, $div:ident, $mul_add:ident, $negative_mul_add:ident,
      $and:ident, $or:ident, $not:ident, $max:ident, $greater:ident, $select:ident, $mask:ident,
      $reduce_sum:ident, $reduce_max:ident, $to_bits:ident, $from_bits:ident, $mul_bits:ident, $add_bits:ident) => {
@@ -153,6 +179,21 @@ macro_rules! implement {
             const ONE: Self = 1.0;
             const NEGATIVE_INFINITY: Self = $f::NEG_INFINITY;
             const EXP: ExpConstants<Self> = $exp;
+            #[cfg(target_arch = "x86_64")]
+            const TILE: (usize, usize) = $tile;
+
+            #[cfg(target_arch = "x86_64")]
+            #[inline(always)]
+            unsafe fn transpose_tile(
+                simd: pulp::x86::V3,
+                from: *const Self,
+                from_row: usize,
+                to: *mut Self,
+                to_row: usize,
+            ) {
+                // SAFETY: the caller's promise.
+                unsafe { super::transpose::x86::$transpose_tile(simd, from, from_row, to, to_row) }
+            }
 
             #[inline(always)]
             fn from_f64(x: f64) -> Self {
@@ -177,7 +218,9 @@ macro_rules! implement {
             }
             #[inline(always)]
             fn load_partial<S: Simd>(simd: S, x: &[Self]) -> Self::Vector<S> {
-                simd.$partial_load(x)
+                let mut padded = [0.0; WIDEST];
+                padded[..x.len()].copy_from_slice(x);
+                Self::load(simd, &padded)
             }
             #[inline(always)]
             fn store<S: Simd>(_: S, x: &mut [Self], v: Self::Vector<S>) {
@@ -185,7 +228,9 @@ macro_rules! implement {
             }
             #[inline(always)]
             fn store_partial<S: Simd>(simd: S, x: &mut [Self], v: Self::Vector<S>) {
-                simd.$partial_store(x, v)
+                let mut padded = [0.0; WIDEST];
+                Self::store(simd, &mut padded, v);
+                x.copy_from_slice(&padded[..x.len()]);
             }
             #[inline(always)]
             fn plus<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>) -> Self::Vector<S> {
@@ -231,7 +276,7 @@ macro_rules! implement {
                 size: Self::Vector<S>,
                 sign: Self::Vector<S>,
             ) -> Self::Vector<S> {
-                simd.$or(Self::magnitude(simd, size), simd.$and(sign, simd.$splat(-0.0)))
+                simd.$or(size, simd.$and(sign, simd.$splat(-0.0)))
             }
             #[inline(always)]
             fn max<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>) -> Self::Vector<S> {
@@ -262,7 +307,8 @@ macro_rules! implement {
             }
             #[inline(always)]
             fn power_of_two<S: Simd>(simd: S, rounded: Self::Vector<S>) -> Self::Vector<S> {
-                // A product with a power of two is a shift, and compiles to one; pulp has no shift for u64.
+                // A product with a power of two is a shift, and compiles to one; pulp has no shift
+                // for u64.
                 let exponent =
                     simd.$mul_bits(simd.$to_bits(rounded), simd.$splat_bits(1 << $fraction_bits));
                 simd.$from_bits(simd.$add_bits(exponent, simd.$splat_bits((1.0 as $f).to_bits())))
@@ -278,12 +324,14 @@ implement!(
         range: (-104.0, 89.0),
         tanh_one: 10.0,
         log2_e: std::f32::consts::LOG2_E,
-        // 355/512 has nine bits, so its product with an exponent is exact; the rest of ln 2 is below it.
+        // 355/512 has nine bits, so its product with an exponent is exact; the rest of ln 2 is
+        // below it.
         ln_2: (0.693_359_4, -2.121_944_4e-4),
         round: 12_582_912.0,
         taylor: &[1.0 / 5040.0, 1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5],
     },
-    splat_f32s, splat_u32s, as_simd_f32s, as_mut_simd_f32s, partial_load_f32s, partial_store_f32s,
+    (8, 4), tile_f32,
+    splat_f32s, splat_u32s, as_simd_f32s, as_mut_simd_f32s,
     add_f32s, sub_f32s, mul_f32s, div_f32s, mul_add_e_f32s, negate_mul_add_e_f32s,
     and_f32s, or_f32s, not_f32s, max_f32s, greater_than_f32s, select_f32s, mask_between_m32s,
     reduce_sum_f32s, reduce_max_f32s, transmute_u32s_f32s, transmute_f32s_u32s, mul_u32s, add_u32s
@@ -304,11 +352,34 @@ implement!(
             1.0 / 5040.0, 1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5,
         ],
     },
-    splat_f64s, splat_u64s, as_simd_f64s, as_mut_simd_f64s, partial_load_f64s, partial_store_f64s,
+    (4, 2), tile_f64,
+    splat_f64s, splat_u64s, as_simd_f64s, as_mut_simd_f64s,
     add_f64s, sub_f64s, mul_f64s, div_f64s, mul_add_e_f64s, negate_mul_add_e_f64s,
     and_f64s, or_f64s, not_f64s, max_f64s, greater_than_f64s, select_f64s, mask_between_m64s,
     reduce_sum_f64s, reduce_max_f64s, transmute_u64s_f64s, transmute_f64s_u64s, mul_u64s, add_u64s
 );
+
+/// `f` of each. As `array::map`, which does not promise to be inlined.
+#[inline(always)]
+pub(crate) fn each<V: Copy, const N: usize>(mut x: [V; N], f: impl Fn(V) -> V) -> [V; N] {
+    for x in &mut x {
+        *x = f(*x);
+    }
+    x
+}
+
+/// `f` of each pair.
+#[inline(always)]
+pub(crate) fn each_pair<V: Copy, const N: usize>(
+    mut x: [V; N],
+    y: [V; N],
+    f: impl Fn(V, V) -> V,
+) -> [V; N] {
+    for (x, y) in x.iter_mut().zip(y) {
+        *x = f(*x, y);
+    }
+    x
+}
 
 /// Runs `op` compiled for the best instruction set of this machine.
 #[inline(always)]
@@ -316,7 +387,8 @@ pub(crate) fn dispatch<Op: WithSimd>(op: Op) -> Op::Output {
     arch().dispatch(op)
 }
 
-/// Detection asks the processor a dozen questions; a training step at `n = 50` enters a dozen kernels in five microseconds. So it is asked once.
+/// Detection asks the processor a dozen questions; a training step at `n = 50` enters a dozen
+/// kernels in five microseconds. So it is asked once.
 #[inline(always)]
 fn arch() -> Arch {
     #[cfg(test)]
@@ -329,8 +401,9 @@ fn arch() -> Arch {
 
 /// `x[i] = f(x[i])`, a vector at a time, for an `f` that works lane by lane.
 ///
-/// Masked stores are slow (20 cycles on Zen 4), so when the length is no multiple of the vector, the last vector overlaps the one before. It is
-/// loaded before anything is stored: the shared elements are then computed twice from the same input, and written twice with the same value.
+/// Masked stores are slow (20 cycles on Zen 4), so when the length is no multiple of the vector,
+/// the last vector overlaps the one before. It is loaded before anything is stored: the shared
+/// elements are then computed twice from the same input, and written twice with the same value.
 #[inline(always)]
 pub(crate) fn map<F: Element, S: Simd>(
     simd: S,

@@ -9,11 +9,17 @@ impl<F: Element> WithSimd for Clip<'_, F> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let (low, high) = (F::splat(simd, -self.1), F::splat(simd, self.1));
-        map(simd, self.0, |g| F::at_most(simd, F::at_least(simd, g, low), high));
+        map(
+            simd,
+            self.0,
+            #[inline(always)]
+            |g| F::at_most(simd, F::at_least(simd, g, low), high),
+        );
     }
 }
 
-/// `g = clamp(g, -clip, clip)`, element by element. A NaN stays NaN: to hide one is to hide that training has failed.
+/// `g = clamp(g, -clip, clip)`, element by element. A NaN stays NaN: to hide one is to hide that
+/// training has failed.
 ///
 /// # Panics
 ///
@@ -36,15 +42,21 @@ impl<F: Element> WithSimd for Descend<'_, F> {
     fn with_simd<S: Simd>(self, simd: S) {
         let rate = F::splat(simd, self.rate);
         let (low, high) = (F::splat(simd, -self.clip), F::splat(simd, self.clip));
-        zip(simd, self.w, self.g, |w, g| {
-            let g = F::at_most(simd, F::at_least(simd, g, low), high);
-            F::negative_mul_add(simd, rate, g, w)
-        });
+        zip(
+            simd,
+            self.w,
+            self.g,
+            #[inline(always)]
+            |w, g| {
+                let g = F::at_most(simd, F::at_least(simd, g, low), high);
+                F::negative_mul_add(simd, rate, g, w)
+            },
+        );
     }
 }
 
-/// `w -= rate * clamp(g, -clip, clip)`, in one pass: each element read once, each weight written once. An infinite `clip` does not clip.
-/// A NaN in `g` reaches `w`.
+/// `w -= rate * clamp(g, -clip, clip)`, in one pass: each element read once, each weight written
+/// once. An infinite `clip` does not clip. A NaN in `g` reaches `w`.
 ///
 /// # Panics
 ///

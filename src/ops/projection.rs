@@ -1,8 +1,9 @@
 //! The projections before and after the recurrence, a node each.
 
 use super::{Float, check_indices, gradient_of, primitive, slice, values, with_float};
-use crate::kernels::matmul::{Packed, transpose};
+use crate::kernels::matmul::Packed;
 use crate::kernels::projection as kernels;
+use crate::kernels::transpose::transpose;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
 
