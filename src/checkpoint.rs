@@ -175,7 +175,8 @@ fn little_endian(tensor: &Tensor) -> Result<Vec<u8>> {
     })
 }
 
-fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
+/// Writes `bytes` to `path` so that the place holds the old file or the new one, never a half.
+pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
     let mut file = temporary_beside(path)?;
     file.write_all(bytes)
         .and_then(|()| file.as_file().sync_all())

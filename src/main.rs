@@ -6,9 +6,6 @@ use clap::Parser;
 use std::io::Write;
 use std::process::ExitCode;
 
-/// The exit status for bad usage and bad input; clap uses the same.
-const BAD_USAGE: u8 = 2;
-
 fn main() -> ExitCode {
     match cli::Cli::parse().run() {
         Ok(()) => ExitCode::SUCCESS,
@@ -17,7 +14,7 @@ fn main() -> ExitCode {
         Err(failure) => {
             // If standard error is gone too, there is nobody left to tell.
             let _ = writeln!(std::io::stderr(), "char-rnn: {failure}");
-            ExitCode::from(BAD_USAGE)
+            ExitCode::from(failure.exit_status())
         }
     }
 }

@@ -245,9 +245,11 @@ impl CharRnn {
 
     /// Adds to `loss` the state after each name's last step, out of all `states`, (T * B, n_a).
     fn with_last(&self, loss: Tensor, states: &Tensor, batch: &Batch) -> Result<Loss> {
-        let rows = Tensor::from_slice(batch.last_rows(), batch.size(), self.device())?;
-        let last = CharRnnState::new(states.index_select(&rows, 0)?);
-        Ok(Loss { loss, last })
+        let last = match *batch.last_rows() {
+            [row] => states.narrow(0, row as usize, 1)?,
+            ref rows => states.index_select(&Tensor::new(rows, self.device())?, 0)?,
+        };
+        Ok(Loss { loss, last: CharRnnState::new(last) })
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Names and answers go to standard output, everything else to standard error.
 
+mod gradcheck;
 mod notebook_log;
 mod progress;
 mod sample;
@@ -38,6 +39,7 @@ enum Command {
     Train(train::Train),
     Sample(sample::Sample),
     Vocab(vocab::Vocab),
+    Gradcheck(gradcheck::Gradcheck),
 }
 
 impl Cli {
@@ -47,6 +49,7 @@ impl Cli {
             Command::Train(command) => command.run(),
             Command::Sample(command) => command.run(),
             Command::Vocab(command) => command.run(),
+            Command::Gradcheck(command) => command.run(),
         }
     }
 }
@@ -58,9 +61,19 @@ pub enum Failure {
     Library(char_rnn::Error),
     /// Standard output could not be written.
     Output(io::Error),
+    /// What was asked about is not so: said in a sentence.
+    Check(String),
 }
 
 impl Failure {
+    /// The exit status: 1 for a check that failed; 2, which clap uses too, for bad usage and input.
+    pub fn exit_status(&self) -> u8 {
+        match self {
+            Self::Check(_) => 1,
+            Self::Library(_) | Self::Output(_) => 2,
+        }
+    }
+
     /// Whether the reader of standard output has gone.
     pub fn is_closed_pipe(&self) -> bool {
         matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
@@ -72,6 +85,7 @@ impl fmt::Display for Failure {
         match self {
             Self::Library(error) => error.fmt(f),
             Self::Output(error) => write!(f, "cannot write to standard output: {error}"),
+            Self::Check(answer) => answer.fmt(f),
         }
     }
 }

@@ -18,28 +18,48 @@ impl<F: Element> WithSimd for CrossEntropy<'_, F> {
     type Output = f64;
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> f64 {
+        let Self { z, y, scale, dz, v } = self;
         let mut loss = 0.0;
-        let rows = self.z.chunks_exact(self.v).zip(self.dz.chunks_exact_mut(self.v));
-        for ((z, dz), &y) in rows.zip(self.y) {
-            if y == NONE {
-                dz.fill(F::ZERO);
-                continue;
+        // Three passes over a few rows, and not all of it row by row: each row is one long chain of
+        // operations that wait for each other, and rows overlap only where the processor sees
+        // several at once.
+        let blocks = z.chunks(ROWS * v).zip(dz.chunks_mut(ROWS * v));
+        for ((z, dz), y) in blocks.zip(y.chunks(ROWS)) {
+            let (mut largest, mut sums) = ([F::ZERO; ROWS], [F::ONE; ROWS]);
+            for (largest, z) in largest.iter_mut().zip(z.chunks_exact(v)) {
+                *largest = maximum(simd, z);
             }
-            let largest = maximum(simd, z);
-            let sum = exponentials(simd, z, largest, dz);
-            let factor = F::splat(simd, self.scale / sum);
-            map(
-                simd,
-                dz,
-                #[inline(always)]
-                |e| F::times(simd, e, factor),
-            );
-            dz[y as usize] -= self.scale;
-            loss += sum.to_f64().ln() + (largest - z[y as usize]).to_f64();
+            for (r, &y) in y.iter().enumerate() {
+                if y != NONE {
+                    let (z, dz) = (&z[r * v..][..v], &mut dz[r * v..][..v]);
+                    sums[r] = exponentials(simd, z, largest[r], dz);
+                    loss += (largest[r] - z[y as usize]).to_f64();
+                }
+            }
+            for ((dz, &y), &sum) in dz.chunks_exact_mut(v).zip(y).zip(&sums) {
+                if y == NONE {
+                    dz.fill(F::ZERO);
+                    continue;
+                }
+                let factor = F::splat(simd, scale / sum);
+                map(
+                    simd,
+                    dz,
+                    #[inline(always)]
+                    |e| F::times(simd, e, factor),
+                );
+                dz[y as usize] -= scale;
+            }
+            // ln(s1) + ln(s2) + .. = ln(s1 s2 ..), and a sum lies between 1 and v: sixteen do not
+            // overflow.
+            loss += sums.iter().map(|sum| sum.to_f64()).product::<f64>().ln();
         }
-        loss * self.scale.to_f64()
+        loss * scale.to_f64()
     }
 }
+
+/// Rows that [`CrossEntropy`] has in hand at a time.
+const ROWS: usize = 16;
 
 /// The largest element. With a NaN among them any element may come out: the exponentials then sum
 /// to NaN whatever was subtracted.
@@ -60,27 +80,58 @@ fn maximum<F: Element, S: Simd>(simd: S, z: &[F]) -> F {
 #[inline(always)]
 fn exponentials<F: Element, S: Simd>(simd: S, z: &[F], largest: F, e: &mut [F]) -> F {
     let lanes = F::lanes::<S>();
-    let m = F::splat(simd, largest);
+    let largest = F::splat(simd, largest);
     if z.len() < lanes {
-        let x = exp::<F, S, 1>(simd, [F::minus(simd, F::load_partial(simd, z), m)])[0];
-        F::store_partial(simd, e, x);
-        return e.iter().fold(F::ZERO, |s, &x| s + x);
+        let x = F::minus(simd, F::load_partial(simd, z), largest);
+        F::store_partial(simd, e, exp::<F, S, 1>(simd, [x])[0]);
+        return e.iter().fold(F::ZERO, |sum, &x| sum + x);
     }
-    // The last vector overlaps the one before by `counted` elements, which count once.
-    let tail = z.len() - lanes;
-    let counted = (lanes - z.len() % lanes) % lanes;
+    // Four vectors side by side; the last may overlap the one before, and what it shares counts
+    // once.
+    let vectors = z.len().div_ceil(lanes);
+    let shared = vectors * lanes - z.len();
+    let begin = |j: usize| (j * lanes).min(z.len() - lanes);
     let mut sum = F::splat(simd, F::ZERO);
-    for (z, e) in z.chunks_exact(lanes).zip(e.chunks_exact_mut(lanes)) {
-        let x = exp::<F, S, 1>(simd, [F::minus(simd, F::load(simd, z), m)])[0];
-        sum = F::plus(simd, sum, x);
-        F::store(simd, e, x);
-    }
-    if counted != 0 {
-        let x = exp::<F, S, 1>(simd, [F::minus(simd, F::load(simd, &z[tail..]), m)])[0];
-        sum = F::plus(simd, sum, F::clear_first(simd, x, counted));
-        F::store(simd, &mut e[tail..], x);
+    let mut j = 0;
+    while j < vectors {
+        if vectors - j >= 4 {
+            let at = [begin(j), begin(j + 1), begin(j + 2), begin(j + 3)];
+            let last = if j + 4 == vectors { shared } else { 0 };
+            sum = F::plus(simd, sum, some(simd, z, largest, e, at, last));
+            j += 4;
+        } else {
+            let last = if j + 1 == vectors { shared } else { 0 };
+            sum = F::plus(simd, sum, some(simd, z, largest, e, [begin(j)], last));
+            j += 1;
+        }
     }
     F::reduce_sum(simd, sum)
+}
+
+/// [`exponentials`] of the `N` vectors that begin at `at`. Returns their sum without the first
+/// `shared` elements of the last.
+#[inline(always)]
+fn some<F: Element, S: Simd, const N: usize>(
+    simd: S,
+    z: &[F],
+    largest: F::Vector<S>,
+    e: &mut [F],
+    at: [usize; N],
+    shared: usize,
+) -> F::Vector<S> {
+    let mut x = [largest; N];
+    for (x, at) in x.iter_mut().zip(at) {
+        *x = F::minus(simd, F::load(simd, &z[at..]), *x);
+    }
+    let x = exp::<F, S, N>(simd, x);
+    let mut sum = F::clear_first(simd, x[N - 1], shared);
+    for &x in &x[..N - 1] {
+        sum = F::plus(simd, sum, x);
+    }
+    for (x, at) in x.into_iter().zip(at) {
+        F::store(simd, &mut e[at..], x);
+    }
+    sum
 }
 
 /// Returns `scale * sum over r of -ln softmax(z[r])[y[r]]`, and writes its gradient:

@@ -44,23 +44,38 @@ fn reduce<F: Element, S: Simd, const N: usize>(
         #[inline(always)]
         |r, k| F::negative_mul_add(simd, k, low, r),
     );
-    let mut q = [F::splat(simd, F::EXP.taylor[0]); N];
-    for &c in &F::EXP.taylor[1..] {
-        let c = F::splat(simd, c);
-        q = each_pair(
-            q,
-            r,
-            #[inline(always)]
-            |q, r| F::mul_add(simd, q, r, c),
-        );
-    }
-    let q = each_pair(
-        q,
+    // Horner's rule over pairs of terms, in r^2: half the chain, and r^2 is needed anyway.
+    let square = each(
         r,
         #[inline(always)]
-        |q, r| F::mul_add(simd, F::times(simd, r, r), q, r),
+        |r| F::times(simd, r, r),
     );
+    let mut q = [F::splat(simd, F::ZERO); N];
+    for (i, pair) in F::EXP.taylor.chunks_exact(2).enumerate() {
+        let (c, d) = (F::splat(simd, pair[0]), F::splat(simd, pair[1]));
+        let terms = each(
+            r,
+            #[inline(always)]
+            |r| F::mul_add(simd, c, r, d),
+        );
+        q = if i == 0 { terms } else { multiply_add::<F, S, N>(simd, q, square, terms) };
+    }
+    let q = multiply_add::<F, S, N>(simd, q, square, r);
     (rounded, k, q)
+}
+
+/// `a b + c`, side by side.
+#[inline(always)]
+fn multiply_add<F: Element, S: Simd, const N: usize>(
+    simd: S,
+    a: [F::Vector<S>; N],
+    b: [F::Vector<S>; N],
+    mut c: [F::Vector<S>; N],
+) -> [F::Vector<S>; N] {
+    for i in 0..N {
+        c[i] = F::mul_add(simd, a[i], b[i], c[i]);
+    }
+    c
 }
 
 /// `e^x`. Overflows to infinity, underflows through the denormals to 0.

@@ -9,9 +9,9 @@
 //! multiply-add, so small tiles keep a second and a third set, for every second or third step of
 //! `k`.
 //!
-//! What follows a product element by element (tanh, say) is done by its [`Finish`] on the sums,
-//! while they are in registers. In the recurrence with one sequence that is worth a third of the
-//! time: the long latency of tanh then overlaps with the next panel's sums.
+//! What follows a product element by element (tanh, say) is done by its `Finish` on the sums, while
+//! they are in registers. In the recurrence with one sequence that is worth a third of the time:
+//! the long latency of tanh then overlaps with the next panel's sums.
 //!
 //! B is read in panels as wide as the tile. Where it is reused often enough, or is wanted
 //! transposed, it is [`Packed`]: copied panel by panel, aligned, so that a panel is read from one
@@ -89,6 +89,9 @@ impl Columns {
     }
 }
 
+/// Vectors in a panel that [`matvec`] alone can read.
+const WIDEST_PANEL: usize = 8;
+
 /// Vectors side by side in a tile, for a product with `m` rows.
 #[inline(always)]
 fn panel_for(m: usize) -> usize {
@@ -114,16 +117,33 @@ impl<F: Element> Packed<F> {
 
     /// Takes `b` (k, n), row-major, for products with `m` rows. Cost: `k n` elements read and
     /// written.
+    ///
+    /// # Panics
+    ///
+    /// When `b` is not (k, n).
     pub fn pack(&mut self, b: &[F], k: usize, n: usize, m: usize) {
-        assert_eq!(b.len(), k * n, "b is not k x n");
-        dispatch(Pack { packed: self, b, k, n, m, transposed: false });
+        self.fill(b, k, n, panel_for(m), false);
     }
 
     /// Takes the transpose of `b` (n, k), row-major, for products with `m` rows. Cost: `k n`
     /// elements read and written.
+    ///
+    /// # Panics
+    ///
+    /// When `b` is not (n, k).
     pub fn pack_transposed(&mut self, b: &[F], k: usize, n: usize, m: usize) {
-        assert_eq!(b.len(), k * n, "b is not n x k");
-        dispatch(Pack { packed: self, b, k, n, m, transposed: true });
+        self.fill(b, k, n, panel_for(m), true);
+    }
+
+    /// As [`pack`](Self::pack) for [`matvec`] alone: the widest panels, so that an element of A is
+    /// loaded least often.
+    pub(crate) fn pack_for_matvec(&mut self, b: &[F], k: usize, n: usize) {
+        self.fill(b, k, n, WIDEST_PANEL, false);
+    }
+
+    fn fill(&mut self, b: &[F], k: usize, n: usize, panel: usize, transposed: bool) {
+        assert_eq!(b.len(), k * n, "b is not k x n");
+        dispatch(Pack { packed: self, b, k, n, panel, transposed });
     }
 
     /// Makes room for `length` elements from the beginning of a cache line on.
@@ -148,7 +168,7 @@ struct Pack<'a, F> {
     b: &'a [F],
     k: usize,
     n: usize,
-    m: usize,
+    panel: usize,
     transposed: bool,
 }
 
@@ -156,9 +176,9 @@ impl<F: Element> WithSimd for Pack<'_, F> {
     type Output = ();
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { packed, b, k, n, m, transposed } = self;
+        let Self { packed, b, k, n, panel, transposed } = self;
         let lanes = F::lanes::<S>();
-        let columns = Columns::new(n, lanes, panel_for(m));
+        let columns = Columns::new(n, lanes, panel);
         (packed.k, packed.n, packed.panel, packed.lanes) = (k, n, columns.panel, lanes);
         if k == 0 || n == 0 {
             return;
@@ -310,6 +330,7 @@ impl<F: Element, E: Finish<F>> WithSimd for Product<'_, F, E> {
             Right::Rows(data) => (data, panel_for(m)),
             Right::Packed(packed) => {
                 assert_eq!(packed.lanes, lanes, "packed for another instruction set");
+                assert!(packed.panel <= 4, "packed for matvec");
                 (packed.data(), packed.panel)
             }
         };
@@ -371,8 +392,8 @@ impl<F: Element, E: Finish<F>> WithSimd for Product<'_, F, E> {
     }
 }
 
-/// `c` (n) `+= a` (k) `b` (k, n), finished: the product with one row, packed for one row. Cost:
-/// `2 k n` operations, and as many bytes of B read as it has.
+/// `c` (n) `+= a` (k) `b` (k, n), finished: the product with one row. Cost: `2 k n` operations, and
+/// as many bytes of B read as it has.
 ///
 /// Apart from [`Product`] because the recurrence with one sequence is thousands of small ones: here
 /// nothing is left to decide but the panel's width, and all of it is inlined into the loop over
@@ -393,8 +414,7 @@ pub(crate) fn matvec<F: Element, S: Simd>(
         let a = Strided::rows(a, k);
         return narrow(simd, 1, k, n, a, b.data(), c, true, finish);
     }
-    let columns = Columns::new(n, lanes, panel_for(1));
-    assert_eq!(b.panel, columns.panel, "packed for more rows");
+    let columns = Columns::new(n, lanes, b.panel);
     let mut j = 0;
     while j < columns.vectors {
         let width = columns.width(j);
@@ -405,7 +425,11 @@ pub(crate) fn matvec<F: Element, S: Simd>(
             1 => panel_sum::<F, S, 1, 8>(simd, a, panel, c, left, last, finish),
             2 => panel_sum::<F, S, 2, 4>(simd, a, panel, c, left, last, finish),
             3 => panel_sum::<F, S, 3, 3>(simd, a, panel, c, left, last, finish),
-            _ => panel_sum::<F, S, 4, 2>(simd, a, panel, c, left, last, finish),
+            4 => panel_sum::<F, S, 4, 2>(simd, a, panel, c, left, last, finish),
+            5 => panel_sum::<F, S, 5, 2>(simd, a, panel, c, left, last, finish),
+            6 => panel_sum::<F, S, 6, 2>(simd, a, panel, c, left, last, finish),
+            7 => panel_sum::<F, S, 7, 2>(simd, a, panel, c, left, last, finish),
+            _ => panel_sum::<F, S, WIDEST_PANEL, 1>(simd, a, panel, c, left, last, finish),
         }
         j += width;
     }
@@ -623,9 +647,9 @@ impl<F: Element> Tile<F> {
         // without being read there.
         unsafe {
             if self.accumulate {
-                for i in 0..HEIGHT {
-                    for j in 0..WIDTH {
-                        sums[0][i][j] = read(simd, self.c.add(i * self.c_row + c_column(j)));
+                for (i, sums) in sums[0].iter_mut().enumerate() {
+                    for (j, sum) in sums.iter_mut().enumerate() {
+                        *sum = read(simd, self.c.add(i * self.c_row + c_column(j)));
                     }
                 }
             }

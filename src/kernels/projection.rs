@@ -6,7 +6,7 @@
 
 use super::NONE;
 use super::matmul::{Packed, Strided, matmul, matmul_packed};
-use super::simd::{Element, dispatch, zip};
+use super::simd::{Element, dispatch, zip, zip_into};
 use pulp::{Simd, WithSimd};
 
 struct Gather<'a, F> {
@@ -22,14 +22,17 @@ impl<F: Element> WithSimd for Gather<'_, F> {
     fn with_simd<S: Simd>(self, simd: S) {
         let n = self.b.len();
         for (&x, row) in self.x.iter().zip(self.px.chunks_exact_mut(n)) {
-            row.copy_from_slice(self.b);
-            if x != NONE {
-                zip(
+            if x == NONE {
+                row.copy_from_slice(self.b);
+            } else {
+                let column = &self.wax_t[x as usize * n..][..n];
+                zip_into(
                     simd,
                     row,
-                    &self.wax_t[x as usize * n..][..n],
+                    column,
+                    self.b,
                     #[inline(always)]
-                    |p, w| F::plus(simd, p, w),
+                    |w, b| F::plus(simd, w, b),
                 );
             }
         }

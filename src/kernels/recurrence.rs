@@ -143,8 +143,8 @@ impl<F: Element> WithSimd for Backward<'_, F> {
             let (now, a) = (&mut now[t * size..], &a[t * size..][..size]);
             step(simd, &after[..size], waa, now, batch, TanhGradient(a));
         }
-        let first = Strided::rows(&dpre[..size], n);
-        simd.vectorize(Product::packed(batch, first, waa, da0, false, AsIs));
+        da0.fill(F::ZERO);
+        step(simd, &dpre[..size], waa, da0, batch, AsIs);
     }
 }
 
@@ -183,13 +183,27 @@ fn check<F>(a0: &[F], a: &[F], batch: usize, n: usize) {
 
 /// `waa^T`, once for a whole sequence: `waa a` then reads it along rows. Cost: `n^2` elements
 /// moved.
+///
+/// # Panics
+///
+/// When `waa` is not (n, n).
 pub fn pack_for_forward<F: Element>(packed: &mut Packed<F>, waa: &[F], batch: usize, n: usize) {
     packed.pack_transposed(waa, n, n, batch);
 }
 
 /// `waa` as it is, aligned: `waa^T dpre` reads it along rows. Cost: `n^2` elements moved.
+///
+/// # Panics
+///
+/// When `waa` is not (n, n).
 pub fn pack_for_backward<F: Element>(packed: &mut Packed<F>, waa: &[F], batch: usize, n: usize) {
-    packed.pack(waa, n, n, batch);
+    if batch == 1 {
+        // Here no tanh waits to be overlapped with the next panel, so panels may be as wide as the
+        // registers allow.
+        packed.pack_for_matvec(waa, n, n);
+    } else {
+        packed.pack(waa, n, n, batch);
+    }
 }
 
 /// `dwaa (n, n) = sum over t and i of dpre[t,i] a[t-1,i]^T`, one product over time.

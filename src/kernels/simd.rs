@@ -453,6 +453,29 @@ pub(crate) fn zip<F: Element, S: Simd>(
     }
 }
 
+/// `to[i] = f(x[i], y[i])`; see [`map`].
+#[inline(always)]
+pub(crate) fn zip_into<F: Element, S: Simd>(
+    simd: S,
+    to: &mut [F],
+    x: &[F],
+    y: &[F],
+    f: impl Fn(F::Vector<S>, F::Vector<S>) -> F::Vector<S>,
+) {
+    assert!(to.len() == x.len() && to.len() == y.len());
+    let lanes = F::lanes::<S>();
+    if to.len() < lanes {
+        let v = f(F::load_partial(simd, x), F::load_partial(simd, y));
+        F::store_partial(simd, to, v);
+        return;
+    }
+    for at in (0..to.len()).step_by(lanes) {
+        let at = at.min(to.len() - lanes);
+        let v = f(F::load(simd, &x[at..]), F::load(simd, &y[at..]));
+        F::store(simd, &mut to[at..], v);
+    }
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;

@@ -1,9 +1,12 @@
 //! Softmax cross-entropy as one node.
 
-use super::{Float, check_indices, gradient_of, primitive, slice, values, with_float};
+use super::{check_indices, primitive, slice, values, with_float};
 use crate::kernels::{Element, cross_entropy as kernels};
 use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, WithDType, bail};
+use candle_core::{
+    CpuStorage, CustomOp1, DType, Device, Layout, Result, Shape, Tensor, WithDType, bail,
+};
+use std::sync::OnceLock;
 
 /// The sum over rows of `-ln softmax(z)[y]`, in nats: logits `z` (R, n_y) and targets `y` (R) of
 /// `U32` to a scalar. A row whose target is [`crate::kernels::NONE`] counts for nothing.
@@ -15,23 +18,14 @@ pub fn cross_entropy(z: &Tensor, y: &Tensor) -> Result<Tensor> {
     if !z.device().is_cpu() {
         return primitive::cross_entropy(z, y);
     }
-    let op = CrossEntropy { y: y.contiguous()? };
+    let op = CrossEntropy { y: y.contiguous()?, dz: OnceLock::new() };
     z.contiguous()?.apply_op1(op)
 }
 
-/// Backward computes the softmax again rather than keep it from forward: that is a small part of
-/// a step, and an op without memory can go back twice, or never, and hold nothing.
 struct CrossEntropy {
     y: Tensor,
-}
-
-impl CrossEntropy {
-    /// `scale` times the loss, and its gradient by `z`.
-    fn run<F: Float>(z: &[F], y: &[u32], v: usize, scale: F) -> (F, Vec<F>) {
-        let mut dz = vec![F::ZERO; z.len()];
-        let loss = kernels::cross_entropy(z, y, v, scale, &mut dz);
-        (<F as Element>::from_f64(loss), dz)
-    }
+    /// The gradient of the loss by `z`: the kernel makes both from the same exponentials.
+    dz: OnceLock<Tensor>,
 }
 
 impl CustomOp1 for CrossEntropy {
@@ -47,19 +41,21 @@ impl CustomOp1 for CrossEntropy {
         values!(y: u32 = self.y);
         check_indices(y, v)?;
         let loss = with_float!(z.dtype(), self.name(), F => {
-            let (loss, _) = Self::run::<F>(slice(z, layout)?, y, v, 1.);
-            F::to_cpu_storage_owned(vec![loss])
+            let z: &[F] = slice(z, layout)?;
+            let mut dz = vec![F::ZERO; z.len()];
+            let loss = kernels::cross_entropy(z, y, v, F::ONE, &mut dz);
+            let dz = Tensor::from_vec(dz, layout.shape(), &Device::Cpu)?;
+            self.dz.get_or_init(|| dz);
+            F::to_cpu_storage_owned(vec![<F as Element>::from_f64(loss)])
         });
         Ok((loss, ().into()))
     }
 
-    fn bwd(&self, z: &Tensor, _loss: &Tensor, scale: &Tensor) -> Result<Option<Tensor>> {
-        let (_, v) = z.dims2()?;
-        with_float!(z.dtype(), self.name(), F => {
-            values!(y: u32 = self.y);
-            values!(z_values: F = z);
-            let (_, dz) = Self::run::<F>(z_values, y, v, scale.to_scalar()?);
-            gradient_of(z, dz)
-        })
+    fn bwd(&self, _z: &Tensor, _loss: &Tensor, dloss: &Tensor) -> Result<Option<Tensor>> {
+        let Some(dz) = self.dz.get() else { bail!("{}: backward before forward", self.name()) };
+        match dloss.to_dtype(DType::F64)?.to_scalar::<f64>()? {
+            1. => Ok(Some(dz.clone())),
+            scale => (dz * scale).map(Some),
+        }
     }
 }

@@ -9,10 +9,10 @@
 //! | [`cross_entropy`] | the sum of `-ln softmax(z)[y]` | of `z` |
 //! | [`clipped_descent`] | `w -= lr * clamp(g, -clip, clip)`, in place | none |
 //!
-//! They can stand in any candle model: `examples/fused_recurrence.rs` shows one. The
-//! tensors of an op have one float type, `F32` or `F64`. On a device that has no kernels here,
-//! which is any but the CPU, [`primitive`] ops do the same, slower. Rows are time-major: step `t` of sequence `i` is row `t * B + i`.
-//! The arithmetic is in [`crate::kernels`].
+//! They can stand in any candle model: `examples/fused_recurrence.rs` shows one. The tensors of an
+//! op have one float type, `F32` or `F64`. On a device that has no kernels here, which is any but
+//! the CPU, [`primitive`] ops do the same, slower. Rows are time-major: step `t` of sequence `i` is
+//! row `t * B + i`. The arithmetic is in [`crate::kernels`].
 //!
 //! The price of a node in candle 0.11 is about a microsecond forward and two backward (each
 //! gradient is added to a fresh tensor of zeros), so at the sizes of this project the number of

@@ -1,9 +1,10 @@
 //! All steps of the recurrence as one node.
 
 use super::{Float, gradient_of, primitive, slice, values, with_float};
-use crate::kernels::matmul::{Packed, Strided, matmul};
+use crate::kernels::matmul::Packed;
 use crate::kernels::recurrence::{
     pack_for_backward, pack_for_forward, recurrence_backward, recurrence_forward,
+    recurrence_weight_gradient,
 };
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
@@ -67,15 +68,8 @@ impl Recurrence {
         pack_for_backward(&mut packed, waa, batch, n);
         let (mut dpx, mut da0) = (da.to_vec(), vec![F::ZERO; batch * n]);
         recurrence_backward(&packed, a, &mut dpx, &mut da0, batch, n);
-        // dwaa = sum over t of dpre_t a_{t-1}^T: the first step's states are a0, the others a.
         let mut dwaa = vec![F::ZERO; n * n];
-        let (first, later) = dpx.split_at(a0.len().min(dpx.len()));
-        let mut add = |dpre, earlier: &[F]| {
-            let rows = earlier.len() / n;
-            matmul(n, rows, n, Strided::transposed(dpre, n), earlier, &mut dwaa, true, &mut packed);
-        };
-        add(first, &a0[..first.len()]);
-        add(later, &a[..later.len()]);
+        recurrence_weight_gradient(&dpx, a0, a, &mut dwaa, batch, n, &mut packed);
         [dpx, dwaa, da0]
     }
 }
