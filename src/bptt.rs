@@ -10,8 +10,7 @@
 //! side):
 //!
 //! ```text
-//! (1)  pre_t = wax x_t + waa a_{t-1} + b         x_t one-hot: the product is a column of wax;
-//!                                                x_1 is the zero vector
+//! (1)  pre_t = wax x_t + waa a_{t-1} + b         x_t one-hot: the product is a column of wax; the zero vector at the first step
 //! (2)  a_t   = tanh(pre_t)
 //! (3)  z_t   = wya a_t + by
 //! (4)  loss  = s sum over t of -ln softmax(z_t)[y_t]

@@ -7,12 +7,12 @@
 
 use crate::batch::NONE;
 use crate::kernels::Element;
-use crate::kernels::math::exp_in_place;
+use crate::kernels::softmax::softmax_weights;
 use crate::model::{CharRnn, CharRnnState};
-use crate::ops::with_float;
+use crate::ops::{values, with_float};
 use crate::random::{Randomness, Uniforms};
 use crate::vocab::END;
-use candle_core::{Result, Tensor};
+use candle_core::{Device, Result, Tensor};
 use candle_nn::RNN;
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -52,16 +52,6 @@ pub fn choose<F: Element>(weights: &[F], uniform: f64) -> usize {
         .position(|sum| sum / total > uniform)
         // Rounding can leave the last quotient at `uniform`; it is 1 in exact arithmetic.
         .unwrap_or(weights.len() - 1)
-}
-
-/// Turns each row of `scores`, (rows, `width`), into weights in the proportions of its softmax:
-/// `exp(z - max z)`.
-fn exponentiate<F: Element>(scores: &mut [F], width: usize) {
-    for row in scores.chunks_exact_mut(width) {
-        let max = row.iter().fold(F::NEGATIVE_INFINITY, |max, &z| if z > max { z } else { max });
-        row.iter_mut().for_each(|z| *z -= max);
-    }
-    exp_in_place(scores);
 }
 
 /// A name in the making.
@@ -125,20 +115,22 @@ impl<'a> Names<'a> {
         let input: Vec<u32> = self.rows.iter().map(last).collect();
         let input = Tensor::new(input.as_slice(), self.model.device())?;
         self.state = self.model.step(&input, &self.state)?;
-        let logits = self.model.logits(self.state.a())?.flatten_all()?;
+        let logits = self.model.logits(self.state.a())?.to_device(&Device::Cpu)?;
         let done = with_float!(logits.dtype(), "sampling", F => {
-            self.choose(&mut logits.to_vec1::<F>()?)
+            values!(logits: F = logits);
+            let mut weights = vec![F::ZERO; logits.len()];
+            softmax_weights(logits, self.model.config().vocabulary, &mut weights);
+            self.choose(&weights)
         });
         if done { self.refill() } else { Ok(()) }
     }
 
-    /// Gives each row the character chosen by its `logits`, (rows, n_y). Returns whether any name
+    /// Gives each row the character chosen by its `weights`, (rows, n_y). Returns whether any name
     /// is done.
-    fn choose<F: Element>(&mut self, logits: &mut [F]) -> bool {
+    fn choose<F: Element>(&mut self, weights: &[F]) -> bool {
         let vocabulary = self.model.config().vocabulary;
-        exponentiate(logits, vocabulary);
         let mut done = false;
-        for (row, weights) in self.rows.iter_mut().zip(logits.chunks_exact(vocabulary)) {
+        for (row, weights) in self.rows.iter_mut().zip(weights.chunks_exact(vocabulary)) {
             let index = choose(weights, row.uniforms.draw()) as u32;
             let ended = index == END;
             if !ended {
@@ -198,7 +190,7 @@ impl Iterator for Names<'_> {
 mod tests {
     use super::*;
     use crate::model::{Config, char_rnn, initialize};
-    use candle_core::{DType, Device};
+    use candle_core::DType;
     use candle_nn::VarBuilder;
     use proptest::prelude::*;
 
@@ -226,7 +218,8 @@ mod tests {
         loop {
             state = model.step(&Tensor::new(&[input], &Device::Cpu).unwrap(), &state).unwrap();
             let mut p = model.logits(state.a()).unwrap().get(0).unwrap().to_vec1::<f64>().unwrap();
-            exponentiate(&mut p, model.config().vocabulary);
+            let largest = p.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            p.iter_mut().for_each(|z| *z = (*z - largest).exp());
             input = choose(&p, uniforms.draw()) as u32;
             if input == END {
                 return Sampled { indices, ended: true };
@@ -276,21 +269,9 @@ mod tests {
             scores in prop::collection::vec(prop_oneof![-900f64..900., Just(f64::NAN), Just(f64::INFINITY)], 1..40),
             uniform in 0f64..1.,
         ) {
-            let mut weights = scores;
-            let width = weights.len();
-            exponentiate(&mut weights, width);
-            prop_assert!(choose(&weights, uniform) < width);
-        }
-
-        #[test]
-        fn weights_are_in_the_proportions_of_the_softmax(scores in prop::collection::vec(-900f64..900., 1..40)) {
-            let mut weights = scores.clone();
-            exponentiate(&mut weights, scores.len());
-            let max = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-            for (weight, score) in weights.iter().zip(&scores) {
-                let exact = (score - max).exp();
-                prop_assert!((weight - exact).abs() <= 1e-15 * exact, "{weight} is not {exact}");
-            }
+            let mut weights = vec![0.; scores.len()];
+            softmax_weights(&scores, scores.len(), &mut weights);
+            prop_assert!(choose(&weights, uniform) < scores.len());
         }
 
         #[test]

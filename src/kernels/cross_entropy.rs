@@ -1,9 +1,9 @@
 //! Softmax cross-entropy and its gradient.
 
 use super::NONE;
-use super::math::exp;
 use super::projection::check_indices;
 use super::simd::{Element, dispatch, map};
+use super::softmax::{exponentials, maximum};
 use pulp::{Simd, WithSimd};
 
 struct CrossEntropy<'a, F> {
@@ -60,79 +60,6 @@ impl<F: Element> WithSimd for CrossEntropy<'_, F> {
 
 /// Rows that [`CrossEntropy`] has in hand at a time.
 const ROWS: usize = 16;
-
-/// The largest element. With a NaN among them any element may come out: the exponentials then sum
-/// to NaN whatever was subtracted.
-#[inline(always)]
-fn maximum<F: Element, S: Simd>(simd: S, z: &[F]) -> F {
-    let lanes = F::lanes::<S>();
-    if z.len() < lanes {
-        return z.iter().fold(F::NEGATIVE_INFINITY, |m, &x| if x > m { x } else { m });
-    }
-    let mut m = F::load(simd, &z[z.len() - lanes..]);
-    for chunk in z.chunks_exact(lanes) {
-        m = F::max(simd, m, F::load(simd, chunk));
-    }
-    F::reduce_max(simd, m)
-}
-
-/// `e[i] = exp(z[i] - largest)`; returns their sum.
-#[inline(always)]
-fn exponentials<F: Element, S: Simd>(simd: S, z: &[F], largest: F, e: &mut [F]) -> F {
-    let lanes = F::lanes::<S>();
-    let largest = F::splat(simd, largest);
-    if z.len() < lanes {
-        let x = F::minus(simd, F::load_partial(simd, z), largest);
-        F::store_partial(simd, e, exp::<F, S, 1>(simd, [x])[0]);
-        return e.iter().fold(F::ZERO, |sum, &x| sum + x);
-    }
-    // Four vectors side by side; the last may overlap the one before, and what it shares counts
-    // once.
-    let vectors = z.len().div_ceil(lanes);
-    let shared = vectors * lanes - z.len();
-    let begin = |j: usize| (j * lanes).min(z.len() - lanes);
-    let mut sum = F::splat(simd, F::ZERO);
-    let mut j = 0;
-    while j < vectors {
-        if vectors - j >= 4 {
-            let at = [begin(j), begin(j + 1), begin(j + 2), begin(j + 3)];
-            let last = if j + 4 == vectors { shared } else { 0 };
-            sum = F::plus(simd, sum, some(simd, z, largest, e, at, last));
-            j += 4;
-        } else {
-            let last = if j + 1 == vectors { shared } else { 0 };
-            sum = F::plus(simd, sum, some(simd, z, largest, e, [begin(j)], last));
-            j += 1;
-        }
-    }
-    F::reduce_sum(simd, sum)
-}
-
-/// [`exponentials`] of the `N` vectors that begin at `at`. Returns their sum without the first
-/// `shared` elements of the last.
-#[inline(always)]
-fn some<F: Element, S: Simd, const N: usize>(
-    simd: S,
-    z: &[F],
-    largest: F::Vector<S>,
-    e: &mut [F],
-    at: [usize; N],
-    shared: usize,
-) -> F::Vector<S> {
-    let mut x = [largest; N];
-    for (x, at) in x.iter_mut().zip(at) {
-        *x = F::minus(simd, F::load(simd, &z[at..]), *x);
-    }
-    let x = exp::<F, S, N>(simd, x);
-    let mut sum = F::clear_first(simd, x[N - 1], shared);
-    for &x in &x[..N - 1] {
-        sum = F::plus(simd, sum, x);
-    }
-    for (x, at) in x.into_iter().zip(at) {
-        F::store(simd, &mut e[at..], x);
-    }
-    sum
-}
 
 /// Returns `scale * sum over r of -ln softmax(z[r])[y[r]]`, and writes its gradient:
 /// `dz[r] = scale * (softmax(z[r]) - onehot(y[r]))`.

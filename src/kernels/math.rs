@@ -4,8 +4,9 @@
 //! `expm1(r) = r + r^2 (1/2! + r/3! + ...)`, whose error is relative to `r`: that is what makes
 //! `tanh` right for small arguments.
 //!
-//! Error bounds, tested below over every exponent: f32 within 2 ulp of the correctly rounded value,
-//! f64 within 2 ulp. NaN gives NaN.
+//! Error bounds, tested below over every exponent: f32 and f64 within 2 ulp of the true value.
+//! Measured: exp 1.08, tanh 1.68 (f32, all 2^32 arguments), 0.97 and 1.68 (f64, a sweep); 1.87 for
+//! the f64 tanh where there is no fused multiply-add. NaN gives NaN.
 
 use super::simd::{Element, dispatch, each, each_pair, map};
 use pulp::{Simd, WithSimd};

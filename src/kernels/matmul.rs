@@ -193,24 +193,29 @@ impl<F: Element> WithSimd for Pack<'_, F> {
             return;
         }
         let out = packed.reserve(k * columns.vectors * lanes);
-        let mut j = 0;
-        while j < columns.vectors {
-            let width = columns.width(j);
-            let panel = &mut out[j * lanes * k..][..width * lanes * k];
-            for slot in 0..width {
-                let from = columns.offset(j + slot);
-                if transposed {
-                    let to = &mut panel[slot * lanes..];
-                    transpose_block(simd, &b[from * k..], k, to, width * lanes, lanes, k);
-                } else {
-                    for (row, line) in b.chunks_exact(n).zip(panel.chunks_exact_mut(width * lanes))
-                    {
+        // As many rows at a time as stay in the first-level cache, so that memory is read from
+        // front to back. A transpose reads whole rows anyway.
+        let height = if transposed { k } else { (WORTH_PACKING / n).max(8) };
+        for row in (0..k).step_by(height) {
+            let mut j = 0;
+            while j < columns.vectors {
+                let width = columns.width(j);
+                let panel = &mut out[j * lanes * k..][..width * lanes * k];
+                for slot in 0..width {
+                    let from = columns.offset(j + slot);
+                    if transposed {
+                        let to = &mut panel[slot * lanes..];
+                        transpose_block(simd, &b[from * k..], k, to, width * lanes, lanes, k);
+                        continue;
+                    }
+                    let lines = panel[row * width * lanes..].chunks_exact_mut(width * lanes);
+                    for (row, line) in b[row * n..].chunks_exact(n).zip(lines).take(height) {
                         let v = F::load(simd, &row[from..]);
                         F::store(simd, &mut line[slot * lanes..], v);
                     }
                 }
+                j += width;
             }
-            j += width;
         }
     }
 }

@@ -14,6 +14,7 @@
 //! | [`transpose`] | transposing |
 //! | [`recurrence`] | `a_t = tanh(px_t + waa a_{t-1})` over all steps, and its gradient |
 //! | [`projection`] | `px = wax x + b` by index, `z = wya a + by`, and their gradients |
+//! | [`softmax`] | the exponentials of softmax |
 //! | [`cross_entropy`] | softmax cross-entropy and its gradient in one pass |
 //! | [`update`] | clipping, and `w -= lr * clamp(g, -clip, clip)` |
 //!
@@ -27,6 +28,7 @@ pub mod matmul;
 pub mod projection;
 pub mod recurrence;
 pub mod simd;
+pub mod softmax;
 pub mod transpose;
 pub mod update;
 

@@ -65,7 +65,7 @@ macro_rules! values {
 pub(crate) use values;
 
 /// The storage of a tensor on the CPU.
-fn on_cpu(storage: &Storage) -> Result<&CpuStorage> {
+pub(crate) fn on_cpu(storage: &Storage) -> Result<&CpuStorage> {
     match storage {
         Storage::Cpu(storage) => Ok(storage),
         _ => bail!("this op has only a CPU implementation so far"),
@@ -73,7 +73,7 @@ fn on_cpu(storage: &Storage) -> Result<&CpuStorage> {
 }
 
 /// The values of a contiguous tensor.
-fn slice<'a, F: WithDType>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [F]> {
+pub(crate) fn slice<'a, F: WithDType>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [F]> {
     match layout.contiguous_offsets() {
         Some((start, end)) => Ok(&storage.as_slice()?[start..end]),
         None => bail!("this op takes contiguous tensors"),

@@ -1,0 +1,136 @@
+//! What softmax is made of: each row's exponentials, its largest element taken off first so that none
+//! overflows.
+
+use super::math::exp;
+use super::simd::{Element, dispatch};
+use pulp::{Simd, WithSimd};
+
+struct Weights<'a, F> {
+    z: &'a [F],
+    e: &'a mut [F],
+    v: usize,
+}
+
+impl<F: Element> WithSimd for Weights<'_, F> {
+    type Output = ();
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        for (z, e) in self.z.chunks_exact(self.v).zip(self.e.chunks_exact_mut(self.v)) {
+            exponentials(simd, z, maximum(simd, z), e);
+        }
+    }
+}
+
+/// `e[r, j] = exp(z[r, j] - max_j z[r, j])`: the softmax of each row, not yet divided by its sum,
+/// which is at least 1 and at most v. Shapes: `z`, `e` (R, v). Cost: `R v` exponentials.
+///
+/// # Panics
+///
+/// When `v` is zero, or a length is wrong.
+pub fn softmax_weights<F: Element>(z: &[F], v: usize, e: &mut [F]) {
+    assert!(v > 0, "an empty vocabulary");
+    assert_eq!(z.len() % v, 0, "z is not (R, v)");
+    assert_eq!(e.len(), z.len(), "e is not (R, v)");
+    dispatch(Weights { z, e, v });
+}
+
+/// The largest element. With a NaN among them any element may come out: the exponentials then sum
+/// to NaN whatever was subtracted.
+#[inline(always)]
+pub(super) fn maximum<F: Element, S: Simd>(simd: S, z: &[F]) -> F {
+    let lanes = F::lanes::<S>();
+    if z.len() < lanes {
+        return z.iter().fold(F::NEGATIVE_INFINITY, |m, &x| if x > m { x } else { m });
+    }
+    let mut m = F::load(simd, &z[z.len() - lanes..]);
+    for chunk in z.chunks_exact(lanes) {
+        m = F::max(simd, m, F::load(simd, chunk));
+    }
+    F::reduce_max(simd, m)
+}
+
+/// `e[i] = exp(z[i] - largest)`; returns their sum.
+#[inline(always)]
+pub(super) fn exponentials<F: Element, S: Simd>(simd: S, z: &[F], largest: F, e: &mut [F]) -> F {
+    let lanes = F::lanes::<S>();
+    let largest = F::splat(simd, largest);
+    if z.len() < lanes {
+        let x = F::minus(simd, F::load_partial(simd, z), largest);
+        F::store_partial(simd, e, exp::<F, S, 1>(simd, [x])[0]);
+        return e.iter().fold(F::ZERO, |sum, &x| sum + x);
+    }
+    // Four vectors side by side; the last may overlap the one before, and what it shares counts
+    // once.
+    let vectors = z.len().div_ceil(lanes);
+    let shared = vectors * lanes - z.len();
+    let begin = |j: usize| (j * lanes).min(z.len() - lanes);
+    let mut sum = F::splat(simd, F::ZERO);
+    let mut j = 0;
+    while j < vectors {
+        if vectors - j >= 4 {
+            let at = [begin(j), begin(j + 1), begin(j + 2), begin(j + 3)];
+            let last = if j + 4 == vectors { shared } else { 0 };
+            sum = F::plus(simd, sum, some(simd, z, largest, e, at, last));
+            j += 4;
+        } else {
+            let last = if j + 1 == vectors { shared } else { 0 };
+            sum = F::plus(simd, sum, some(simd, z, largest, e, [begin(j)], last));
+            j += 1;
+        }
+    }
+    F::reduce_sum(simd, sum)
+}
+
+/// [`exponentials`] of the `N` vectors that begin at `at`. Returns their sum without the first
+/// `shared` elements of the last.
+#[inline(always)]
+fn some<F: Element, S: Simd, const N: usize>(
+    simd: S,
+    z: &[F],
+    largest: F::Vector<S>,
+    e: &mut [F],
+    at: [usize; N],
+    shared: usize,
+) -> F::Vector<S> {
+    let mut x = [largest; N];
+    for (x, at) in x.iter_mut().zip(at) {
+        *x = F::minus(simd, F::load(simd, &z[at..]), *x);
+    }
+    let x = exp::<F, S, N>(simd, x);
+    let mut sum = F::clear_first(simd, x[N - 1], shared);
+    for &x in &x[..N - 1] {
+        sum = F::plus(simd, sum, x);
+    }
+    for (x, at) in x.into_iter().zip(at) {
+        F::store(simd, &mut e[at..], x);
+    }
+    sum
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::simd::tests::{assert_close, noise, on_every_path};
+    use super::*;
+
+    fn check<F: Element>(rows: usize, v: usize) {
+        let z: Vec<F> = noise::<F>(rows * v, 3).iter().map(|&z| z * F::from_f64(30.)).collect();
+        let mut e = vec![F::ZERO; z.len()];
+        softmax_weights(&z, v, &mut e);
+        for (z, e) in z.chunks_exact(v).zip(e.chunks_exact(v)) {
+            let largest = z.iter().map(|z| z.to_f64()).fold(f64::NEG_INFINITY, f64::max);
+            let exact: Vec<F> =
+                z.iter().map(|z| F::from_f64((z.to_f64() - largest).exp())).collect();
+            assert_close("e", e, &exact, 1e-6);
+        }
+    }
+
+    #[test]
+    fn weights_are_the_exponentials_below_the_largest() {
+        on_every_path(|| {
+            for (rows, v) in [(1, 1), (3, 2), (2, 7), (5, 8), (4, 27), (2, 33), (1, 1000)] {
+                check::<f32>(rows, v);
+                check::<f64>(rows, v);
+            }
+        });
+    }
+}
