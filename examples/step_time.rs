@@ -75,6 +75,10 @@ fn precision(name: &str) -> Result<DType, String> {
     }
 }
 
+/// As the program has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments = Arguments::parse();
     let stretches = match &arguments.names {

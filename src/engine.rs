@@ -8,9 +8,9 @@ use crate::bptt::{Bptt, Parameters};
 use crate::bptt_tensors::loss_and_gradients;
 use crate::kernels::Element;
 use crate::model::{CharRnn, CharRnnState, Config, PARAMETERS, char_rnn};
-use crate::ops::{Float, clipped_descent, with_float};
+use crate::ops::{Float, clipped_descent, scalar, with_float};
 use crate::optim::{ClippedSgd, ClippedSgdConfig};
-use candle_core::{DType, Result, Tensor, Var, bail};
+use candle_core::{Result, Tensor, Var, bail};
 use candle_nn::{Optimizer, RNN, VarBuilder, VarMap};
 use std::fmt;
 
@@ -120,7 +120,7 @@ impl Engine for Graph {
         };
         self.optimizer.backward_step(&loss)?;
         self.state = Some(forward.last);
-        loss.to_dtype(DType::F64)?.to_scalar()
+        scalar(&loss)
     }
 
     fn model(&mut self) -> Result<&CharRnn> {
@@ -219,7 +219,7 @@ impl Engine for HandOnDevice {
             clipped_descent(var, &(gradient * scale)?, learning_rate, clip)?;
         }
         self.state = Some(back.last);
-        (back.loss * scale)?.to_dtype(DType::F64)?.to_scalar()
+        scalar(&(back.loss * scale)?)
     }
 
     fn model(&mut self) -> Result<&CharRnn> {
@@ -232,7 +232,7 @@ mod tests {
     use super::*;
     use crate::model::initialize;
     use crate::random::Randomness;
-    use candle_core::Device;
+    use candle_core::{DType, Device};
 
     #[test]
     fn the_hand_engine_for_other_devices_learns_what_the_one_for_the_cpu_learns() {

@@ -1,11 +1,9 @@
 //! Softmax cross-entropy as one node.
 
-use super::{check_indices, primitive, slice, values, with_float};
+use super::{check_indices, primitive, scalar, slice, values, with_float};
 use crate::kernels::{Element, cross_entropy as kernels};
 use candle_core::backend::BackendStorage;
-use candle_core::{
-    CpuStorage, CustomOp1, DType, Device, Layout, Result, Shape, Tensor, WithDType, bail,
-};
+use candle_core::{CpuStorage, CustomOp1, Device, Layout, Result, Shape, Tensor, WithDType, bail};
 use std::sync::OnceLock;
 
 /// The sum over rows of `-ln softmax(z)[y]`, in nats: logits `z` (R, n_y) and targets `y` (R) of
@@ -53,7 +51,7 @@ impl CustomOp1 for CrossEntropy {
 
     fn bwd(&self, _z: &Tensor, _loss: &Tensor, dloss: &Tensor) -> Result<Option<Tensor>> {
         let Some(dz) = self.dz.get() else { bail!("{}: backward before forward", self.name()) };
-        match dloss.to_dtype(DType::F64)?.to_scalar::<f64>()? {
+        match scalar(dloss)? {
             1. => Ok(Some(dz.clone())),
             scale => (dz * scale).map(Some),
         }

@@ -80,6 +80,11 @@ pub(crate) fn slice<'a, F: WithDType>(storage: &'a CpuStorage, layout: &Layout) 
     }
 }
 
+/// The one value of a scalar tensor, which costs no tensor of another type.
+pub(crate) fn scalar(tensor: &Tensor) -> Result<f64> {
+    with_float!(tensor.dtype(), "a scalar", F => tensor.to_scalar::<F>().map(Element::to_f64))
+}
+
 /// Refuses indices that are neither below `size` nor [`NONE`].
 pub(crate) fn check_indices(indices: &[u32], size: usize) -> Result<()> {
     match indices.iter().find(|&&index| index != NONE && index as usize >= size) {
