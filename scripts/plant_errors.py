@@ -26,25 +26,32 @@ RECURRENCE = "src/kernels/recurrence.rs"
 CROSS_ENTROPY = "src/kernels/cross_entropy.rs"
 PROJECTION = "src/kernels/projection.rs"
 BPTT = "src/bptt.rs"
-OPS = "src/ops/recurrence.rs"
+SLOPE = "F::negative_mul_add(simd, a, a, F::splat(simd, F::ONE))"
 
 # Name, file, what stands there (once), what is planted, the ways and the tensors that it spoils.
 ERRORS = [
-    ("target not subtracted", CROSS_ENTROPY, "dz[y as usize] -= self.scale;", "", BOTH, ALL),
-    ("sign of the target", CROSS_ENTROPY, "dz[y as usize] -= self.scale;", "dz[y as usize] += self.scale;", BOTH, ALL),
-    ("softmax scale", CROSS_ENTROPY, "self.scale / sum)", "self.scale)", BOTH, ALL),
-    ("slope without square", RECURRENCE, "F::negative_mul_add(simd, a, a, one)", "F::minus(simd, one, a)", BOTH, HIDDEN),
-    ("slope missing", RECURRENCE, "F::negative_mul_add(simd, a, a, one)", "{ let _ = a; one }", BOTH, HIDDEN),
-    ("slope of a later step", RECURRENCE, "&a[t * size..][..size]", "&a[(t + 1).min(steps - 1) * size..][..size]", BOTH, HIDDEN),
-    ("carry forgotten", RECURRENCE, "if t + 1 < steps {", "if t + 1 < steps && t > steps {", BOTH, HIDDEN),
-    ("carry replaces", RECURRENCE, "Product::packed(batch, next, waa, now, true)", "Product::packed(batch, next, waa, now, false)", BOTH, HIDDEN),
+    ("target not subtracted", CROSS_ENTROPY, "dz[y as usize] -= scale;", "", BOTH, ALL),
+    ("sign of the target", CROSS_ENTROPY, "dz[y as usize] -= scale;", "dz[y as usize] += scale;", BOTH, ALL),
+    ("softmax scale", CROSS_ENTROPY, "F::splat(simd, scale / sum)", "F::splat(simd, scale)", BOTH, ALL),
+    ("slope without square", RECURRENCE, SLOPE, "F::minus(simd, F::splat(simd, F::ONE), a)", BOTH, HIDDEN),
+    ("slope missing", RECURRENCE, SLOPE, "{ let _ = a; F::splat(simd, F::ONE) }", BOTH, HIDDEN),
+    ("slope of the next step", RECURRENCE, "&a[t * size..][..size]", "&a[(t + 1) * size..][..size]", BOTH, HIDDEN),
+    (
+        "carry forgotten",
+        RECURRENCE,
+        "step(simd, &after[..size], waa, now, batch, TanhGradient(a));",
+        "{ let _ = after; zip(simd, now, a, |d, a| tanh_gradient::<F, S>(simd, d, a)); }",
+        BOTH,
+        HIDDEN,
+    ),
+    ("carry from the last step", RECURRENCE, "&after[..size], waa", "&after[after.len() - size..], waa", BOTH, HIDDEN),
     ("waa transposed on the way back", RECURRENCE, "packed.pack(waa, n, n, batch);", "packed.pack_transposed(waa, n, n, batch);", BOTH, HIDDEN),
-    ("da0 from the last step", RECURRENCE, "Strided::rows(&dpre[..size], n)", "Strided::rows(&dpre[dpre.len() - size..], n)", BOTH, "a0"),
-    ("db of the last row only", PROJECTION, "zip(simd, self.db, row, |s, d| F::plus(simd, s, d));", "self.db.copy_from_slice(row);", BOTH, "b"),
-    ("dwax sign", PROJECTION, "zip(simd, column, row, |s, d| F::plus(simd, s, d));", "zip(simd, column, row, |s, d| F::minus(simd, s, d));", BOTH, "wax"),
+    ("da0 from the last step", RECURRENCE, "&dpre[..size], waa, da0", "&dpre[dpre.len() - size..], waa, da0", BOTH, "a0"),
+    ("db of the last row only", PROJECTION, "for (&x, row) in self.x.iter().zip(self.dpx.chunks_exact(n)) {", "for (&x, row) in self.x.iter().zip(self.dpx.chunks_exact(n)) { self.db.fill(F::ZERO);", BOTH, "b"),
+    ("dwax of the next character", PROJECTION, "self.dwax_t[x as usize * n..][..n]", "self.dwax_t[(x as usize * n + n) % (self.dwax_t.len() - n)..][..n]", BOTH, "wax"),
     ("hand: dwaa of the same state", BPTT, "let earlier = &self.states[..rows * n];", "let earlier = &self.states[batch * n..];", "hand", "waa"),
     ("hand: dwax not transposed", BPTT, "transpose(&self.wax_t, v, n, &mut gradients.wax);", "gradients.wax.copy_from_slice(&self.wax_t);", "hand", "wax"),
-    ("autograd: dwaa without the first step", OPS, "add(first, &a0[..first.len()]);", "let _ = (first, a0);", "autograd", "waa"),
+    ("autograd: dwaa of the same state", RECURRENCE, "let earlier = &a[..rest.len()];", "let earlier = &a[size..];", "autograd", "waa"),
 ]
 
 

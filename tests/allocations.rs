@@ -1,7 +1,13 @@
 //! In steady state a training iteration allocates nothing. Alone in its file: the counter sees the whole process.
 
+use candle_core::{DType, Device};
+use char_rnn::batch::Batch;
 use char_rnn::bptt::{Bptt, Parameters};
+use char_rnn::engine::{Backprop, engine};
 use char_rnn::kernels::{Element, NONE};
+use char_rnn::model::{Config, initialize};
+use char_rnn::optim::ClippedSgdConfig;
+use char_rnn::random::Randomness;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -51,12 +57,35 @@ fn allocations_after_the_longest<F: Element>(n: usize, v: usize, batch: usize) -
     ALLOCATIONS.load(Ordering::Relaxed) - before
 }
 
+/// The same through the engine that the program trains with, and its batches.
+fn allocations_of_the_engine(dtype: DType) -> usize {
+    let config = Config { vocabulary: 27, hidden: 50 };
+    let normals = Randomness::Seed(1).normals();
+    let vars = initialize(config, normals, dtype, &Device::Cpu).unwrap();
+    let mut engine = engine(Backprop::Hand, config, &vars, ClippedSgdConfig::default()).unwrap();
+    let longest = [7; 20];
+    let mut batch = Batch::default();
+    let mut iterate = |length: usize| {
+        batch.fill([&longest[..length], &longest[..length / 2]]);
+        engine.step(&batch).unwrap();
+    };
+    iterate(20);
+    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    for length in [20, 3, 11, 1, 20] {
+        iterate(length);
+    }
+    ALLOCATIONS.load(Ordering::Relaxed) - before
+}
+
 #[test]
 fn an_iteration_allocates_nothing_once_the_longest_was_seen() {
     let started = ALLOCATIONS.load(Ordering::Relaxed);
     for (n, v, batch) in [(50, 27, 1), (64, 27, 9), (7, 3, 2), (256, 27, 4)] {
         assert_eq!(allocations_after_the_longest::<f32>(n, v, batch), 0);
         assert_eq!(allocations_after_the_longest::<f64>(n, v, batch), 0);
+    }
+    for dtype in [DType::F32, DType::F64] {
+        assert_eq!(allocations_of_the_engine(dtype), 0);
     }
     // The counter does count.
     assert!(ALLOCATIONS.load(Ordering::Relaxed) > started);
