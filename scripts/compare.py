@@ -58,6 +58,12 @@ def wall(*command):
     return (time.perf_counter() - start) * 1e6
 
 
+def progress(line):
+    """Shows what is being timed, where somebody watches."""
+    if sys.stderr.isatty():
+        print(f"\r\033[K{line}", end="", file=sys.stderr, flush=True)
+
+
 def peer(*task):
     return float(run(PYTHON, PEERS, *task))
 
@@ -125,7 +131,7 @@ def measure(quick):
         repeats = 1 if work.startswith("process: train") and quick else 2 if quick else 5
         for _ in range(repeats):
             for who, time_it in contenders.items():
-                print(f"\r\033[K{work}: {CONTENDERS[who]}", end="", file=sys.stderr, flush=True)
+                progress(f"{work}: {CONTENDERS[who]}")
                 if who != "numpy" or not work.startswith("process: train") or len(rounds[who]) < 2:
                     rounds[who].append(time_it())
         medians = {who: statistics.median(times) for who, times in rounds.items()}
@@ -134,7 +140,7 @@ def measure(quick):
             ratio = (medians[against] / medians[who]) / bar if against else bar / medians[who]
             checks[who] = {"against": against, "bar": bar, "reached": ratio, "met": ratio >= 1}
         records.append({"work": work, "microseconds": medians, "rounds": rounds, "bars": checks})
-    print("\r\033[K", end="", file=sys.stderr)
+    progress("")
     return records
 
 

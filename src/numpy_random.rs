@@ -25,7 +25,7 @@
 
 use rand::RngCore;
 
-use crate::sample::choose;
+use crate::kernels::softmax::{choose, total};
 
 /// Words of state, the paper's n.
 const WORDS: usize = 624;
@@ -110,7 +110,7 @@ impl NumpyRandom {
     ///
     /// If `probabilities` is empty.
     pub fn choice(&mut self, probabilities: &[f64]) -> usize {
-        choose(probabilities, self.random_sample())
+        choose(probabilities, total(probabilities), self.random_sample())
     }
 
     /// A number from 0 to `max`, both included, all equally likely: masks random bits to the length

@@ -7,7 +7,7 @@
 
 use crate::batch::NONE;
 use crate::kernels::Element;
-use crate::kernels::softmax::softmax_weights;
+use crate::kernels::softmax::{choose, softmax_weights, total};
 use crate::model::{CharRnn, CharRnnState};
 use crate::ops::{values, with_float};
 use crate::random::{Randomness, Uniforms};
@@ -31,27 +31,6 @@ pub struct Sampled {
     pub indices: Vec<u32>,
     /// Whether the model ended the name; if not, the length limit did.
     pub ended: bool,
-}
-
-/// The index that `uniform`, in [0, 1), chooses from `weights`, which need not sum to 1: the first
-/// at which their running sum, divided by the whole sum, exceeds it. On probabilities this is
-/// NumPy's `random.choice(p=weights)`.
-///
-/// # Panics
-/// Where there are no weights.
-pub fn choose<F: Element>(weights: &[F], uniform: f64) -> usize {
-    let running = |sum: &mut f64, weight: &F| {
-        *sum += weight.to_f64();
-        Some(*sum)
-    };
-    let total = weights.iter().scan(0., running).last();
-    let total = total.expect("a choice needs something to choose from");
-    weights
-        .iter()
-        .scan(0., running)
-        .position(|sum| sum / total > uniform)
-        // Rounding can leave the last quotient at `uniform`; it is 1 in exact arithmetic.
-        .unwrap_or(weights.len() - 1)
 }
 
 /// A name in the making.
@@ -129,9 +108,11 @@ impl<'a> Names<'a> {
     /// is done.
     fn choose<F: Element>(&mut self, weights: &[F]) -> bool {
         let vocabulary = self.model.config().vocabulary;
+        let totals: Vec<f64> = weights.chunks_exact(vocabulary).map(total).collect();
+        let distributions = weights.chunks_exact(vocabulary).zip(totals);
         let mut done = false;
-        for (row, weights) in self.rows.iter_mut().zip(weights.chunks_exact(vocabulary)) {
-            let index = choose(weights, row.uniforms.draw()) as u32;
+        for (row, (weights, total)) in self.rows.iter_mut().zip(distributions) {
+            let index = choose(weights, total, row.uniforms.draw()) as u32;
             let ended = index == END;
             if !ended {
                 row.indices.push(index);
@@ -220,7 +201,7 @@ mod tests {
             let mut p = model.logits(state.a()).unwrap().get(0).unwrap().to_vec1::<f64>().unwrap();
             let largest = p.iter().copied().fold(f64::NEG_INFINITY, f64::max);
             p.iter_mut().for_each(|z| *z = (*z - largest).exp());
-            input = choose(&p, uniforms.draw()) as u32;
+            input = choose(&p, total(&p), uniforms.draw()) as u32;
             if input == END {
                 return Sampled { indices, ended: true };
             }
@@ -253,27 +234,7 @@ mod tests {
         assert_eq!(names(&model, 50, 20)[12..], later);
     }
 
-    #[test]
-    fn choosing_follows_the_running_sum() {
-        let p = [0.25, 0., 0.5, 0.25];
-        for (uniform, index) in
-            [(0., 0), (0.249, 0), (0.25, 2), (0.7499, 2), (0.75, 3), (0.9999, 3)]
-        {
-            assert_eq!(choose(&p, uniform), index, "{uniform}");
-        }
-    }
-
     proptest! {
-        #[test]
-        fn a_choice_is_always_in_range(
-            scores in prop::collection::vec(prop_oneof![-900f64..900., Just(f64::NAN), Just(f64::INFINITY)], 1..40),
-            uniform in 0f64..1.,
-        ) {
-            let mut weights = vec![0.; scores.len()];
-            softmax_weights(&scores, scores.len(), &mut weights);
-            prop_assert!(choose(&weights, uniform) < scores.len());
-        }
-
         #[test]
         fn sampling_stops_at_the_longest_length(hidden in 1usize..6, vocabulary in 2usize..5, longest in 1usize..9) {
             let model = lively(vocabulary, hidden);

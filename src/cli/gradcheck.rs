@@ -1,6 +1,6 @@
 //! `char-rnn gradcheck`: gradients side by side.
 
-use super::{DeviceName, Failure, List};
+use super::{DeviceName, Failure, List, Precision};
 use anstyle::{AnsiColor, Style};
 use candle_core::{DType, Device};
 use char_rnn::checkpoint;
@@ -107,14 +107,6 @@ struct ModelList {
 }
 
 #[derive(Clone, Copy, ValueEnum)]
-enum Precision {
-    /// Single precision
-    F32,
-    /// Double precision
-    F64,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
 enum Way {
     /// Candle's primitive ops
     Unrolled,
@@ -176,11 +168,7 @@ impl Gradcheck {
     /// The number types and devices to check.
     fn kinds(&self) -> char_rnn::Result<Vec<(DType, Device)>> {
         if !self.all {
-            let dtype = match self.dtype {
-                Precision::F32 => DType::F32,
-                Precision::F64 => DType::F64,
-            };
-            return Ok(vec![(dtype, self.device.open()?)]);
+            return Ok(vec![(self.dtype.dtype(), self.device.open()?)]);
         }
         let mut devices = vec![Device::Cpu];
         devices.extend(DeviceName::Cuda(0).open());

@@ -9,9 +9,9 @@ mod sample;
 mod train;
 mod vocab;
 
-use candle_core::Device;
+use candle_core::{DType, Device};
 use char_rnn::corpus::{Case, Corpus};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::fmt;
 use std::io;
 use std::num::{IntErrorKind, ParseIntError};
@@ -190,6 +190,24 @@ fn whole_number<N: FromStr<Err = ParseIntError>>(text: &str) -> Result<N, String
 /// The argument parser of rates and limits.
 fn real_number(text: &str) -> Result<f64, String> {
     text.parse().map_err(|_| "a number is needed, such as 0.01".to_string())
+}
+
+/// A number type, as asked on the command line.
+#[derive(Clone, Copy, ValueEnum)]
+enum Precision {
+    /// Single precision
+    F32,
+    /// Double precision
+    F64,
+}
+
+impl Precision {
+    fn dtype(self) -> DType {
+        match self {
+            Self::F32 => DType::F32,
+            Self::F64 => DType::F64,
+        }
+    }
 }
 
 /// A name as it is shown: a model of lower-cased names gets its capital back, as in the notebook.

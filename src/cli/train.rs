@@ -3,8 +3,7 @@
 use super::notebook_log::NotebookLog;
 use super::progress::{Bar, Live, rounded};
 use super::sample::pick;
-use super::{DeviceName, Failure, List, real_number, whole_number};
-use candle_core::DType;
+use super::{DeviceName, Failure, List, Precision, real_number, whole_number};
 use char_rnn::checkpoint::{self, Record};
 use char_rnn::corpus::Corpus;
 use char_rnn::engine::Backprop;
@@ -111,14 +110,6 @@ pub struct Train {
 }
 
 #[derive(Clone, Copy, ValueEnum)]
-enum Precision {
-    /// Single precision
-    F32,
-    /// Double precision
-    F64,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
 enum Way {
     /// A graph node for each op of each time step: the slow reference
     Unrolled,
@@ -185,11 +176,7 @@ impl Train {
                 Some(Way::Hand) => Backprop::Hand,
                 None => base.backprop,
             },
-            dtype: match self.dtype {
-                Some(Precision::F32) => DType::F32,
-                Some(Precision::F64) => DType::F64,
-                None => base.dtype,
-            },
+            dtype: self.dtype.map_or(base.dtype, Precision::dtype),
             randomness: self.seed.map_or(base.randomness, Randomness::Seed),
             device: self.device.open()?,
         };

@@ -1,5 +1,5 @@
-//! What softmax is made of: each row's exponentials, its largest element taken off first so that none
-//! overflows.
+//! What softmax is made of, each row's exponentials, its largest element taken off first so that
+//! none overflows; and the choice from them.
 
 use super::math::exp;
 use super::simd::{Element, dispatch};
@@ -107,10 +107,37 @@ fn some<F: Element, S: Simd, const N: usize>(
     sum
 }
 
+/// The sum of `weights`, one after the other, as NumPy's `cumsum` takes it.
+pub fn total<F: Element>(weights: &[F]) -> f64 {
+    weights.iter().fold(0., |sum, weight| sum + weight.to_f64())
+}
+
+/// The index that `uniform`, in [0, 1), chooses from `weights`, which need not sum to 1: the first
+/// at which their running sum, divided by their [`total`], exceeds it. On probabilities this is
+/// NumPy's `random.choice(p=weights)`.
+///
+/// The total is the caller's to find: where there are many rows, all totals first and then all
+/// choices is faster, since it is at a choice, never at a sum, that the processor guesses wrong.
+///
+/// # Panics
+///
+/// When there are no weights.
+pub fn choose<F: Element>(weights: &[F], total: f64, uniform: f64) -> usize {
+    assert!(!weights.is_empty(), "a choice needs something to choose from");
+    let mut sum = 0.;
+    let exceeds = |weight: &F| {
+        sum += weight.to_f64();
+        sum / total > uniform
+    };
+    // Rounding can leave the last quotient at `uniform`; it is 1 in exact arithmetic.
+    weights.iter().position(exceeds).unwrap_or(weights.len() - 1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::simd::tests::{assert_close, noise, on_every_path};
     use super::*;
+    use proptest::prelude::*;
 
     fn check<F: Element>(rows: usize, v: usize) {
         let z: Vec<F> = noise::<F>(rows * v, 3).iter().map(|&z| z * F::from_f64(30.)).collect();
@@ -132,5 +159,27 @@ mod tests {
                 check::<f64>(rows, v);
             }
         });
+    }
+
+    #[test]
+    fn choosing_follows_the_running_sum() {
+        let p = [0.25, 0., 0.5, 0.25];
+        for (uniform, index) in
+            [(0., 0), (0.249, 0), (0.25, 2), (0.7499, 2), (0.75, 3), (0.9999, 3)]
+        {
+            assert_eq!(choose(&p, total(&p), uniform), index, "{uniform}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_choice_is_always_in_range(
+            scores in prop::collection::vec(prop_oneof![-900f64..900., Just(f64::NAN), Just(f64::INFINITY)], 1..40),
+            uniform in 0f64..1.,
+        ) {
+            let mut weights = vec![0.; scores.len()];
+            softmax_weights(&scores, scores.len(), &mut weights);
+            prop_assert!(choose(&weights, total(&weights), uniform) < scores.len());
+        }
     }
 }
