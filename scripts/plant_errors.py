@@ -49,7 +49,7 @@ ERRORS = [
     ("waa transposed on the way back", RECURRENCE, "packed.pack(waa, n, n, batch);", "packed.pack_transposed(waa, n, n, batch);", BOTH, HIDDEN),
     ("da0 from the last step", RECURRENCE, "&dpre[..size], waa, da0", "&dpre[dpre.len() - size..], waa, da0", BOTH, "a0"),
     ("db of the last row only", PROJECTION, "for (&x, row) in self.x.iter().zip(self.dpx.chunks_exact(n)) {", "for (&x, row) in self.x.iter().zip(self.dpx.chunks_exact(n)) { self.db.fill(F::ZERO);", BOTH, "b"),
-    ("dwax of the next character", PROJECTION, "self.dwax_t[x as usize * n..][..n]", "self.dwax_t[(x as usize * n + n) % (self.dwax_t.len() - n)..][..n]", BOTH, "wax"),
+    ("dwax of the next character", PROJECTION, "let column = &mut self.dwax_t[x as usize * n..][..n];", "let next = (x as usize + 1) * n % (self.dwax_t.len() - n); let column = &mut self.dwax_t[next..][..n];", BOTH, "wax"),
     ("hand: dwaa of the same state", BPTT, "let earlier = &self.states[..rows * n];", "let earlier = &self.states[batch * n..];", "hand", "waa"),
     ("hand: dwax not transposed", BPTT, "transpose(&self.wax_t, v, n, &mut gradients.wax);", "gradients.wax.copy_from_slice(&self.wax_t);", "hand", "wax"),
     ("autograd: dwaa of the same state", RECURRENCE_OP, "&earlier[..a.len()]", "a", "autograd", "waa"),
