@@ -256,9 +256,9 @@ impl<F: Float> Engine for Hand<F> {
 
     fn carried(&self) -> Result<Carried> {
         let hidden = self.model.config().hidden;
-        let state = match self.state.len() / hidden {
-            0 => None,
-            size => Some(Tensor::from_slice(&self.state, (size, hidden), &Device::Cpu)?),
+        let state = match self.state.len().checked_div(hidden) {
+            None | Some(0) => None,
+            Some(size) => Some(Tensor::from_slice(&self.state, (size, hidden), &Device::Cpu)?),
         };
         Ok(carried_state(state))
     }

@@ -347,7 +347,7 @@ impl<'a> Training<'a> {
             let now = Progress { iteration, loss: self.loss, smoothed: self.smoothed };
             self.history.push(&now);
             self.next += 1;
-            if iteration % settings.sample_every == 0 {
+            if iteration.is_multiple_of(settings.sample_every) {
                 let model = self.engine.model()?;
                 let names =
                     Names::new(model, settings.randomness, MAX_LENGTH, 0..settings.samples)?;
