@@ -2,7 +2,8 @@
 //!
 //! The network is a candle module ([`model`]), trained one name at a time ([`train`]) by one of
 //! several ways of finding its gradients ([`engine`]); names come out of it one character at a
-//! time ([`sample`]). It implements a well-known NumPy teaching notebook and can reproduce its
+//! time ([`sample`]). A model file ([`checkpoint`]) holds all that training needs to go on
+//! ([`resume`]). It implements a well-known NumPy teaching notebook and can reproduce its
 //! very numbers ([`numpy_random`], [`train::Settings::notebook`]).
 //!
 //! ```

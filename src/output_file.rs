@@ -26,9 +26,10 @@ pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
 /// A synced file that holds `bytes` and disappears unless it is given the name `path`.
 fn written_beside(path: &Path, bytes: &[u8]) -> Result<tempfile::NamedTempFile> {
     let mut file = temporary_beside(path)?;
-    file.write_all(bytes)
-        .and_then(|()| file.as_file().sync_all())
-        .map_err(|source| Error::write(path, source))?;
+    // Through the file itself: the wrapper's errors name the temporary file.
+    let inner = file.as_file_mut();
+    let written = inner.write_all(bytes).and_then(|()| inner.sync_all());
+    written.map_err(|source| Error::write(path, source))?;
     Ok(file)
 }
 

@@ -24,9 +24,13 @@ impl Bar {
             "{wide_bar:.cyan/blue.dim} {human_pos}/{human_len}  loss {msg}  {eta} left",
         );
         let bar = ProgressBar::with_draw_target(Some(iterations), target)
-            .with_style(style.expect("the template is a good one"))
-            .with_position(done);
-        bar.reset_eta();
+            .with_style(style.expect("the template is a good one"));
+        if done > 0 {
+            // Seen before the clock starts, so that they do not count as done in no time.
+            bar.set_position(done);
+            bar.tick();
+            bar.reset_eta();
+        }
         Self { bar, quiet }
     }
 
