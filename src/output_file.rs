@@ -45,14 +45,20 @@ fn folder_of(path: &Path) -> &Path {
     }
 }
 
-/// A file in the folder of `path` that disappears unless it is renamed.
-pub(crate) fn temporary_beside(path: &Path) -> Result<tempfile::NamedTempFile> {
-    let place = behind_links(path);
-    let folder = folder_of(&place);
+/// The folder of `place`, which `path` means.
+fn existing_folder_of<'a>(path: &Path, place: &'a Path) -> Result<&'a Path> {
+    let folder = folder_of(place);
     if !folder.exists() {
         let problem = format!("there is no folder {}", folder.display());
         return Err(Error::write(path, io::Error::new(io::ErrorKind::NotFound, problem)));
     }
+    Ok(folder)
+}
+
+/// A file in the folder of `path` that disappears unless it is renamed.
+pub(crate) fn temporary_beside(path: &Path) -> Result<tempfile::NamedTempFile> {
+    let place = behind_links(path);
+    let folder = existing_folder_of(path, &place)?;
     let prefix = temporary_prefix(&place);
     let mut builder = tempfile::Builder::new();
     builder.prefix(&prefix);
@@ -125,6 +131,7 @@ impl Claim {
     pub fn new(path: &Path) -> Result<Self> {
         let cannot_write = |source| Error::write(path, source);
         let place = behind_links(path);
+        existing_folder_of(path, &place)?;
         let side = place.with_file_name(hidden_name(&place, ".lock"));
         loop {
             let file =

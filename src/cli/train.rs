@@ -152,13 +152,10 @@ impl Train {
         let output = self.output_path();
         self.check_checkpoints(output.is_some())?;
         // Claimed before it is read, so that nobody else goes on from it meanwhile.
-        let _claim = match &output {
-            Some(path) => {
-                checkpoint::check_writable(path)?;
-                Some(Claim::new(path)?)
-            }
-            None => None,
-        };
+        let _claim = output.as_deref().map(Claim::new).transpose()?;
+        if let Some(path) = &output {
+            checkpoint::check_writable(path)?;
+        }
         let begun = match &self.resume {
             Some(path) => Some(Begun::load(path, &device)?),
             None => None,
