@@ -9,23 +9,25 @@
 //! | `format_version` | `1` |
 //! | `vocabulary` | the characters in index order, the first a line end |
 //! | `training` | how it was trained, as JSON: [`Record`] |
+//! | `resume` | in a file of [`save_run`], what [`crate::resume`] adds so that training can go on |
 //!
-//! Anything that reads safetensors can open it. A file is written beside its place under a
-//! temporary name, synced and renamed, so that the place holds the old file or the new one and
-//! never a half.
+//! Anything that reads safetensors can open it, and equal contents are equal bytes. The file is
+//! written whole or not at all ([`crate::output_file`]).
 
 use crate::corpus::Case;
 use crate::error::{Error, Result};
 use crate::model::{CharRnn, Config, PARAMETERS, char_rnn};
+use crate::output_file::{temporary_beside, write_atomically};
+use crate::resume::Resume;
 use crate::vocab::Vocabulary;
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 use safetensors::tensor::{Dtype, Metadata, SafeTensorError, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
-use std::io::{self, Read, Write};
-use std::path::{Path, PathBuf};
+use std::io::{self, Read};
+use std::path::Path;
 
 const FORMAT: &str = "char-rnn";
 const FORMAT_VERSION: u32 = 1;
@@ -42,7 +44,7 @@ pub struct Record {
     pub case: Case,
     /// The number of names in the list.
     pub names: usize,
-    /// How many iterations were run.
+    /// How many iterations were run, by one run and those that went on from it.
     pub iterations: u64,
     /// The smoothed loss after the last one, in nats a name.
     pub smoothed_loss: f64,
@@ -65,6 +67,8 @@ pub struct Saved {
     pub vocabulary: Vocabulary,
     /// How it was trained.
     pub record: Record,
+    /// What training needs to go on, or why it cannot. A model is good to sample either way.
+    pub resume: std::result::Result<Resume, String>,
 }
 
 /// Checks that a model could be written at `path`, so that training does not end in vain: the
@@ -141,29 +145,72 @@ type Header = (Vec<u8>, HashMap<String, String>);
 /// # Errors
 /// [`Error::Write`] where the folder is missing, full, or cannot be written.
 pub fn save(path: &Path, model: &CharRnn, vocabulary: &Vocabulary, record: &Record) -> Result<()> {
+    write(path, model, vocabulary, record, None)
+}
+
+/// The same with all that training needs to go on. `record` and `resume` tell of one run.
+///
+/// # Errors
+/// As [`save`].
+pub fn save_run(
+    path: &Path,
+    vocabulary: &Vocabulary,
+    record: &Record,
+    resume: &Resume,
+) -> Result<()> {
+    write(path, &resume.trained.model, vocabulary, record, Some(resume))
+}
+
+fn write(
+    path: &Path,
+    model: &CharRnn,
+    vocabulary: &Vocabulary,
+    record: &Record,
+    resume: Option<&Resume>,
+) -> Result<()> {
     let characters: String = vocabulary.characters().iter().collect();
     let record = serde_json::to_string(record).expect("a record is plain data");
-    let metadata = HashMap::from([
+    let mut metadata = HashMap::from([
         ("format".to_string(), FORMAT.to_string()),
         ("format_version".to_string(), FORMAT_VERSION.to_string()),
         ("vocabulary".to_string(), characters),
         ("training".to_string(), record),
     ]);
-    let mut contents = Vec::new();
-    for (name, tensor) in model.parameters() {
-        contents.push((name, tensor.dims().to_vec(), little_endian(tensor)?));
+    let mut tensors =
+        Vec::from(model.parameters().map(|(name, tensor)| (name.to_string(), tensor.clone())));
+    if let Some(resume) = resume {
+        metadata.insert(crate::resume::KEY.to_string(), resume.to_json());
+        tensors.extend(resume.tensors()?);
     }
-    let dtype = match model.dtype() {
-        DType::F64 => Dtype::F64,
-        _ => Dtype::F32,
-    };
-    let views = contents.iter().map(|(name, shape, bytes)| {
-        let view = TensorView::new(dtype, shape.clone(), bytes);
-        (*name, view.expect("the bytes are those of the tensor"))
+    let mut contents = Vec::new();
+    for (name, tensor) in tensors {
+        let dtype = match tensor.dtype() {
+            DType::F64 => Dtype::F64,
+            _ => Dtype::F32,
+        };
+        contents.push((name, dtype, tensor.dims().to_vec(), little_endian(&tensor)?));
+    }
+    let views = contents.iter().map(|(name, dtype, shape, bytes)| {
+        let view = TensorView::new(*dtype, shape.clone(), bytes);
+        (name, view.expect("the bytes are those of the tensor"))
     });
     let bytes = safetensors::serialize(views, Some(metadata))
         .map_err(|error| Error::write(path, io::Error::other(error)))?;
-    write_atomically(path, &bytes)
+    write_atomically(path, &with_sorted_header(&bytes))
+}
+
+/// The same file with its header in order: the library writes the metadata in another order each
+/// time, and equal runs should leave equal files.
+fn with_sorted_header(bytes: &[u8]) -> Vec<u8> {
+    type Entries = BTreeMap<String, BTreeMap<String, serde_json::Value>>;
+    let (length, rest) = bytes.split_at(8);
+    let length = u64::from_le_bytes(length.try_into().expect("eight bytes")) as usize;
+    let (header, data) = rest.split_at(length);
+    let header: Entries = serde_json::from_slice(header).expect("it was just written");
+    let mut header = serde_json::to_vec(&header).expect("plain data");
+    // The format's alignment.
+    header.resize(header.len().next_multiple_of(8), b' ');
+    [&(header.len() as u64).to_le_bytes()[..], &header, data].concat()
 }
 
 /// The values of a float tensor, row by row, as the format stores them.
@@ -173,53 +220,6 @@ fn little_endian(tensor: &Tensor) -> Result<Vec<u8>> {
         DType::F64 => flat.to_vec1::<f64>()?.iter().flat_map(|v| v.to_le_bytes()).collect(),
         _ => flat.to_vec1::<f32>()?.iter().flat_map(|v| v.to_le_bytes()).collect(),
     })
-}
-
-/// Writes `bytes` to `path` so that the place holds the old file or the new one, never a half.
-pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
-    let mut file = temporary_beside(path)?;
-    file.write_all(bytes)
-        .and_then(|()| file.as_file().sync_all())
-        .map_err(|source| Error::write(path, source))?;
-    let place = behind_links(path);
-    file.persist(&place).map_err(|error| Error::write(path, error.error))?;
-    // The rename itself is durable only once the folder is; not every system can sync a folder.
-    if let Ok(folder) = File::open(folder_of(&place)) {
-        let _ = folder.sync_all();
-    }
-    Ok(())
-}
-
-/// The file that is meant by `path`: a rename would put the new file in the place of a link.
-fn behind_links(path: &Path) -> PathBuf {
-    std::fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf())
-}
-
-fn folder_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    }
-}
-
-/// A file in the folder of `path` that disappears unless it is renamed.
-fn temporary_beside(path: &Path) -> Result<tempfile::NamedTempFile> {
-    let place = behind_links(path);
-    let folder = folder_of(&place);
-    if !folder.exists() {
-        let problem = format!("there is no folder {}", folder.display());
-        return Err(Error::write(path, io::Error::new(io::ErrorKind::NotFound, problem)));
-    }
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".char-rnn-");
-    #[cfg(unix)]
-    {
-        // A temporary file is private by default; a model should be as any new file is.
-        use std::os::unix::fs::PermissionsExt;
-        builder.permissions(std::fs::Permissions::from_mode(0o666));
-    }
-    // The whole error names the temporary file, which means nothing to anyone.
-    builder.tempfile_in(folder).map_err(|error| Error::write(path, error.kind().into()))
 }
 
 /// Reads the model in the file at `path` onto `device`.
@@ -243,7 +243,13 @@ pub fn load(path: &Path, device: &Device) -> Result<Saved> {
     let config = Config { vocabulary: vocabulary.size(), hidden };
     let dtype = tensors["waa"].dtype();
     let model = char_rnn(config, VarBuilder::from_tensors(tensors, dtype, device))?;
-    Ok(Saved { model, vocabulary, record })
+    let file = SafeTensors::deserialize(&bytes).map_err(|error| wrong(error.to_string()))?;
+    let tensor = |name: &str| {
+        let view = file.tensor(name).map_err(|error| error.to_string())?;
+        tensor_of(name, &view, device)
+    };
+    let resume = Resume::read(&metadata, &file.names(), tensor, &record, &model);
+    Ok(Saved { model, vocabulary, record, resume })
 }
 
 /// The header of a whole file.
@@ -318,21 +324,31 @@ fn tensors_of(
             )));
         }
         let data = file.tensor(name).map_err(|error| damaged(error.to_string()))?;
-        let values: Vec<f64> = match dtype {
-            Dtype::F32 => data.data().chunks_exact(4).map(|v| f32_from(v).into()).collect(),
-            Dtype::F64 => data.data().chunks_exact(8).map(f64_from).collect(),
-            other => return Err(damaged(format!("its numbers are {other:?}, not F32 or F64"))),
-        };
-        if !values.iter().all(|value| value.is_finite()) {
-            return Err(damaged(format!("its tensor {name:?} has a value that is not finite")));
-        }
-        let dtype = if dtype == Dtype::F64 { DType::F64 } else { DType::F32 };
-        let tensor = Tensor::from_vec(values, expected, &Device::Cpu)
-            .and_then(|tensor| tensor.to_dtype(dtype)?.to_device(device))
-            .map_err(|error| error.to_string())?;
+        let tensor = tensor_of(name, &data, device).map_err(damaged)?;
         tensors.insert(name.to_string(), tensor);
     }
     Ok((tensors, hidden))
+}
+
+/// The tensor of a view, in its own number type.
+fn tensor_of(
+    name: &str,
+    view: &TensorView,
+    device: &Device,
+) -> std::result::Result<Tensor, String> {
+    let (dtype, values): (_, Vec<f64>) = match view.dtype() {
+        Dtype::F32 => {
+            (DType::F32, view.data().chunks_exact(4).map(|v| f32_from(v).into()).collect())
+        }
+        Dtype::F64 => (DType::F64, view.data().chunks_exact(8).map(f64_from).collect()),
+        other => return Err(format!("its numbers are {other:?}, not F32 or F64")),
+    };
+    if !values.iter().all(|value| value.is_finite()) {
+        return Err(format!("its tensor {name:?} has a value that is not finite"));
+    }
+    Tensor::from_vec(values, view.shape(), &Device::Cpu)
+        .and_then(|tensor| tensor.to_dtype(dtype)?.to_device(device))
+        .map_err(|error| error.to_string())
 }
 
 fn f32_from(bytes: &[u8]) -> f32 {

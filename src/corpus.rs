@@ -9,6 +9,7 @@
 use crate::error::{Error, Result};
 use crate::vocab::Vocabulary;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
@@ -147,6 +148,17 @@ impl Corpus {
         self.characters
     }
 
+    /// The SHA-256 of the names, each with a line end after it, in hexadecimal: equal where the
+    /// same names are learned in the same order.
+    pub fn digest(&self) -> String {
+        let mut hasher = Sha256::new();
+        for name in &self.names {
+            hasher.update(name);
+            hasher.update("\n");
+        }
+        hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
     /// Each name as indices into the vocabulary, in the list's order, without the final `'\n'`.
     pub fn encoded(&self) -> Vec<Vec<u32>> {
         self.names
@@ -234,6 +246,17 @@ mod tests {
     fn characters_are_counted_as_the_notebook_counts_them() {
         assert_eq!(parse("ab\ncd").unwrap().characters(), 5);
         assert_eq!(parse("ab\r\ncd\r\n").unwrap().characters(), 6);
+    }
+
+    /// The digests are those of `sha256sum`.
+    #[test]
+    fn the_digest_is_that_of_the_cleaned_names_in_order() {
+        let digest = |text: &str| parse(text).unwrap().digest();
+        let expected = "50a1624a20175c33c9e2890958e3222e0ac606474b7b8cd35987a18f1ffb9fef";
+        assert_eq!(digest("ada\nbob\n"), expected);
+        assert_eq!(digest("\u{feff}Ada\r\n\r\n  BOB"), expected);
+        assert_ne!(digest("bob\nada\n"), expected);
+        assert_ne!(digest("adab\nob\n"), expected);
     }
 
     #[test]

@@ -10,9 +10,11 @@ use crate::kernels::Element;
 use crate::model::{CharRnn, CharRnnState, Config, PARAMETERS, char_rnn};
 use crate::ops::{Float, clipped_descent, scalar, with_float};
 use crate::optim::{ClippedSgd, ClippedSgdConfig};
-use candle_core::{Result, Tensor, Var, bail};
+use candle_core::{Device, Result, Tensor, Var, bail};
 use candle_nn::{Optimizer, RNN, VarBuilder, VarMap};
+use std::collections::BTreeMap;
 use std::fmt;
+use std::str::FromStr;
 
 /// Where the gradient comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -42,6 +44,19 @@ impl fmt::Display for Backprop {
     }
 }
 
+impl FromStr for Backprop {
+    type Err = String;
+
+    fn from_str(name: &str) -> std::result::Result<Self, String> {
+        let way = Self::ALL.into_iter().find(|way| way.to_string() == name);
+        way.ok_or_else(|| format!("there is no way back called {name:?}"))
+    }
+}
+
+/// What an engine carries from one batch to the next beside the parameters, by name: `a`, the
+/// hidden state, (B, n_a). Empty before the first batch.
+pub type Carried = BTreeMap<String, Tensor>;
+
 /// A network in training.
 pub trait Engine {
     /// Learns `batch` from the state that the last batch left, the zero state at first. Returns
@@ -57,6 +72,39 @@ pub trait Engine {
     /// # Errors
     /// Where the device fails.
     fn model(&mut self) -> Result<&CharRnn>;
+
+    /// What the next step begins with beside the parameters. With these and the parameters
+    /// another engine of the same kind goes on as this one would, to the last bit.
+    ///
+    /// # Errors
+    /// Where the device fails.
+    fn carried(&self) -> Result<Carried>;
+
+    /// Begins the next step with what another engine carried, in this one's number type and on
+    /// its device.
+    ///
+    /// # Errors
+    /// Where there is something in it that this engine does not know, or a shape does not fit.
+    fn carry_on(&mut self, carried: &Carried) -> Result<()>;
+}
+
+/// The only thing that an engine carries so far.
+fn carried_state(state: Option<Tensor>) -> Carried {
+    state.into_iter().map(|a| ("a".to_string(), a)).collect()
+}
+
+/// The hidden state in `carried`, for `model`.
+fn state_in(carried: &Carried, model: &CharRnn) -> Result<Option<CharRnnState>> {
+    if let Some(unknown) = carried.keys().find(|name| *name != "a") {
+        bail!("this engine carries no {unknown:?}");
+    }
+    let Some(a) = carried.get("a") else { return Ok(None) };
+    let (_, hidden) = a.dims2()?;
+    if hidden != model.config().hidden {
+        bail!("the state has {hidden} hidden units and the network {}", model.config().hidden);
+    }
+    let a = a.to_dtype(model.dtype())?.to_device(model.device())?.contiguous()?;
+    Ok(Some(CharRnnState::new(a)))
 }
 
 /// The engine that trains `vars`, the variables of a network of this `config`, by `backprop`.
@@ -125,6 +173,15 @@ impl Engine for Graph {
 
     fn model(&mut self) -> Result<&CharRnn> {
         Ok(&self.model)
+    }
+
+    fn carried(&self) -> Result<Carried> {
+        Ok(carried_state(self.state.as_ref().map(|state| state.a().clone())))
+    }
+
+    fn carry_on(&mut self, carried: &Carried) -> Result<()> {
+        self.state = state_in(carried, &self.model)?;
+        Ok(())
     }
 }
 
@@ -196,6 +253,23 @@ impl<F: Float> Engine for Hand<F> {
         }
         Ok(&self.model)
     }
+
+    fn carried(&self) -> Result<Carried> {
+        let hidden = self.model.config().hidden;
+        let state = match self.state.len().checked_div(hidden) {
+            None | Some(0) => None,
+            Some(size) => Some(Tensor::from_slice(&self.state, (size, hidden), &Device::Cpu)?),
+        };
+        Ok(carried_state(state))
+    }
+
+    fn carry_on(&mut self, carried: &Carried) -> Result<()> {
+        self.state = match state_in(carried, &self.model)? {
+            Some(state) => state.a().flatten_all()?.to_vec1()?,
+            None => Vec::new(),
+        };
+        Ok(())
+    }
 }
 
 /// The hand-derived gradient where the parameters are not in this computer's memory.
@@ -225,6 +299,15 @@ impl Engine for HandOnDevice {
     fn model(&mut self) -> Result<&CharRnn> {
         Ok(&self.model)
     }
+
+    fn carried(&self) -> Result<Carried> {
+        Ok(carried_state(self.state.as_ref().map(|state| state.a().clone())))
+    }
+
+    fn carry_on(&mut self, carried: &Carried) -> Result<()> {
+        self.state = state_in(carried, &self.model)?;
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -232,7 +315,7 @@ mod tests {
     use super::*;
     use crate::model::initialize;
     use crate::random::Randomness;
-    use candle_core::{DType, Device};
+    use candle_core::DType;
 
     #[test]
     fn the_hand_engine_for_other_devices_learns_what_the_one_for_the_cpu_learns() {

@@ -61,9 +61,18 @@ pub enum Error {
         /// Why it cannot be used.
         problem: String,
     },
+    /// A file that another run is about to write.
+    #[error(
+        "another char-rnn is training {}: wait until it is done, or choose another file with -o",
+        path.display()
+    )]
+    InUse {
+        /// The file.
+        path: PathBuf,
+    },
     /// Training left the finite numbers, and cannot come back.
     #[error(
-        "the {what} became {value} at iteration {iteration}: training stopped and no model was written; \
+        "the {what} became {value} at iteration {iteration}: training stopped and this model was not written; \
          a smaller --learning-rate or --clip may help"
     )]
     Diverged {

@@ -2,7 +2,8 @@
 //!
 //! The network is a candle module ([`model`]), trained one name at a time ([`train`]) by one of
 //! several ways of finding its gradients ([`engine`]); names come out of it one character at a
-//! time ([`sample`]). It implements a well-known NumPy teaching notebook and can reproduce its
+//! time ([`sample`]). A model file ([`checkpoint`]) holds all that training needs to go on
+//! ([`resume`]). It implements a well-known NumPy teaching notebook and can reproduce its
 //! very numbers ([`numpy_random`], [`train::Settings::notebook`]).
 //!
 //! ```
@@ -28,13 +29,16 @@ pub mod corpus;
 pub mod engine;
 mod error;
 pub mod gradcheck;
+pub mod history;
 pub mod kernels;
 pub mod model;
 pub mod numpy_random;
 pub mod ops;
 pub mod optim;
+pub mod output_file;
 pub mod plot;
 pub mod random;
+pub mod resume;
 pub mod sample;
 pub mod train;
 pub mod vocab;

@@ -165,7 +165,7 @@ impl Picture {
             Format::Svg => self.svg().into_bytes(),
             Format::Png => self.png(),
         };
-        crate::checkpoint::write_atomically(path, &bytes)
+        crate::output_file::write_atomically(path, &bytes)
     }
 
     /// The picture as an SVG document.

@@ -3,6 +3,11 @@
 //! A run draws for three things: the first parameters, the order of the list, and the names it
 //! samples. Each has a stream of its own, so that asking for more names does not change the
 //! training, and the n-th name of a model and a seed is the same however many are asked for.
+//!
+//! No stream outlives its use: the parameters and the order are drawn once, before the first
+//! iteration, and each name begins its own stream (the notebook's too, which seeds afresh at each
+//! character). So there is no generator to save with a run: what a resumed one draws follows from
+//! its [`Randomness`] and the number of its iteration.
 
 use crate::numpy_random::NumpyRandom;
 use rand::{Rng, SeedableRng, seq::SliceRandom};

@@ -3,13 +3,15 @@
 
 use crate::batch::Batch;
 use crate::corpus::Corpus;
-use crate::engine::{Backprop, engine};
+use crate::engine::{Backprop, Carried, Engine, engine};
 use crate::error::{Error, Result};
+use crate::history::History;
 use crate::model::{CharRnn, Config, initialize};
 use crate::optim::ClippedSgdConfig;
 use crate::random::Randomness;
 use crate::sample::{MAX_LENGTH, Names, Sampled};
-use candle_core::{DType, Device};
+use candle_core::{DType, Device, Var};
+use candle_nn::VarMap;
 use std::ops::ControlFlow;
 
 /// The most hidden units that are accepted: `waa` then takes 512 MiB in double precision.
@@ -163,13 +165,18 @@ pub trait Observer {
 /// An observer that looks away.
 impl Observer for () {}
 
-/// What training leaves.
-#[derive(Debug)]
+/// What training leaves: a network, and all that training it further needs.
+#[derive(Debug, Clone)]
 pub struct Trained {
-    /// The network with its learned parameters.
+    /// The network with its learned parameters. It shares them with the [`Training`] that it came
+    /// from, and they change when that runs on.
     pub model: CharRnn,
     /// The last iteration's progress.
     pub progress: Progress,
+    /// What the engine would begin the next iteration with.
+    pub carried: Carried,
+    /// The loss so far.
+    pub history: History,
 }
 
 /// Trains a network on `corpus`.
@@ -187,51 +194,186 @@ pub struct Trained {
 /// # Ok::<(), char_rnn::Error>(())
 /// ```
 pub fn train(corpus: &Corpus, settings: &Settings, observer: &mut dyn Observer) -> Result<Trained> {
-    settings.check()?;
-    let config = Config { vocabulary: corpus.vocabulary().size(), hidden: settings.hidden };
-    let vars = initialize(config, settings.randomness.normals(), settings.dtype, &settings.device)?;
-    let mut engine = engine(settings.backprop, config, &vars, settings.optimizer())?;
+    Training::new(corpus, settings)?.run(observer)
+}
 
-    let mut examples: Vec<(&String, Vec<u32>)> =
-        corpus.names().iter().zip(corpus.encoded()).collect();
-    settings.randomness.shuffle(&mut examples);
+/// A run that can be stopped after any iteration, by its observer, and go on: at once, or from
+/// what it left, with the same results to the last bit.
+pub struct Training<'a> {
+    settings: Settings,
+    /// The shuffled list.
+    examples: Vec<(&'a String, Vec<u32>)>,
+    engine: Box<dyn Engine>,
+    batch: Batch,
+    /// The iteration that comes next.
+    next: u64,
+    loss: f64,
+    smoothed: f64,
+    history: History,
+}
 
-    let mut batch = Batch::default();
-    let mut smoothed = initial_loss(config.vocabulary);
-    let mut progress = None;
-    for iteration in 0..settings.iterations {
-        // Take the next examples of the shuffled list, round and round.
-        let first = (iteration as u128 * settings.batch_size as u128) % examples.len() as u128;
-        let next = (0..settings.batch_size).map(|i| (first as usize + i) % examples.len());
-        for index in next.clone() {
-            let (name, characters) = &examples[index];
-            observer.example(iteration, index, name, characters);
-        }
-        batch.fill(next.map(|index| examples[index].1.as_slice()));
-
-        // Forward, backward, clip, update; the hidden state is carried on to the next example.
-        let loss = engine.step(&batch)?;
-        check_finite(iteration, "loss", loss)?;
-
-        smoothed = smoothed * 0.999 + loss * 0.001;
-        let now = Progress { iteration, loss, smoothed };
-        if iteration % settings.sample_every == 0 {
-            let names =
-                Names::new(engine.model()?, settings.randomness, MAX_LENGTH, 0..settings.samples)?;
-            observer.samples(&now, &names.collect::<candle_core::Result<Vec<_>>>()?);
-        }
-        progress = Some(now);
-        if observer.iteration(&now).is_break() {
-            break;
-        }
+impl<'a> Training<'a> {
+    /// A run at its beginning.
+    ///
+    /// # Errors
+    /// Where a setting is out of range ([`Settings::check`]), or the device fails.
+    pub fn new(corpus: &'a Corpus, settings: &Settings) -> Result<Self> {
+        settings.check()?;
+        let config = Config { vocabulary: corpus.vocabulary().size(), hidden: settings.hidden };
+        let vars =
+            initialize(config, settings.randomness.normals(), settings.dtype, &settings.device)?;
+        Self::with_network(corpus, settings, config, &vars)
     }
-    let progress = progress.expect("there is at least one iteration");
-    let model = engine.model()?.clone();
-    for (name, tensor) in model.parameters() {
-        let sum = tensor.to_dtype(DType::F64)?.abs()?.sum_all()?.to_scalar::<f64>()?;
-        check_finite(progress.iteration, &format!("parameter {name}"), sum)?;
+
+    /// A run at its beginning, of the network of these variables.
+    fn with_network(
+        corpus: &'a Corpus,
+        settings: &Settings,
+        config: Config,
+        vars: &VarMap,
+    ) -> Result<Self> {
+        let mut examples: Vec<(&String, Vec<u32>)> =
+            corpus.names().iter().zip(corpus.encoded()).collect();
+        settings.randomness.shuffle(&mut examples);
+        Ok(Self {
+            settings: settings.clone(),
+            examples,
+            engine: engine(settings.backprop, config, vars, settings.optimizer())?,
+            batch: Batch::default(),
+            next: 0,
+            loss: f64::NAN,
+            smoothed: initial_loss(config.vocabulary),
+            history: History::default(),
+        })
     }
-    Ok(Trained { model, progress })
+
+    /// The run that left `trained`, after its last iteration. With the same list and settings the
+    /// results are those of a run that never stopped: the order of the list and the sampled names
+    /// follow from the seed and the number of the iteration ([`crate::random`]), and everything
+    /// else is in `trained`.
+    ///
+    /// Other settings take effect from here on. With another batch size the hidden states begin at
+    /// zero again.
+    ///
+    /// # Errors
+    /// Where a setting is out of range ([`Settings::check`]), the iterations are done already, the
+    /// network has other sizes than the settings and the list, or the device fails.
+    ///
+    /// ```
+    /// use char_rnn::{corpus::{Case, Corpus}, train::{Settings, Training, train}};
+    /// let corpus = Corpus::parse(b"anna\nhannah\nhanna\n", "example", Case::Lower)?;
+    /// let short = Settings { iterations: 50, hidden: 8, ..Settings::default() };
+    /// let long = Settings { iterations: 80, ..short.clone() };
+    /// let resumed = Training::resume(&corpus, &long, &train(&corpus, &short, &mut ())?)?.run(&mut ())?;
+    /// assert_eq!(resumed.progress, train(&corpus, &long, &mut ())?.progress);
+    /// # Ok::<(), char_rnn::Error>(())
+    /// ```
+    pub fn resume(corpus: &'a Corpus, settings: &Settings, trained: &Trained) -> Result<Self> {
+        settings.check()?;
+        let done = trained.progress.iteration + 1;
+        if settings.iterations <= done {
+            return Err(Error::Setting {
+                name: "--iterations",
+                value: settings.iterations.to_string(),
+                rule: format!("{done} are done already, and it counts from the first"),
+            });
+        }
+        let config = trained.model.config();
+        if settings.hidden != config.hidden {
+            return Err(Error::Setting {
+                name: "--hidden",
+                value: settings.hidden.to_string(),
+                rule: format!(
+                    "the network has {} hidden units, and cannot change its size",
+                    config.hidden
+                ),
+            });
+        }
+        if corpus.vocabulary().size() != config.vocabulary {
+            return Err(Error::Names {
+                origin: "the list".to_string(),
+                problem: format!(
+                    "it is written with {} characters and the network knows {}, which cannot change",
+                    corpus.vocabulary().size() - 1,
+                    config.vocabulary - 1
+                ),
+            });
+        }
+        let vars = VarMap::new();
+        for (name, tensor) in trained.model.parameters() {
+            let own = tensor.to_dtype(settings.dtype)?.to_device(&settings.device)?.copy()?;
+            let mut vars = vars.data().lock().expect("nobody else has this map yet");
+            vars.insert(name.to_string(), Var::from_tensor(&own)?);
+        }
+        let mut training = Self::with_network(corpus, settings, config, &vars)?;
+        let size = trained.carried.get("a").map(|a| a.dim(0)).transpose()?;
+        if size == Some(settings.batch_size) {
+            training.engine.carry_on(&trained.carried)?;
+        }
+        training.next = done;
+        (training.loss, training.smoothed) = (trained.progress.loss, trained.progress.smoothed);
+        training.history = trained.history.clone();
+        Ok(training)
+    }
+
+    /// Whether all iterations are done.
+    pub fn is_done(&self) -> bool {
+        self.next >= self.settings.iterations
+    }
+
+    /// Trains until all iterations are done or `observer` breaks; called again, goes on.
+    ///
+    /// # Errors
+    /// Where the loss or a parameter stops being finite ([`Error::Diverged`]), or the device
+    /// fails.
+    pub fn run(&mut self, observer: &mut dyn Observer) -> Result<Trained> {
+        let Self { settings, examples, .. } = self;
+        while self.next < settings.iterations {
+            let iteration = self.next;
+            // Take the next examples of the shuffled list, round and round.
+            let first = (iteration as u128 * settings.batch_size as u128) % examples.len() as u128;
+            let next = (0..settings.batch_size).map(|i| (first as usize + i) % examples.len());
+            for index in next.clone() {
+                let (name, characters) = &examples[index];
+                observer.example(iteration, index, name, characters);
+            }
+            self.batch.fill(next.map(|index| examples[index].1.as_slice()));
+
+            // Forward, backward, clip, update; the hidden state is carried on to the next example.
+            self.loss = self.engine.step(&self.batch)?;
+            check_finite(iteration, "loss", self.loss)?;
+
+            self.smoothed = self.smoothed * 0.999 + self.loss * 0.001;
+            let now = Progress { iteration, loss: self.loss, smoothed: self.smoothed };
+            self.history.push(&now);
+            self.next += 1;
+            if iteration.is_multiple_of(settings.sample_every) {
+                let model = self.engine.model()?;
+                let names =
+                    Names::new(model, settings.randomness, MAX_LENGTH, 0..settings.samples)?;
+                observer.samples(&now, &names.collect::<candle_core::Result<Vec<_>>>()?);
+            }
+            if observer.iteration(&now).is_break() {
+                break;
+            }
+        }
+        self.trained()
+    }
+
+    /// What there is after the last iteration, of which there was at least one.
+    fn trained(&mut self) -> Result<Trained> {
+        let iteration = self.next - 1;
+        let progress = Progress { iteration, loss: self.loss, smoothed: self.smoothed };
+        let (model, carried) = (self.engine.model()?.clone(), self.engine.carried()?);
+        let parameters =
+            model.parameters().map(|(name, tensor)| (format!("parameter {name}"), tensor));
+        let states = carried.iter().map(|(name, tensor)| (format!("state {name}"), tensor));
+        for (what, tensor) in parameters.into_iter().chain(states) {
+            let sum = tensor.to_dtype(DType::F64)?.abs()?.sum_all()?.to_scalar::<f64>()?;
+            check_finite(iteration, &what, sum)?;
+        }
+        Ok(Trained { model, progress, carried, history: self.history.clone() })
+    }
 }
 
 /// Where the smoothed loss begins: the loss of seven characters, each as likely as any other. The

@@ -3,9 +3,13 @@
 //! Names and answers go to standard output, everything else to standard error.
 
 mod gradcheck;
+mod info;
 mod notebook_log;
 mod progress;
+mod resumption;
 mod sample;
+mod saving;
+mod signals;
 mod train;
 mod vocab;
 
@@ -38,6 +42,7 @@ pub struct Cli {
 enum Command {
     Train(train::Train),
     Sample(sample::Sample),
+    Info(info::Info),
     Vocab(vocab::Vocab),
     Gradcheck(gradcheck::Gradcheck),
 }
@@ -48,6 +53,7 @@ impl Cli {
         match self.command {
             Command::Train(command) => command.run(),
             Command::Sample(command) => command.run(),
+            Command::Info(command) => command.run(),
             Command::Vocab(command) => command.run(),
             Command::Gradcheck(command) => command.run(),
         }
@@ -63,13 +69,17 @@ pub enum Failure {
     Output(io::Error),
     /// What was asked about is not so: said in a sentence.
     Check(String),
+    /// A signal ended the work: which, and how things stand.
+    Stopped(signals::Signal, String),
 }
 
 impl Failure {
-    /// The exit status: 1 for a check that failed; 2, which clap uses too, for bad usage and input.
+    /// The exit status: 1 for a check that failed; 2, which clap uses too, for bad usage and input;
+    /// for a signal what shells give.
     pub fn exit_status(&self) -> u8 {
         match self {
             Self::Check(_) => 1,
+            Self::Stopped(signal, _) => signal.exit_status(),
             Self::Library(_) | Self::Output(_) => 2,
         }
     }
@@ -86,6 +96,7 @@ impl fmt::Display for Failure {
             Self::Library(error) => error.fmt(f),
             Self::Output(error) => write!(f, "cannot write to standard output: {error}"),
             Self::Check(answer) => answer.fmt(f),
+            Self::Stopped(signal, outcome) => write!(f, "stopped by {}{outcome}", signal.name()),
         }
     }
 }

@@ -58,8 +58,7 @@ impl Observer for NotebookLog<'_> {
         self.write(&text);
     }
 
-    fn iteration(&mut self, progress: &Progress) -> ControlFlow<()> {
-        self.bar.show(progress);
+    fn iteration(&mut self, _progress: &Progress) -> ControlFlow<()> {
         match self.written {
             Err(_) if self.alone => ControlFlow::Break(()),
             _ => ControlFlow::Continue(()),

@@ -6,23 +6,18 @@ use char_rnn::sample::Sampled;
 use char_rnn::train::{Observer, Progress};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::{self, Write, stderr, stdout};
-use std::ops::ControlFlow;
-use std::time::{Duration, Instant};
 
-/// How often the bar moves. Asking the clock is all that an iteration pays for it.
-const REDRAW: Duration = Duration::from_millis(50);
-
-/// A progress bar on standard error.
+/// A progress bar on standard error. Clones are the same bar.
+#[derive(Clone)]
 pub struct Bar {
     bar: ProgressBar,
     quiet: bool,
-    redrawn: Instant,
 }
 
 impl Bar {
-    /// A bar of `iterations`; none where standard error is no terminal, and nothing at all where
-    /// `quiet`.
-    pub fn new(iterations: u64, quiet: bool) -> Self {
+    /// A bar of `iterations`, some of them `done`; none where standard error is no terminal, and
+    /// nothing at all where `quiet`.
+    pub fn new(iterations: u64, done: u64, quiet: bool) -> Self {
         let target =
             if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
         let style = ProgressStyle::with_template(
@@ -30,25 +25,32 @@ impl Bar {
         );
         let bar = ProgressBar::with_draw_target(Some(iterations), target)
             .with_style(style.expect("the template is a good one"));
-        Self { bar, quiet, redrawn: Instant::now() }
+        if done > 0 {
+            // Seen before the clock starts, so that they do not count as done in no time.
+            bar.set_position(done);
+            bar.tick();
+            bar.reset_eta();
+        }
+        Self { bar, quiet }
     }
 
-    /// Moves the bar, at most every [`REDRAW`].
-    pub fn show(&mut self, progress: &Progress) {
-        let now = Instant::now();
-        if now - self.redrawn >= REDRAW {
-            self.redrawn = now;
-            self.bar.set_message(rounded(progress.smoothed));
-            self.bar.set_position(progress.iteration + 1);
-        }
+    /// Moves the bar.
+    pub fn show(&self, progress: &Progress) {
+        self.bar.set_message(rounded(progress.smoothed));
+        self.bar.set_position(progress.iteration + 1);
     }
 
     /// Writes a line to standard error, above the bar.
     pub fn say(&self, line: &str) {
         if !self.quiet {
-            // A closed standard error must not stop the work.
-            self.bar.suspend(|| _ = writeln!(stderr(), "{line}"));
+            self.warn(line);
         }
+    }
+
+    /// The same even where `quiet`: something went wrong.
+    pub fn warn(&self, line: &str) {
+        // A closed standard error must not stop the work.
+        self.bar.suspend(|| _ = writeln!(stderr(), "{line}"));
     }
 
     /// Writes to standard output, above the bar.
@@ -99,11 +101,6 @@ impl<'a> Live<'a> {
 }
 
 impl Observer for Live<'_> {
-    fn iteration(&mut self, progress: &Progress) -> ControlFlow<()> {
-        self.bar.show(progress);
-        ControlFlow::Continue(())
-    }
-
     fn samples(&mut self, progress: &Progress, names: &[Sampled]) {
         let loss = rounded(progress.smoothed);
         self.bar.say(&format!("iteration {}, loss {loss}", progress.iteration));

@@ -2,13 +2,18 @@
 
 use super::notebook_log::NotebookLog;
 use super::progress::{Bar, Live, rounded};
+use super::resumption::{Begun, quoted};
 use super::sample::pick;
+use super::saving::{self, Saver};
+use super::signals::{Signal, Signals};
 use super::{DeviceName, Failure, List, Precision, real_number, whole_number};
-use char_rnn::checkpoint::{self, Record};
-use char_rnn::corpus::Corpus;
+use candle_core::Device;
+use char_rnn::checkpoint;
+use char_rnn::corpus::{Case, Corpus};
 use char_rnn::engine::Backprop;
+use char_rnn::output_file::Claim;
 use char_rnn::random::Randomness;
-use char_rnn::train::{Settings, Trained, train};
+use char_rnn::train::{Settings, Trained, Training};
 use clap::{Args, ValueEnum};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -18,23 +23,45 @@ use std::path::{Path, PathBuf};
 /// Prints names that the network makes as it learns, and at the end some that are not in the list.
 /// The model is saved for `char-rnn sample`. Names go to standard output; how training goes
 /// (iteration, loss in nats a name, smoothed) goes to standard error.
+///
+/// Ctrl-C ends training after its iteration and saves the model, and --resume goes on from there
+/// as if nothing had happened. A second Ctrl-C ends it at once.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   char-rnn train                                 learn the built-in dinosaurs
   char-rnn train towns.txt                       learn a list, save towns.safetensors
   char-rnn train towns.txt --hidden 100 -o big.safetensors
+  char-rnn train --resume towns.safetensors towns.txt                       after Ctrl-C
+  char-rnn train --resume towns.safetensors towns.txt --iterations 90000    more of it
   char-rnn train --notebook | diff - notebook.log")]
 pub struct Train {
     #[command(flatten)]
     list: List,
 
-    /// Where to save the model [default: NAMES with .safetensors for its ending, in this folder]
+    /// Where to save the model [default: NAMES with .safetensors for its ending, in this folder;
+    /// with --resume, its file]
     ///
-    /// An older model in its place is replaced once training is done; any other file is left alone
-    /// and refused.
+    /// An older model in its place is replaced once training is done; if it is stopped before, the
+    /// older one is kept beside it. Any other file is left alone and refused.
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
+
+    /// Go on with the run that is saved in FILE, as if it had never been stopped
+    ///
+    /// It needs the same list; settings that are not given are those of the run. --iterations
+    /// counts from the first iteration. --learning-rate may change on the way.
+    #[arg(long, value_name = "FILE")]
+    resume: Option<PathBuf>,
+
+    /// With --resume, change the list or settings on the way; without, replace an unfinished run
+    #[arg(long)]
+    force: bool,
+
+    /// Save the model every N iterations [default: once a minute]
+    #[arg(long, value_name = "N")]
+    #[arg(value_parser = whole_number::<u64>, allow_negative_numbers = true)]
+    checkpoint_every: Option<u64>,
 
     /// How many times to learn a name, or a batch of names, going round the list [default: 35000]
     #[arg(long, value_name = "N")]
@@ -96,7 +123,7 @@ pub struct Train {
     /// Do exactly what the notebook does, and print its log
     ///
     /// Double precision, NumPy's random numbers and the notebook's seeds. Flags beside it override
-    /// what it sets. The model is saved only where -o says so.
+    /// what it sets. The model is saved only where -o says so, or --resume.
     #[arg(long)]
     notebook: bool,
 
@@ -121,37 +148,69 @@ enum Way {
 
 impl Train {
     pub fn run(self) -> Result<(), Failure> {
-        let settings = self.settings()?;
-        let corpus = self.list.read()?;
+        let device = self.device.open()?;
         let output = self.output_path();
+        self.check_checkpoints(output.is_some())?;
+        // Claimed before it is read, so that nobody else goes on from it meanwhile.
+        let _claim = output.as_deref().map(Claim::new).transpose()?;
         if let Some(path) = &output {
             checkpoint::check_writable(path)?;
         }
-        if self.notebook {
-            let bar = Bar::new(settings.iterations, self.quiet);
-            let log_alone = output.is_none();
-            let mut log = NotebookLog::new(bar, &corpus, self.list.case(), self.verbose, log_alone);
-            let trained = train(&corpus, &settings, &mut log)?;
-            if let Some(path) = &output {
-                self.save(path, &corpus, &settings, &trained)?;
+        let begun = match &self.resume {
+            Some(path) => Some(Begun::load(path, &device)?),
+            None => None,
+        };
+        let settings = self.settings(begun.as_ref(), device)?;
+        let case = match &begun {
+            Some(begun) if !self.list.keep_case => begun.record.case,
+            _ => self.list.case(),
+        };
+        let list = List { path: self.list.path.clone(), keep_case: case == Case::Keep };
+        let corpus = list.read()?;
+        let (mut training, changes) = match &begun {
+            Some(begun) => {
+                let path = self.list.path.as_deref();
+                let new = begun.changes(&settings, case, &corpus, path, self.force)?;
+                let training = Training::resume(&corpus, &settings, &begun.resume.trained)?;
+                (training, [begun.resume.changes.clone(), new].concat())
             }
+            None => (Training::new(&corpus, &settings)?, Vec::new()),
+        };
+        let done = begun.as_ref().map_or(0, |begun| begun.record.iterations);
+        let bar = Bar::new(settings.iterations, done, self.quiet);
+        let mut saver = match &output {
+            Some(path) => {
+                let (corpus, settings, kept, bar) = (&corpus, &settings, None, &bar);
+                let replaces = self.replaces(path)?;
+                Some(Saver { path, corpus, settings, case, changes, replaces, kept, bar })
+            }
+            None => None,
+        };
+        let every = self.checkpoint_every;
+        let signals = Signals::watch();
+        if settings.randomness == Randomness::Notebook {
+            let alone = output.is_none();
+            let mut log = NotebookLog::new(bar.clone(), &corpus, case, self.verbose, alone);
+            let trained = saving::run(&mut training, &mut log, &bar, every, &mut saver, &signals)?;
+            self.save(&training, &trained, &settings, &bar, &mut saver, &signals)?;
             return log.finish();
         }
 
-        let bar = Bar::new(settings.iterations, self.quiet);
-        bar.say(&format!(
-            "Learning {} names, written with {} characters: {} hidden units, {} iterations",
-            corpus.names().len(),
-            corpus.vocabulary().size() - 1,
-            settings.hidden,
-            settings.iterations
-        ));
-        let mut live = Live::new(bar, &corpus, self.list.case());
-        let trained = train(&corpus, &settings, &mut live)?;
-        live.bar.finish();
-        if let Some(path) = &output {
-            self.save(path, &corpus, &settings, &trained)?;
-        }
+        let [names, characters] = [corpus.names().len(), corpus.vocabulary().size() - 1];
+        let (hidden, iterations) = (settings.hidden, settings.iterations);
+        bar.say(&match done {
+            0 => format!(
+                "Learning {names} names, written with {characters} characters: \
+                 {hidden} hidden units, {iterations} iterations"
+            ),
+            _ => format!(
+                "Going on after {done} of {iterations} iterations: {names} names, \
+                 written with {characters} characters, {hidden} hidden units"
+            ),
+        });
+        let mut live = Live::new(bar.clone(), &corpus, case);
+        let trained = saving::run(&mut training, &mut live, &bar, every, &mut saver, &signals)?;
+        self.save(&training, &trained, &settings, &bar, &mut saver, &signals)?;
         self.print_new_names(&mut live, &corpus, &settings, &trained)?;
         if let Some(path) = &output {
             live.bar
@@ -160,8 +219,21 @@ impl Train {
         live.finish()
     }
 
-    fn settings(&self) -> char_rnn::Result<Settings> {
-        let base = if self.notebook { Settings::notebook() } else { Settings::default() };
+    /// The settings: those of the command line, then those of the run that goes on.
+    fn settings(&self, begun: Option<&Begun>, device: Device) -> char_rnn::Result<Settings> {
+        let base = match begun {
+            Some(begun) => begun.resume.settings.clone(),
+            None => Settings::default(),
+        };
+        // A run that is the notebook's already keeps what was given beside it.
+        let notebook = self.notebook && base.randomness != Randomness::Notebook;
+        let base = match notebook {
+            true => {
+                let Settings { dtype, randomness, .. } = Settings::notebook();
+                Settings { dtype, randomness, ..base }
+            }
+            false => base,
+        };
         let settings = Settings {
             iterations: self.iterations.unwrap_or(base.iterations),
             batch_size: self.batch_size.unwrap_or(base.batch_size),
@@ -178,7 +250,7 @@ impl Train {
             },
             dtype: self.dtype.map_or(base.dtype, Precision::dtype),
             randomness: self.seed.map_or(base.randomness, Randomness::Seed),
-            device: self.device.open()?,
+            device,
         };
         settings.check()?;
         Ok(settings)
@@ -186,8 +258,11 @@ impl Train {
 
     /// Where the model goes; the notebook saves none unless asked.
     fn output_path(&self) -> Option<PathBuf> {
-        if self.output.is_some() || self.notebook {
-            return self.output.clone();
+        if let Some(path) = self.output.as_ref().or(self.resume.as_ref()) {
+            return Some(path.clone());
+        }
+        if self.notebook {
+            return None;
         }
         let stem = self.list.path.as_deref().and_then(Path::file_stem);
         let mut file = PathBuf::from(stem.unwrap_or("dinos".as_ref()));
@@ -195,28 +270,80 @@ impl Train {
         Some(file)
     }
 
+    fn check_checkpoints(&self, saves: bool) -> char_rnn::Result<()> {
+        let rule = match self.checkpoint_every {
+            Some(0) => "it must be at least 1",
+            Some(_) if !saves => "the notebook's run is saved only where -o says so",
+            _ => return Ok(()),
+        };
+        let value = self.checkpoint_every.unwrap_or_default().to_string();
+        Err(char_rnn::Error::Setting { name: "--checkpoint-every", value, rule: rule.to_string() })
+    }
+
+    /// Whether there is a model at `path` that this run does not go on from. Refuses to replace an
+    /// unfinished run.
+    fn replaces(&self, path: &Path) -> char_rnn::Result<bool> {
+        let same = |other: &PathBuf| same_file::is_same_file(other, path).unwrap_or(false);
+        if !path.exists() || self.resume.as_ref().is_some_and(same) {
+            return Ok(false);
+        }
+        let Ok(older) = checkpoint::load(path, &Device::Cpu) else {
+            // An empty file is nobody's loss; a damaged model may be somebody's.
+            return Ok(path.metadata().is_ok_and(|metadata| metadata.len() > 0));
+        };
+        match &older.resume {
+            Ok(run) if run.is_unfinished() && !self.force => Err(char_rnn::Error::ModelFile {
+                path: path.to_path_buf(),
+                problem: format!(
+                    "this run was stopped after {} of {} iterations; go on with --resume {}, \
+                     choose another file with -o, or add --force to begin anew in its place",
+                    older.record.iterations,
+                    run.settings.iterations,
+                    quoted(path)
+                ),
+            }),
+            _ => Ok(true),
+        }
+    }
+
+    /// Saves the run as it ended; if a signal ended it, says how to go on.
     fn save(
         &self,
-        path: &Path,
-        corpus: &Corpus,
-        settings: &Settings,
+        training: &Training,
         trained: &Trained,
-    ) -> char_rnn::Result<()> {
-        let record = Record {
-            program: format!("char-rnn {}", env!("CARGO_PKG_VERSION")),
-            case: self.list.case(),
-            names: corpus.names().len(),
-            iterations: settings.iterations,
-            smoothed_loss: trained.progress.smoothed,
-            learning_rate: settings.learning_rate,
-            clip: settings.clip.is_finite().then_some(settings.clip),
-            backprop: settings.backprop.to_string(),
-            seed: match settings.randomness {
-                Randomness::Seed(seed) => seed.to_string(),
-                Randomness::Notebook => "notebook".to_string(),
-            },
+        settings: &Settings,
+        bar: &Bar,
+        saver: &mut Option<Saver>,
+        signals: &Signals,
+    ) -> Result<(), Failure> {
+        bar.finish();
+        let stopped: Option<Signal> = signals.caught().filter(|_| !training.is_done());
+        match (saver.as_mut(), stopped) {
+            (Some(saver), None) => saver.save_finished(trained)?,
+            (Some(saver), Some(_)) => saver.save_unfinished(trained)?,
+            (None, _) => {}
+        }
+        // What is left to do can be done again.
+        signals.let_go();
+        let Some(signal) = stopped else { return Ok(()) };
+        let (done, all) = (trained.progress.iteration + 1, settings.iterations);
+        let outcome = match saver {
+            None => "; nothing is saved, for want of -o".to_string(),
+            Some(saver) => {
+                let list = self.list.path.as_deref().map(|path| format!(" {}", quoted(path)));
+                let file = quoted(saver.path);
+                let kept = saver
+                    .kept
+                    .as_deref()
+                    .map(|kept| format!("; the older model is kept as {}", kept.display()));
+                format!(
+                    "; saved as {file}; to go on: char-rnn train --resume {file}{}{}",
+                    list.unwrap_or_default(),
+                    kept.unwrap_or_default()
+                )
+            }
         };
-        checkpoint::save(path, &trained.model, corpus.vocabulary(), &record)
+        Err(Failure::Stopped(signal, format!(" after {done} of {all} iterations{outcome}")))
     }
 
     /// Ends with names that are not in the list, each once.

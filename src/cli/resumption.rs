@@ -1,0 +1,128 @@
+//! Going on with a run: what `train --resume` finds in the file, and what may be changed.
+
+use super::Failure;
+use candle_core::Device;
+use char_rnn::Error;
+use char_rnn::checkpoint::{self, Record};
+use char_rnn::corpus::{Case, Corpus};
+use char_rnn::random::Randomness;
+use char_rnn::resume::{Change, Resume};
+use char_rnn::train::Settings;
+use char_rnn::vocab::Vocabulary;
+use std::path::{Path, PathBuf};
+
+/// A run out of a file.
+pub struct Begun {
+    path: PathBuf,
+    vocabulary: Vocabulary,
+    pub record: Record,
+    pub resume: Resume,
+}
+
+impl Begun {
+    pub fn load(path: &Path, device: &Device) -> char_rnn::Result<Self> {
+        let saved = checkpoint::load(path, device)?;
+        let resume = saved
+            .resume
+            .map_err(|problem| Error::ModelFile { path: path.to_path_buf(), problem })?;
+        let (vocabulary, record) = (saved.vocabulary, saved.record);
+        Ok(Self { path: path.to_path_buf(), vocabulary, record, resume })
+    }
+
+    fn wrong(&self, problem: String) -> Failure {
+        Error::ModelFile { path: self.path.clone(), problem }.into()
+    }
+
+    /// What going on with `settings` and `corpus` changes; refuses what cannot be, and, without
+    /// `force`, what makes it another run.
+    pub fn changes(
+        &self,
+        settings: &Settings,
+        case: Case,
+        corpus: &Corpus,
+        list: Option<&Path>,
+        force: bool,
+    ) -> Result<Vec<Change>, Failure> {
+        let (was, iteration) = (&self.resume.settings, self.record.iterations);
+        let same_list = corpus.digest() == self.resume.list;
+        if list.is_none() && !same_list {
+            return Err(self.wrong(format!(
+                "this run learned another list than the built-in one; to go on, give the list too: \
+                 char-rnn train --resume {} NAMES",
+                quoted(&self.path)
+            )));
+        }
+        if *corpus.vocabulary() != self.vocabulary {
+            return Err(self.wrong(format!(
+                "the list is written with other characters than the network has learned ({}), \
+                 and they cannot change: train a new model",
+                different(&self.vocabulary, corpus.vocabulary())
+            )));
+        }
+        if settings.iterations == iteration && !self.resume.is_unfinished() {
+            return Err(self.wrong(format!(
+                "all {iteration} iterations are done; for more, give a larger --iterations, \
+                 which counts from the first"
+            )));
+        }
+        let list = |names: usize, digest: &str| format!("{names} names of SHA-256 {digest}");
+        let keep = |case| if case == Case::Keep { "on" } else { "off" }.to_string();
+        let dtype = |settings: &Settings| settings.dtype.as_str().to_string();
+        let changes: Vec<Change> = [
+            ("--learning-rate", was.learning_rate.to_string(), settings.learning_rate.to_string()),
+            ("--batch-size", was.batch_size.to_string(), settings.batch_size.to_string()),
+            ("--clip", was.clip.to_string(), settings.clip.to_string()),
+            ("--seed", seed(was.randomness), seed(settings.randomness)),
+            ("--dtype", dtype(was), dtype(settings)),
+            ("--backprop", was.backprop.to_string(), settings.backprop.to_string()),
+            ("--keep-case", keep(self.record.case), keep(case)),
+            (
+                "NAMES",
+                list(self.record.names, &self.resume.list),
+                list(corpus.names().len(), &corpus.digest()),
+            ),
+        ]
+        .into_iter()
+        .filter(|(_, from, to)| from != to)
+        .map(|(setting, from, to)| Change { iteration, setting: setting.to_string(), from, to })
+        .collect();
+        let other_run: Vec<String> = changes
+            .iter()
+            .filter(|change| change.setting != "--learning-rate")
+            .map(|Change { setting, from, to, .. }| format!("{setting} {from}, not {to}"))
+            .collect();
+        if !force && !other_run.is_empty() {
+            return Err(self.wrong(format!(
+                "this run was begun with {}; go on with what it was begun with, or add --force to \
+                 change it",
+                other_run.join("; ")
+            )));
+        }
+        Ok(changes)
+    }
+}
+
+/// A seed as records have it.
+pub fn seed(randomness: Randomness) -> String {
+    match randomness {
+        Randomness::Seed(seed) => seed.to_string(),
+        Randomness::Notebook => "notebook".to_string(),
+    }
+}
+
+/// A character that only one of them has.
+fn different(learned: &Vocabulary, listed: &Vocabulary) -> String {
+    let (learned, listed) = (learned.characters(), listed.characters());
+    if let Some(new) = listed.iter().find(|character| !learned.contains(character)) {
+        return format!("it does not know {new:?}");
+    }
+    let missing = learned.iter().find(|character| !listed.contains(character));
+    missing.map_or(String::new(), |missing| format!("the list has no {missing:?}"))
+}
+
+/// A path as a shell takes it.
+pub fn quoted(path: &Path) -> String {
+    let path = path.display().to_string();
+    // A path with a NUL, the only failure, cannot have been given.
+    shlex::try_quote(&path).map_or_else(|_| path.clone(), |quoted| quoted.into_owned())
+}

@@ -1,0 +1,155 @@
+//! Saving a run as it goes: when, where, and what becomes of an older model there.
+
+use super::Failure;
+use super::progress::Bar;
+use super::resumption::seed;
+use super::signals::Signals;
+use char_rnn::checkpoint::{self, Record};
+use char_rnn::corpus::{Case, Corpus};
+use char_rnn::output_file::copy_beside;
+use char_rnn::resume::{Change, Resume};
+use char_rnn::sample::Sampled;
+use char_rnn::train::{Observer, Progress, Settings, Trained, Training};
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// How often a run is saved where nothing else is asked for.
+const SAVE: Duration = Duration::from_secs(60);
+/// How often the bar moves. Asking the clock is all that an iteration pays for both.
+const REDRAW: Duration = Duration::from_millis(50);
+
+/// Writes a run to its file.
+pub struct Saver<'a> {
+    pub path: &'a Path,
+    pub corpus: &'a Corpus,
+    pub settings: &'a Settings,
+    pub case: Case,
+    pub changes: Vec<Change>,
+    /// Whether the file holds a model that this run does not go on from.
+    pub replaces: bool,
+    /// Where that model is kept while an unfinished one is in its place.
+    pub kept: Option<PathBuf>,
+    pub bar: &'a Bar,
+}
+
+impl Saver<'_> {
+    /// Saves a run that is not finished. An older model is kept beside it: that is to be replaced
+    /// by a finished one.
+    pub fn save_unfinished(&mut self, trained: &Trained) -> char_rnn::Result<()> {
+        if self.replaces {
+            let kept = copy_beside(self.path)?;
+            self.bar.say(&format!(
+                "The older model is kept as {} until training is done",
+                kept.display()
+            ));
+            self.kept = Some(kept);
+            self.replaces = false;
+        }
+        self.save(trained)
+    }
+
+    /// Saves a finished run.
+    pub fn save_finished(&mut self, trained: &Trained) -> char_rnn::Result<()> {
+        self.save(trained)?;
+        if let Some(kept) = self.kept.take() {
+            let _ = std::fs::remove_file(kept);
+        }
+        Ok(())
+    }
+
+    fn save(&self, trained: &Trained) -> char_rnn::Result<()> {
+        let settings = self.settings;
+        let record = Record {
+            program: format!("char-rnn {}", env!("CARGO_PKG_VERSION")),
+            case: self.case,
+            names: self.corpus.names().len(),
+            iterations: trained.progress.iteration + 1,
+            smoothed_loss: trained.progress.smoothed,
+            learning_rate: settings.learning_rate,
+            clip: settings.clip.is_finite().then_some(settings.clip),
+            backprop: settings.backprop.to_string(),
+            seed: seed(settings.randomness),
+        };
+        let resume = Resume {
+            settings: settings.clone(),
+            trained: trained.clone(),
+            list: self.corpus.digest(),
+            changes: self.changes.clone(),
+        };
+        checkpoint::save_run(self.path, self.corpus.vocabulary(), &record, &resume)
+    }
+}
+
+/// Runs `training`, shows and saves it as it goes, and returns when it is done, `observer` breaks
+/// or a signal came.
+pub fn run(
+    training: &mut Training,
+    observer: &mut dyn Observer,
+    bar: &Bar,
+    every: Option<u64>,
+    saver: &mut Option<Saver>,
+    signals: &Signals,
+) -> Result<Trained, Failure> {
+    let now = Instant::now();
+    let mut watch = Watch { observer, bar, every, signals, shown: now, saved: now, due: false };
+    let mut warned = false;
+    loop {
+        watch.due = false;
+        let trained = training.run(&mut watch)?;
+        if training.is_done() || !watch.due || signals.caught().is_some() {
+            return Ok(trained);
+        }
+        if let Some(saver) = saver {
+            match saver.save_unfinished(&trained) {
+                Ok(()) => warned = false,
+                Err(_) if warned => {}
+                Err(error) => {
+                    bar.warn(&format!("char-rnn: {error}; training goes on, and will try again"));
+                    warned = true;
+                }
+            }
+        }
+        watch.saved = Instant::now();
+    }
+}
+
+/// Ends training for a while when there is something to do.
+struct Watch<'a> {
+    observer: &'a mut dyn Observer,
+    bar: &'a Bar,
+    /// Save at every iteration that this divides, or by the clock.
+    every: Option<u64>,
+    signals: &'a Signals,
+    shown: Instant,
+    saved: Instant,
+    /// Whether it is time to save.
+    due: bool,
+}
+
+impl Observer for Watch<'_> {
+    fn example(&mut self, iteration: u64, index: usize, name: &str, characters: &[u32]) {
+        self.observer.example(iteration, index, name, characters);
+    }
+
+    fn iteration(&mut self, progress: &Progress) -> ControlFlow<()> {
+        self.observer.iteration(progress)?;
+        let now = Instant::now();
+        if now - self.shown >= REDRAW {
+            self.shown = now;
+            self.bar.show(progress);
+            self.due = self.every.is_none() && now - self.saved >= SAVE;
+        }
+        if let Some(every) = self.every {
+            self.due = (progress.iteration + 1).is_multiple_of(every);
+        }
+        if self.due || self.signals.caught().is_some() {
+            return ControlFlow::Break(());
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn samples(&mut self, progress: &Progress, names: &[Sampled]) {
+        self.observer.samples(progress, names);
+    }
+}

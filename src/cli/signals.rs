@@ -1,0 +1,81 @@
+//! Requests to stop: Ctrl-C, `kill`, a terminal that closes.
+//!
+//! The first one is noted, and training ends after its iteration, with everything saved. From then
+//! on each has its usual effect, which is to end the program at once.
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
+use signal_hook::low_level::signal_name;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+/// Watches for signals from its creation on.
+pub struct Signals {
+    /// The first that came, or 0.
+    caught: Arc<AtomicUsize>,
+    /// Whether the next one ends the program.
+    at_once: Arc<AtomicBool>,
+}
+
+/// A request to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Signal(u8);
+
+impl Signal {
+    pub fn name(self) -> &'static str {
+        signal_name(self.0.into()).unwrap_or("a signal")
+    }
+
+    /// The exit status that a shell gives to a program that this signal ended.
+    pub fn exit_status(self) -> u8 {
+        128 + self.0
+    }
+}
+
+impl Signals {
+    pub fn watch() -> Self {
+        let signals = Self { caught: Arc::default(), at_once: Arc::default() };
+        #[cfg(not(target_os = "linux"))]
+        let watched = [SIGINT, SIGTERM];
+        // A closed terminal can be told from `nohup` on Linux alone.
+        #[cfg(target_os = "linux")]
+        let watched = [SIGINT, SIGTERM, signal_hook::consts::SIGHUP];
+        for signal in watched.into_iter().filter(|&signal| !is_ignored(signal)) {
+            // In this order: the first signal finds `at_once` unset. One that cannot be watched
+            // keeps its usual effect.
+            let _ = flag::register_conditional_default(signal, signals.at_once.clone())
+                .and_then(|_| flag::register(signal, signals.at_once.clone()))
+                .and_then(|_| {
+                    flag::register_usize(signal, signals.caught.clone(), signal as usize)
+                });
+        }
+        signals
+    }
+
+    /// The signal that came, if any did.
+    pub fn caught(&self) -> Option<Signal> {
+        match self.caught.load(Ordering::Relaxed) {
+            0 => None,
+            signal => Some(Signal(signal as u8)),
+        }
+    }
+
+    /// From now on every signal has its usual effect.
+    pub fn let_go(&self) {
+        self.at_once.store(true, Ordering::SeqCst);
+    }
+}
+
+/// Whether whoever started the program wants it to go on in spite of `signal`, as `nohup` does.
+#[cfg(target_os = "linux")]
+fn is_ignored(signal: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_ignored(_signal: i32) -> bool {
+    false
+}
