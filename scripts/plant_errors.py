@@ -23,6 +23,7 @@ ALL = "wax waa wya b by a0"
 HIDDEN = "wax waa b a0"
 BOTH = "autograd hand"
 RECURRENCE = "src/kernels/recurrence.rs"
+RECURRENCE_OP = "src/ops/recurrence.rs"
 CROSS_ENTROPY = "src/kernels/cross_entropy.rs"
 PROJECTION = "src/kernels/projection.rs"
 BPTT = "src/bptt.rs"
@@ -51,7 +52,7 @@ ERRORS = [
     ("dwax of the next character", PROJECTION, "self.dwax_t[x as usize * n..][..n]", "self.dwax_t[(x as usize * n + n) % (self.dwax_t.len() - n)..][..n]", BOTH, "wax"),
     ("hand: dwaa of the same state", BPTT, "let earlier = &self.states[..rows * n];", "let earlier = &self.states[batch * n..];", "hand", "waa"),
     ("hand: dwax not transposed", BPTT, "transpose(&self.wax_t, v, n, &mut gradients.wax);", "gradients.wax.copy_from_slice(&self.wax_t);", "hand", "wax"),
-    ("autograd: dwaa of the same state", RECURRENCE, "let earlier = &a[..rest.len()];", "let earlier = &a[size..];", "autograd", "waa"),
+    ("autograd: dwaa of the same state", RECURRENCE_OP, "&earlier[..a.len()]", "a", "autograd", "waa"),
 ]
 
 

@@ -60,12 +60,13 @@
 //! third in (8), likewise, and a third in (11).
 
 use crate::kernels::cross_entropy::cross_entropy;
-use crate::kernels::matmul::{Packed, Strided, matmul};
+use crate::kernels::matmul::Packed;
 use crate::kernels::projection::{
     project_input, project_input_backward, project_output, project_output_backward,
 };
 use crate::kernels::recurrence::{
     pack_for_backward, pack_for_forward, recurrence_backward, recurrence_forward,
+    recurrence_weight_gradient,
 };
 use crate::kernels::transpose::transpose;
 use crate::kernels::update::{clip_in_place, clipped_descent};
@@ -273,8 +274,7 @@ impl<F: Element> Bptt<F> {
         // (11): all a_{t-1} are the states but the last.
         let rows = steps * batch;
         let earlier = &self.states[..rows * n];
-        let dwaa = &mut gradients.waa;
-        matmul(n, rows, n, Strided::transposed(dpre, n), earlier, dwaa, false, packed);
+        recurrence_weight_gradient(dpre, earlier, &mut gradients.waa, n, packed);
         // (11) for b, and (12).
         project_input_backward(x, dpre, &mut self.wax_t, &mut gradients.b);
         transpose(&self.wax_t, v, n, &mut gradients.wax);

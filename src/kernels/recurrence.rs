@@ -208,32 +208,21 @@ pub fn pack_for_backward<F: Element>(packed: &mut Packed<F>, waa: &[F], batch: u
 
 /// `dwaa (n, n) = sum over t and i of dpre[t,i] a[t-1,i]^T`, one product over time.
 ///
-/// `a0` (B, n) stands apart from `a` (T, B, n) here, so it is two: one for the first step and one
-/// for the rest. Cost: `2 T B n^2` operations.
-#[allow(clippy::too_many_arguments)]
+/// `earlier` is (T, B, n): a_0 to a_{T-1}. Cost: `2 T B n^2` operations.
+///
+/// # Panics
+///
+/// When a length is wrong.
 pub fn recurrence_weight_gradient<F: Element>(
     dpre: &[F],
-    a0: &[F],
-    a: &[F],
+    earlier: &[F],
     dwaa: &mut [F],
-    batch: usize,
     n: usize,
     scratch: &mut Packed<F>,
 ) {
-    check(a0, a, batch, n);
-    assert_eq!(a.len(), dpre.len(), "a and dpre differ in length");
-    let size = batch * n;
-    if a.is_empty() {
-        return dwaa.fill(F::ZERO);
-    }
-    let (first, rest) = dpre.split_at(size);
-    let left = Strided::transposed(first, n);
-    matmul(n, batch, n, left, a0, dwaa, false, scratch);
-    if !rest.is_empty() {
-        let left = Strided::transposed(rest, n);
-        let earlier = &a[..rest.len()];
-        matmul(n, rest.len() / n, n, left, earlier, dwaa, true, scratch);
-    }
+    assert_eq!(earlier.len(), dpre.len(), "the states and dpre differ in length");
+    let left = Strided::transposed(dpre, n);
+    matmul(n, dpre.len() / n, n, left, earlier, dwaa, false, scratch);
 }
 
 #[cfg(test)]
@@ -320,7 +309,8 @@ mod tests {
         assert_close("da0", &da0, &da0_want, bound);
 
         let mut dwaa = vec![F::from_f64(9.0); n * n];
-        recurrence_weight_gradient(&dpre, &a0, &a, &mut dwaa, batch, n, &mut packed);
+        let earlier = [&a0, &a[..(steps - 1) * batch * n]].concat();
+        recurrence_weight_gradient(&dpre, &earlier, &mut dwaa, n, &mut packed);
         assert_close("dwaa", &dwaa, &dwaa_want, bound);
     }
 

@@ -100,6 +100,8 @@ pub trait Element:
     -> Self::Vector<S>;
     /// The larger; either one when one is NaN.
     fn max<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>) -> Self::Vector<S>;
+    /// The smaller; either one when one is NaN.
+    fn min<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>) -> Self::Vector<S>;
     /// `yes` where `a > b`, else (also where either is NaN) `no`.
     fn where_greater<S: Simd>(
         simd: S,
@@ -108,15 +110,20 @@ pub trait Element:
         yes: Self::Vector<S>,
         no: Self::Vector<S>,
     ) -> Self::Vector<S>;
-    /// `low` where `x < low`, else `x`: a lower limit that never hides a NaN, which the minimum and
-    /// maximum instructions of most machines do.
+    /// `low` where `x < low`, else `x`: a lower limit that never hides a NaN in `x`.
     #[inline(always)]
     fn at_least<S: Simd>(simd: S, x: Self::Vector<S>, low: Self::Vector<S>) -> Self::Vector<S> {
+        if takes_the_second(simd) {
+            return Self::max(simd, low, x);
+        }
         Self::where_greater(simd, low, x, low, x)
     }
-    /// `high` where `x > high`, else `x`: an upper limit that never hides a NaN.
+    /// `high` where `x > high`, else `x`: an upper limit that never hides a NaN in `x`.
     #[inline(always)]
     fn at_most<S: Simd>(simd: S, x: Self::Vector<S>, high: Self::Vector<S>) -> Self::Vector<S> {
+        if takes_the_second(simd) {
+            return Self::min(simd, high, x);
+        }
         Self::where_greater(simd, x, high, high, x)
     }
     /// `v` with the first `count` lanes set to zero.
@@ -170,7 +177,7 @@ macro_rules! implement {
     ($f:ident, $bits:ident, $lanes:ident, $vectors:ident, $fraction_bits:literal, $exp:expr, $tile:expr, $transpose_tile:ident,
      $splat:ident, $splat_bits:ident, $as_simd:ident, $as_mut_simd:ident,
      $add:ident, $sub:ident, $mul:ident, $div:ident, $mul_add:ident, $negative_mul_add:ident,
-     $and:ident, $or:ident, $not:ident, $max:ident, $greater:ident, $select:ident, $mask:ident,
+     $and:ident, $or:ident, $not:ident, $max:ident, $min:ident, $greater:ident, $select:ident, $mask:ident,
      $reduce_sum:ident, $reduce_max:ident, $to_bits:ident, $from_bits:ident, $mul_bits:ident, $add_bits:ident) => {
         impl Element for $f {
             type Vector<S: Simd> = S::$vectors;
@@ -283,6 +290,10 @@ macro_rules! implement {
                 simd.$max(a, b)
             }
             #[inline(always)]
+            fn min<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>) -> Self::Vector<S> {
+                simd.$min(a, b)
+            }
+            #[inline(always)]
             fn where_greater<S: Simd>(
                 simd: S,
                 a: Self::Vector<S>,
@@ -333,7 +344,7 @@ implement!(
     (8, 4), tile_f32,
     splat_f32s, splat_u32s, as_simd_f32s, as_mut_simd_f32s,
     add_f32s, sub_f32s, mul_f32s, div_f32s, mul_add_e_f32s, negate_mul_add_e_f32s,
-    and_f32s, or_f32s, not_f32s, max_f32s, greater_than_f32s, select_f32s, mask_between_m32s,
+    and_f32s, or_f32s, not_f32s, max_f32s, min_f32s, greater_than_f32s, select_f32s, mask_between_m32s,
     reduce_sum_f32s, reduce_max_f32s, transmute_u32s_f32s, transmute_f32s_u32s, mul_u32s, add_u32s
 );
 
@@ -355,9 +366,23 @@ implement!(
     (4, 2), tile_f64,
     splat_f64s, splat_u64s, as_simd_f64s, as_mut_simd_f64s,
     add_f64s, sub_f64s, mul_f64s, div_f64s, mul_add_e_f64s, negate_mul_add_e_f64s,
-    and_f64s, or_f64s, not_f64s, max_f64s, greater_than_f64s, select_f64s, mask_between_m64s,
+    and_f64s, or_f64s, not_f64s, max_f64s, min_f64s, greater_than_f64s, select_f64s, mask_between_m64s,
     reduce_sum_f64s, reduce_max_f64s, transmute_u64s_f64s, transmute_f64s_u64s, mul_u64s, add_u64s
 );
+
+/// Whether the minimum and maximum instructions of `S` give their second operand where either is
+/// NaN, as x86-64's do: a limit in the first then never hides a NaN in the second. Decided when the
+/// code is compiled for `S`.
+#[inline(always)]
+fn takes_the_second<S: Simd>(simd: S) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return super::transpose::x86::avx(simd).is_some();
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        let _ = simd;
+        false
+    }
+}
 
 /// `f` of each. As `array::map`, which does not promise to be inlined.
 #[inline(always)]

@@ -29,13 +29,32 @@ pub use projection::{project_input, project_output};
 pub use recurrence::recurrence;
 pub use update::clipped_descent;
 
+use crate::kernels::matmul::Packed;
 use crate::kernels::{Element, NONE};
 use candle_core::{CpuStorage, Layout, Result, Storage, Tensor, WithDType, bail};
+use std::cell::RefCell;
 
 /// A type that candle and the kernels both know: `f32` or `f64`.
-pub(crate) trait Float: Element + WithDType {}
-impl Float for f32 {}
-impl Float for f64 {}
+pub(crate) trait Float: Element + WithDType {
+    /// Lends `f` this thread's working memory: an op has no other place to keep it from one call
+    /// to the next.
+    fn with_scratch<R>(f: impl FnOnce(&mut Packed<Self>) -> R) -> R;
+}
+
+macro_rules! float {
+    ($F:ty) => {
+        impl Float for $F {
+            fn with_scratch<R>(f: impl FnOnce(&mut Packed<Self>) -> R) -> R {
+                thread_local! {
+                    static SCRATCH: RefCell<Packed<$F>> = RefCell::default();
+                }
+                SCRATCH.with_borrow_mut(f)
+            }
+        }
+    };
+}
+float!(f32);
+float!(f64);
 
 /// Runs `$body` with `$F` as the float type of `$dtype`, a candle `DType`.
 macro_rules! with_float {

@@ -1,7 +1,6 @@
 //! The projections before and after the recurrence, a node each.
 
 use super::{Float, check_indices, gradient_of, primitive, slice, values, with_float};
-use crate::kernels::matmul::Packed;
 use crate::kernels::projection as kernels;
 use crate::kernels::transpose::transpose;
 use candle_core::backend::BackendStorage;
@@ -108,7 +107,7 @@ struct ProjectOutput;
 impl ProjectOutput {
     fn forward<F: Float>(a: &[F], wya: &[F], by: &[F], n: usize) -> CpuStorage {
         let mut z = vec![F::ZERO; a.len() / n * by.len()];
-        kernels::project_output(a, wya, by, &mut z, n, &mut Packed::new());
+        F::with_scratch(|packed| kernels::project_output(a, wya, by, &mut z, n, packed));
         F::to_cpu_storage_owned(z)
     }
 
@@ -116,8 +115,9 @@ impl ProjectOutput {
     fn backward<F: Float>(a: &[F], wya: &[F], dz: &[F], n: usize) -> [Vec<F>; 3] {
         let (mut da, mut dwya) = (vec![F::ZERO; a.len()], vec![F::ZERO; wya.len()]);
         let mut dby = vec![F::ZERO; wya.len() / n];
-        let packed = &mut Packed::new();
-        kernels::project_output_backward(dz, a, wya, &mut da, &mut dwya, &mut dby, n, packed);
+        F::with_scratch(|packed| {
+            kernels::project_output_backward(dz, a, wya, &mut da, &mut dwya, &mut dby, n, packed);
+        });
         [da, dwya, dby]
     }
 }

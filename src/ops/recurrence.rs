@@ -1,7 +1,6 @@
 //! All steps of the recurrence as one node.
 
 use super::{Float, gradient_of, primitive, slice, values, with_float};
-use crate::kernels::matmul::Packed;
 use crate::kernels::recurrence::{
     pack_for_backward, pack_for_forward, recurrence_backward, recurrence_forward,
     recurrence_weight_gradient,
@@ -55,21 +54,25 @@ fn sizes(px: &Shape, waa: &Shape, a0: &Shape) -> Result<(usize, usize)> {
 
 impl Recurrence {
     fn forward<F: Float>(px: &[F], waa: &[F], a0: &[F], (batch, n): (usize, usize)) -> CpuStorage {
-        let mut packed = Packed::new();
-        pack_for_forward(&mut packed, waa, batch, n);
         let mut a = px.to_vec();
-        recurrence_forward(&packed, a0, &mut a, batch, n);
+        F::with_scratch(|packed| {
+            pack_for_forward(packed, waa, batch, n);
+            recurrence_forward(packed, a0, &mut a, batch, n);
+        });
         F::to_cpu_storage_owned(a)
     }
 
     /// The gradients of `px`, `waa` and `a0` from `da`, the gradient of all states.
     fn backward<F: Float>([waa, a0, a, da]: [&[F]; 4], (batch, n): (usize, usize)) -> [Vec<F>; 3] {
-        let mut packed = Packed::new();
-        pack_for_backward(&mut packed, waa, batch, n);
         let (mut dpx, mut da0) = (da.to_vec(), vec![F::ZERO; batch * n]);
-        recurrence_backward(&packed, a, &mut dpx, &mut da0, batch, n);
         let mut dwaa = vec![F::ZERO; n * n];
-        recurrence_weight_gradient(&dpx, a0, a, &mut dwaa, batch, n, &mut packed);
+        F::with_scratch(|packed| {
+            pack_for_backward(packed, waa, batch, n);
+            recurrence_backward(packed, a, &mut dpx, &mut da0, batch, n);
+            // A copy, so that it is one product: two would go over dwaa twice.
+            let earlier = [a0, &a[..a.len().saturating_sub(batch * n)]].concat();
+            recurrence_weight_gradient(&dpx, &earlier[..a.len()], &mut dwaa, n, packed);
+        });
         [dpx, dwaa, da0]
     }
 }
