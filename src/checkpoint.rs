@@ -182,21 +182,29 @@ fn write(
         metadata.insert(crate::resume::KEY.to_string(), resume.to_json());
         tensors.extend(resume.tensors()?);
     }
+    let bytes = safetensors(&tensors, metadata)?;
+    write_atomically(path, &bytes)
+}
+
+/// A safetensors file of float tensors.
+pub(crate) fn safetensors(
+    tensors: &[(String, Tensor)],
+    metadata: HashMap<String, String>,
+) -> Result<Vec<u8>> {
     let mut contents = Vec::new();
     for (name, tensor) in tensors {
         let dtype = match tensor.dtype() {
             DType::F64 => Dtype::F64,
             _ => Dtype::F32,
         };
-        contents.push((name, dtype, tensor.dims().to_vec(), little_endian(&tensor)?));
+        contents.push((name, dtype, tensor.dims().to_vec(), little_endian(tensor)?));
     }
     let views = contents.iter().map(|(name, dtype, shape, bytes)| {
         let view = TensorView::new(*dtype, shape.clone(), bytes);
         (name, view.expect("the bytes are those of the tensor"))
     });
-    let bytes = safetensors::serialize(views, Some(metadata))
-        .map_err(|error| Error::write(path, io::Error::other(error)))?;
-    write_atomically(path, &with_sorted_header(&bytes))
+    let bytes = safetensors::serialize(views, Some(metadata)).map_err(candle_core::Error::from)?;
+    Ok(with_sorted_header(&bytes))
 }
 
 /// The same file with its header in order: the library writes the metadata in another order each

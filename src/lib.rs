@@ -28,6 +28,7 @@ pub mod checkpoint;
 pub mod corpus;
 pub mod engine;
 mod error;
+pub mod export;
 pub mod gradcheck;
 pub mod history;
 pub mod kernels;

@@ -23,6 +23,17 @@ pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
     Ok(())
 }
 
+/// Writes `bytes` to a new file at `path`, whole or not at all. What stands there already is left
+/// alone.
+///
+/// # Errors
+/// [`Error::Write`], also where there is a file already.
+pub fn write_new(path: &Path, bytes: &[u8]) -> Result<()> {
+    let file = written_beside(path, bytes)?;
+    file.persist_noclobber(path).map_err(|error| Error::write(path, error.error))?;
+    Ok(())
+}
+
 /// A synced file that holds `bytes` and disappears unless it is given the name `path`.
 fn written_beside(path: &Path, bytes: &[u8]) -> Result<tempfile::NamedTempFile> {
     let mut file = temporary_beside(path)?;

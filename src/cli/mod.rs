@@ -2,6 +2,7 @@
 //!
 //! Names and answers go to standard output, everything else to standard error.
 
+mod export;
 mod gradcheck;
 mod info;
 mod notebook_log;
@@ -9,6 +10,7 @@ mod progress;
 mod resumption;
 mod sample;
 mod saving;
+mod shell;
 mod signals;
 mod train;
 mod vocab;
@@ -43,8 +45,11 @@ enum Command {
     Train(train::Train),
     Sample(sample::Sample),
     Info(info::Info),
+    Export(export::Export),
     Vocab(vocab::Vocab),
     Gradcheck(gradcheck::Gradcheck),
+    Completions(shell::Completions),
+    Man(shell::Man),
 }
 
 impl Cli {
@@ -54,8 +59,11 @@ impl Cli {
             Command::Train(command) => command.run(),
             Command::Sample(command) => command.run(),
             Command::Info(command) => command.run(),
+            Command::Export(command) => command.run(),
             Command::Vocab(command) => command.run(),
             Command::Gradcheck(command) => command.run(),
+            Command::Completions(command) => command.run(),
+            Command::Man(command) => command.run(),
         }
     }
 }

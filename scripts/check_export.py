@@ -1,0 +1,104 @@
+#!/usr/bin/env python3
+"""Proves that exported models mean in PyTorch and NumPy what they mean here: the same logits.
+
+    scripts/setup_peers.sh
+    python3 scripts/check_export.py
+
+Trains a small model in each precision, exports it in each format, and runs it along some names: in PyTorch by
+`torch.nn.RNN` and `torch.nn.Linear`, in NumPy by the equations. Prints the largest difference from our logits (relative
+to 1 + their size) and exits with 1 where it exceeds 1e-6 in single or 1e-12 in double precision.
+"""
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PEERS = ROOT / "target/peers/bin/python"
+NAMES = ["tyrannosaurus", "diplodocus", "a", "zzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzz"]
+BOUNDS = {"f32": 1e-6, "f64": 1e-12}
+
+if Path(sys.prefix).resolve() != PEERS.parent.parent.resolve():
+    if not PEERS.exists():
+        sys.exit("check_export.py: first run scripts/setup_peers.sh")
+    os.execv(PEERS, [str(PEERS), __file__, *sys.argv[1:]])
+
+import numpy
+import safetensors
+import safetensors.torch
+import torch
+
+
+def cargo(*arguments):
+    done = subprocess.run(["cargo", "run", "--release", "--quiet", *map(str, arguments)], cwd=ROOT, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"check_export.py: {' '.join(map(str, arguments))}: {done.stderr}")
+    return done.stdout
+
+
+def one_hot(name, characters):
+    """The zero vector, then each character: (T, n_x)."""
+    x = numpy.zeros((len(name) + 1, len(characters)))
+    for t, character in enumerate(name):
+        x[t + 1, characters.index(character)] = 1
+    return x
+
+
+class Model(torch.nn.Module):
+    def __init__(self, n_x, n_a, dtype):
+        super().__init__()
+        self.rnn = torch.nn.RNN(n_x, n_a, dtype=dtype)
+        self.linear = torch.nn.Linear(n_a, n_x, dtype=dtype)
+
+    def forward(self, x):
+        return self.linear(self.rnn(x)[0])
+
+
+def by_pytorch(path):
+    with safetensors.safe_open(path, "pt") as file:
+        characters = file.metadata()["vocabulary"]
+    tensors = safetensors.torch.load_file(path)
+    n_a, n_x = tensors["rnn.weight_ih_l0"].shape
+    dtype = tensors["linear.bias"].dtype
+    model = Model(n_x, n_a, dtype)
+    model.load_state_dict(tensors)
+    with torch.inference_mode():
+        return [model(torch.tensor(one_hot(name, characters), dtype=dtype)).numpy() for name in NAMES]
+
+
+def by_numpy(path):
+    p = numpy.load(path)
+    characters = "".join(map(chr, p["vocabulary"]))
+    logits = []
+    for name in NAMES:
+        a, z = numpy.zeros_like(p["b"]), []
+        for x in one_hot(name, characters).astype(a.dtype):
+            a = numpy.tanh(p["wax"] @ x + p["waa"] @ a + p["b"])
+            z.append(p["wya"] @ a + p["by"])
+        logits.append(numpy.array(z))
+    return logits
+
+
+def main():
+    failed = False
+    with tempfile.TemporaryDirectory() as folder:
+        for dtype, bound in BOUNDS.items():
+            model = Path(folder) / f"{dtype}.safetensors"
+            cargo("--bin", "char-rnn", "--", "train", "--iterations", 5000, "--dtype", dtype, "--quiet", "-o", model)
+            ours = [numpy.array(json.loads(line)) for line in cargo("--example", "logits", "--", model, *NAMES).splitlines()]
+            for form, theirs_by in [("pytorch", by_pytorch), ("npz", by_numpy)]:
+                exported = Path(folder) / f"{dtype}.{form}"
+                cargo("--bin", "char-rnn", "--", "export", model, "--format", form, "-o", exported)
+                theirs = theirs_by(exported)
+                assert all(a.shape == b.shape for a, b in zip(ours, theirs, strict=True))
+                largest = max(numpy.max(abs(a - b) / (1 + abs(a))) for a, b in zip(ours, theirs))
+                good = largest <= bound
+                failed |= not good
+                print(f"{dtype} {form:<8} {largest:.1e}, bound {bound:.0e}: {'pass' if good else 'FAIL'}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
