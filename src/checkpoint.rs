@@ -10,12 +10,16 @@
 //! | `vocabulary` | the characters in index order, the first a line end |
 //! | `training` | how it was trained, as JSON: [`Record`] |
 //!
+//! A sixth tensor, `known_names`, holds a fingerprint of each name that was learned, U32 and sorted:
+//! see [`crate::known`]. It may be missing.
+//!
 //! Anything that reads safetensors can open it. A file is written beside its place under a
 //! temporary name, synced and renamed, so that the place holds the old file or the new one and
 //! never a half.
 
 use crate::corpus::Case;
 use crate::error::{Error, Result};
+use crate::known::KnownNames;
 use crate::model::{CharRnn, Config, PARAMETERS, char_rnn};
 use crate::vocab::Vocabulary;
 use candle_core::{DType, Device, Tensor};
@@ -29,6 +33,7 @@ use std::path::{Path, PathBuf};
 
 const FORMAT: &str = "char-rnn";
 const FORMAT_VERSION: u32 = 1;
+const KNOWN_NAMES: &str = "known_names";
 /// The safetensors format's own limit, in bytes.
 const LARGEST_HEADER: u64 = 100_000_000;
 const NOT_ONE: &str = "this is not a char-rnn model, or it is damaged";
@@ -65,6 +70,8 @@ pub struct Saved {
     pub vocabulary: Vocabulary,
     /// How it was trained.
     pub record: Record,
+    /// Which names it has learned, where the file says so.
+    pub known: Option<KnownNames>,
 }
 
 /// Checks that a model could be written at `path`, so that training does not end in vain: the
@@ -136,11 +143,18 @@ fn read_header(file: &mut File) -> io::Result<std::result::Result<Header, String
 
 type Header = (Vec<u8>, HashMap<String, String>);
 
-/// Writes `model` to `path`. Whatever stood there stays until the new file is complete.
+/// Writes `model` to `path`, and which names it has learned, where these are `known`. Whatever
+/// stood there stays until the new file is complete.
 ///
 /// # Errors
 /// [`Error::Write`] where the folder is missing, full, or cannot be written.
-pub fn save(path: &Path, model: &CharRnn, vocabulary: &Vocabulary, record: &Record) -> Result<()> {
+pub fn save(
+    path: &Path,
+    model: &CharRnn,
+    vocabulary: &Vocabulary,
+    record: &Record,
+    known: Option<&KnownNames>,
+) -> Result<()> {
     let characters: String = vocabulary.characters().iter().collect();
     let record = serde_json::to_string(record).expect("a record is plain data");
     let metadata = HashMap::from([
@@ -149,16 +163,20 @@ pub fn save(path: &Path, model: &CharRnn, vocabulary: &Vocabulary, record: &Reco
         ("vocabulary".to_string(), characters),
         ("training".to_string(), record),
     ]);
-    let mut contents = Vec::new();
-    for (name, tensor) in model.parameters() {
-        contents.push((name, tensor.dims().to_vec(), little_endian(tensor)?));
-    }
     let dtype = match model.dtype() {
         DType::F64 => Dtype::F64,
         _ => Dtype::F32,
     };
-    let views = contents.iter().map(|(name, shape, bytes)| {
-        let view = TensorView::new(dtype, shape.clone(), bytes);
+    let mut contents = Vec::new();
+    for (name, tensor) in model.parameters() {
+        contents.push((name, dtype, tensor.dims().to_vec(), little_endian(tensor)?));
+    }
+    if let Some(fingerprints) = known.map(KnownNames::fingerprints) {
+        let bytes = fingerprints.iter().flat_map(|f| f.to_le_bytes()).collect();
+        contents.push((KNOWN_NAMES, Dtype::U32, vec![fingerprints.len()], bytes));
+    }
+    let views = contents.iter().map(|(name, dtype, shape, bytes)| {
+        let view = TensorView::new(*dtype, shape.clone(), bytes);
         (*name, view.expect("the bytes are those of the tensor"))
     });
     let bytes = safetensors::serialize(views, Some(metadata))
@@ -240,10 +258,11 @@ pub fn load(path: &Path, device: &Device) -> Result<Saved> {
     file.read_to_end(&mut bytes).map_err(cannot_read)?;
     let header = header_of(&bytes).map_err(wrong)?;
     let (tensors, hidden) = tensors_of(&bytes, &header, &vocabulary, device).map_err(wrong)?;
+    let known = known_names_of(&bytes, &header).map_err(wrong)?;
     let config = Config { vocabulary: vocabulary.size(), hidden };
     let dtype = tensors["waa"].dtype();
     let model = char_rnn(config, VarBuilder::from_tensors(tensors, dtype, device))?;
-    Ok(Saved { model, vocabulary, record })
+    Ok(Saved { model, vocabulary, record, known })
 }
 
 /// The header of a whole file.
@@ -335,6 +354,24 @@ fn tensors_of(
     Ok((tensors, hidden))
 }
 
+/// The names that the model has learned, where the file says so.
+fn known_names_of(
+    bytes: &[u8],
+    header: &Metadata,
+) -> std::result::Result<Option<KnownNames>, String> {
+    let damaged = |problem: String| format!("the file is damaged: {problem}");
+    let Some(info) = header.info(KNOWN_NAMES) else { return Ok(None) };
+    if info.dtype != Dtype::U32 || info.shape.len() != 1 {
+        return Err(damaged(format!("its tensor {KNOWN_NAMES:?} is not a vector of U32")));
+    }
+    let tensor = SafeTensors::deserialize(bytes)
+        .and_then(|file| file.tensor(KNOWN_NAMES).map(|tensor| tensor.data().to_vec()))
+        .map_err(|error| damaged(error.to_string()))?;
+    let fingerprint = |bytes: &[u8]| u32::from_le_bytes(bytes.try_into().expect("four bytes"));
+    let fingerprints = tensor.chunks_exact(4).map(fingerprint).collect();
+    KnownNames::from_fingerprints(fingerprints).map(Some).map_err(damaged)
+}
+
 fn f32_from(bytes: &[u8]) -> f32 {
     f32::from_le_bytes(bytes.try_into().expect("four bytes"))
 }
@@ -378,7 +415,7 @@ mod tests {
         let model = train(&corpus, &settings, &mut ()).unwrap().model;
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("model.safetensors");
-        save(&path, &model, corpus.vocabulary(), &record()).unwrap();
+        save(&path, &model, corpus.vocabulary(), &record(), None).unwrap();
         (folder, path, model, corpus.vocabulary().clone())
     }
 
@@ -455,6 +492,27 @@ mod tests {
     }
 
     #[test]
+    fn the_names_that_were_learned_come_back_and_a_damaged_list_of_them_is_refused() {
+        for dtype in [DType::F32, DType::F64] {
+            let (_folder, path, model, vocabulary) = saved(dtype);
+            assert_eq!(load(&path, &Device::Cpu).unwrap().known, None);
+            let known = KnownNames::of(["ana", "bob", "эмма"]);
+            save(&path, &model, &vocabulary, &record(), Some(&known)).unwrap();
+            let bytes = std::fs::read(&path).unwrap();
+            assert_eq!(load(&path, &Device::Cpu).unwrap().known, Some(known.clone()));
+
+            let stored: Vec<u8> =
+                known.fingerprints().iter().flat_map(|f| f.to_le_bytes()).collect();
+            let place = bytes.windows(stored.len()).rposition(|part| part == stored).unwrap();
+            let mut damaged = bytes.clone();
+            damaged[place..place + 4].fill(0xff);
+            std::fs::write(&path, damaged).unwrap();
+            let message = load(&path, &Device::Cpu).unwrap_err().to_string();
+            assert!(message.contains("not in order"), "{message}");
+        }
+    }
+
+    #[test]
     fn only_a_model_is_written_over() {
         let (folder, path, ..) = saved(DType::F32);
         check_writable(&path).unwrap();
@@ -480,7 +538,7 @@ mod tests {
         let link = folder.path().join("latest");
         std::os::unix::fs::symlink(&path, &link).unwrap();
         let record = Record { iterations: 21, ..record() };
-        save(&link, &model, &vocabulary, &record).unwrap();
+        save(&link, &model, &vocabulary, &record, None).unwrap();
         assert!(link.is_symlink());
         assert_eq!(load(&path, &Device::Cpu).unwrap().record, record);
     }

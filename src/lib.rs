@@ -2,7 +2,7 @@
 //!
 //! The network is a candle module ([`model`]), trained one name at a time ([`train`]) by one of
 //! several ways of finding its gradients ([`engine`]); names come out of it one character at a
-//! time ([`sample`]). It implements a well-known NumPy teaching notebook and can reproduce its
+//! time ([`sample`]), and names are put to it to be judged ([`eval`]). It implements a well-known NumPy teaching notebook and can reproduce its
 //! very numbers ([`numpy_random`], [`train::Settings::notebook`]).
 //!
 //! ```
@@ -27,8 +27,10 @@ pub mod checkpoint;
 pub mod corpus;
 pub mod engine;
 mod error;
+pub mod eval;
 pub mod gradcheck;
 pub mod kernels;
+pub mod known;
 pub mod model;
 pub mod numpy_random;
 pub mod ops;

@@ -7,6 +7,7 @@ use super::{DeviceName, Failure, List, Precision, real_number, whole_number};
 use char_rnn::checkpoint::{self, Record};
 use char_rnn::corpus::Corpus;
 use char_rnn::engine::Backprop;
+use char_rnn::known::KnownNames;
 use char_rnn::random::Randomness;
 use char_rnn::train::{Settings, Trained, train};
 use clap::{Args, ValueEnum};
@@ -216,7 +217,8 @@ impl Train {
                 Randomness::Notebook => "notebook".to_string(),
             },
         };
-        checkpoint::save(path, &trained.model, corpus.vocabulary(), &record)
+        let known = KnownNames::of(corpus.names().iter().map(String::as_str));
+        checkpoint::save(path, &trained.model, corpus.vocabulary(), &record, Some(&known))
     }
 
     /// Ends with names that are not in the list, each once.
