@@ -343,7 +343,7 @@ mod tests {
     fn an_index_outside_the_vocabulary_is_refused() {
         let model = model(4, 3, DType::F32, 1);
         for name in [vec![4], vec![1, NONE]] {
-            assert!(evaluate(&model, &[name.clone()]).is_err());
+            assert!(evaluate(&model, std::slice::from_ref(&name)).is_err());
             assert!(explain(&model, &name, 2).is_err());
             assert!(carried(&model, &[name]).is_err());
         }

@@ -1,120 +1,12 @@
 //! The program as a person uses it: what it prints and where, what it saves, and how it refuses.
 
-use std::collections::{BTreeMap, HashSet};
+mod common;
+
+use common::{Folder, assert_says};
+use std::collections::HashSet;
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use tempfile::TempDir;
-
-/// A folder of its own for each test, in which the program runs.
-struct Folder(TempDir);
-
-/// What a run left behind.
-#[derive(Debug)]
-struct Run {
-    status: Option<i32>,
-    stdout: String,
-    stderr: String,
-}
-
-impl Folder {
-    fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
-    }
-
-    /// A folder with three short names in `names.txt`.
-    fn with_names() -> Self {
-        let folder = Self::new();
-        folder.write("names.txt", "anna\nbob\ncleo\n");
-        folder
-    }
-
-    /// The same, and a model of them in `names.safetensors`.
-    fn with_model() -> Self {
-        let folder = Self::with_names();
-        folder.succeeds("train names.txt --hidden 8 --iterations 300 --quiet");
-        folder
-    }
-
-    fn path(&self) -> &Path {
-        self.0.path()
-    }
-
-    fn write(&self, name: &str, contents: impl AsRef<[u8]>) {
-        fs::write(self.path().join(name), contents).unwrap();
-    }
-
-    fn read(&self, name: &str) -> Vec<u8> {
-        fs::read(self.path().join(name)).unwrap()
-    }
-
-    /// All files, with what is in them.
-    fn files(&self) -> BTreeMap<String, Vec<u8>> {
-        let entries = fs::read_dir(self.path()).unwrap().map(Result::unwrap);
-        entries
-            .filter(|entry| entry.file_type().unwrap().is_file())
-            .map(|entry| {
-                (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap())
-            })
-            .collect()
-    }
-
-    /// The program with `arguments`, which are split at spaces.
-    fn command(&self, arguments: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_char-rnn"));
-        command.args(arguments.split_whitespace()).current_dir(self.path()).stdin(Stdio::null());
-        command
-    }
-
-    fn run(&self, arguments: &str) -> Run {
-        let output = self.command(arguments).output().unwrap();
-        let run = Run {
-            status: output.status.code(),
-            stdout: String::from_utf8(output.stdout).unwrap(),
-            stderr: String::from_utf8(output.stderr).unwrap(),
-        };
-        assert!(!run.stderr.contains("panicked"), "{arguments}: {run:?}");
-        run
-    }
-
-    /// Standard output of a run that must succeed.
-    fn succeeds(&self, arguments: &str) -> String {
-        let run = self.run(arguments);
-        assert_eq!(run.status, Some(0), "{arguments}: {run:?}");
-        run.stdout
-    }
-
-    /// The one line on standard error of a run that must be refused: with status 2, before anything
-    /// is printed, and without touching a file.
-    fn refuses(&self, arguments: &str) -> String {
-        let before = self.files();
-        let run = self.run(arguments);
-        assert_eq!((run.status, run.stdout.as_str()), (Some(2), ""), "{arguments}: {run:?}");
-        assert!(self.files() == before, "{arguments} changed a file");
-        assert!(run.stderr.starts_with("char-rnn: "), "{arguments}: {run:?}");
-        assert_eq!(run.stderr.lines().count(), 1, "{arguments}: {run:?}");
-        run.stderr
-    }
-
-    /// The first line on standard error of a run whose command line must be refused.
-    fn misused(&self, arguments: &str) -> String {
-        let before = self.files();
-        let run = self.run(arguments);
-        assert_eq!((run.status, run.stdout.as_str()), (Some(2), ""), "{arguments}: {run:?}");
-        assert!(self.files() == before, "{arguments} changed a file");
-        let first = run.stderr.lines().next().unwrap().to_string();
-        assert!(first.starts_with("error: "), "{arguments}: {run:?}");
-        first
-    }
-}
-
-#[track_caller]
-fn assert_says(message: &str, parts: &[&str]) {
-    for part in parts {
-        assert!(message.contains(part), "{message:?} does not say {part:?}");
-    }
-}
 
 // Training.
 
@@ -649,7 +541,7 @@ fn training_that_diverges_names_the_iteration_and_leaves_the_older_model_alone()
 fn help_goes_to_standard_output_and_names_every_command() {
     let folder = Folder::new();
     let help = folder.succeeds("--help");
-    for command in ["train", "sample", "vocab"] {
+    for command in ["train", "sample", "eval", "explain", "vocab"] {
         assert_says(&help, &[&format!("\n  {command} ")]);
         assert_says(
             &folder.succeeds(&format!("{command} --help")),

@@ -107,19 +107,22 @@ impl Eval {
         writeln!(out, "  perplexity  {:9.4} a character", evaluation.perplexity())?;
 
         let order = evaluation.by_difficulty();
-        let mut show = |heading: &str, chosen: &mut dyn Iterator<Item = &usize>| {
+        // Of few names none is both.
+        let easiest = EXTREMES.min(order.len() / 2);
+        let hardest: Vec<usize> = order[easiest..].iter().rev().take(EXTREMES).copied().collect();
+        let mut show = |heading: &str, chosen: &[usize]| {
             writeln!(
                 out,
                 "\n{HEADING}{heading}{HEADING:#} {FAINT}nats a character, a name{FAINT:#}"
             )?;
-            chosen.take(EXTREMES).try_for_each(|&name| {
+            chosen.iter().try_for_each(|&name| {
                 let (each, all) = costs(&evaluation, name);
                 let name = shown(&names[encoded.places[name]], case);
                 writeln!(out, "  {each:8.4} {all:9.4}  {name}")
             })
         };
-        show("Hardest", &mut order.iter().rev())?;
-        show("Easiest", &mut order.iter())?;
+        show("Hardest", &hardest)?;
+        show("Easiest", &order[..easiest])?;
         out.flush()?;
         if left_out > 0 {
             let _ = writeln!(

@@ -151,15 +151,14 @@ impl Sample {
             })?;
         printer.finish()?;
         if found < self.count {
+            let mut others = vec!["empty"];
+            others.extend(wanted.known.map(|_| "in the list (--new)"));
+            others.extend(wanted.seen.map(|_| "printed already (--unique)"));
             let _ = writeln!(
                 stderr(),
-                "char-rnn: only {found} of {} names came out of {tries} tries: {}",
+                "char-rnn: only {found} of {} names came out of {tries} tries: the others were {}",
                 self.count,
-                if wanted.known.is_some() || wanted.seen.is_some() {
-                    "the model hardly makes any that are not in the list or printed already"
-                } else {
-                    "the model ends nearly every name before its first letter"
-                }
+                others.join(" or ")
             );
         }
         Ok(())
