@@ -11,11 +11,15 @@
 //! | `training` | how it was trained, as JSON: [`Record`] |
 //! | `resume` | in a file of [`save_run`], what [`crate::resume`] adds so that training can go on |
 //!
+//! A sixth tensor, `known_names`, holds a fingerprint of each name that was learned, U32 and sorted:
+//! see [`crate::known`]. It may be missing.
+//!
 //! Anything that reads safetensors can open it, and equal contents are equal bytes. The file is
 //! written whole or not at all ([`crate::output_file`]).
 
 use crate::corpus::Case;
 use crate::error::{Error, Result};
+use crate::known::KnownNames;
 use crate::model::{CharRnn, Config, PARAMETERS, char_rnn};
 use crate::output_file::{temporary_beside, write_atomically};
 use crate::resume::Resume;
@@ -31,6 +35,7 @@ use std::path::Path;
 
 const FORMAT: &str = "char-rnn";
 const FORMAT_VERSION: u32 = 1;
+const KNOWN_NAMES: &str = "known_names";
 /// The safetensors format's own limit, in bytes.
 const LARGEST_HEADER: u64 = 100_000_000;
 const NOT_ONE: &str = "this is not a char-rnn model, or it is damaged";
@@ -69,6 +74,8 @@ pub struct Saved {
     pub record: Record,
     /// What training needs to go on, or why it cannot. A model is good to sample either way.
     pub resume: std::result::Result<Resume, String>,
+    /// Which names it has learned, where the file says so.
+    pub known: Option<KnownNames>,
 }
 
 /// Checks that a model could be written at `path`, so that training does not end in vain: the
@@ -140,12 +147,19 @@ fn read_header(file: &mut File) -> io::Result<std::result::Result<Header, String
 
 type Header = (Vec<u8>, HashMap<String, String>);
 
-/// Writes `model` to `path`. Whatever stood there stays until the new file is complete.
+/// Writes `model` to `path`, and which names it has learned, where these are `known`. Whatever
+/// stood there stays until the new file is complete.
 ///
 /// # Errors
 /// [`Error::Write`] where the folder is missing, full, or cannot be written.
-pub fn save(path: &Path, model: &CharRnn, vocabulary: &Vocabulary, record: &Record) -> Result<()> {
-    write(path, model, vocabulary, record, None)
+pub fn save(
+    path: &Path,
+    model: &CharRnn,
+    vocabulary: &Vocabulary,
+    record: &Record,
+    known: Option<&KnownNames>,
+) -> Result<()> {
+    write(path, model, vocabulary, record, known, None)
 }
 
 /// The same with all that training needs to go on. `record` and `resume` tell of one run.
@@ -156,9 +170,10 @@ pub fn save_run(
     path: &Path,
     vocabulary: &Vocabulary,
     record: &Record,
+    known: Option<&KnownNames>,
     resume: &Resume,
 ) -> Result<()> {
-    write(path, &resume.trained.model, vocabulary, record, Some(resume))
+    write(path, &resume.trained.model, vocabulary, record, known, Some(resume))
 }
 
 fn write(
@@ -166,6 +181,7 @@ fn write(
     model: &CharRnn,
     vocabulary: &Vocabulary,
     record: &Record,
+    known: Option<&KnownNames>,
     resume: Option<&Resume>,
 ) -> Result<()> {
     let characters: String = vocabulary.characters().iter().collect();
@@ -178,6 +194,10 @@ fn write(
     ]);
     let mut tensors =
         Vec::from(model.parameters().map(|(name, tensor)| (name.to_string(), tensor.clone())));
+    if let Some(known) = known {
+        let fingerprints = Tensor::new(known.fingerprints(), &Device::Cpu)?;
+        tensors.push((KNOWN_NAMES.to_string(), fingerprints));
+    }
     if let Some(resume) = resume {
         metadata.insert(crate::resume::KEY.to_string(), resume.to_json());
         tensors.extend(resume.tensors()?);
@@ -186,7 +206,7 @@ fn write(
     write_atomically(path, &bytes)
 }
 
-/// A safetensors file of float tensors.
+/// A safetensors file of tensors of F32, F64 and U32.
 pub(crate) fn safetensors(
     tensors: &[(String, Tensor)],
     metadata: HashMap<String, String>,
@@ -195,6 +215,7 @@ pub(crate) fn safetensors(
     for (name, tensor) in tensors {
         let dtype = match tensor.dtype() {
             DType::F64 => Dtype::F64,
+            DType::U32 => Dtype::U32,
             _ => Dtype::F32,
         };
         contents.push((name, dtype, tensor.dims().to_vec(), little_endian(tensor)?));
@@ -221,11 +242,12 @@ fn with_sorted_header(bytes: &[u8]) -> Vec<u8> {
     [&(header.len() as u64).to_le_bytes()[..], &header, data].concat()
 }
 
-/// The values of a float tensor, row by row, as the format stores them.
+/// The values of a tensor, row by row, as the format stores them.
 fn little_endian(tensor: &Tensor) -> Result<Vec<u8>> {
     let flat = tensor.flatten_all()?;
     Ok(match flat.dtype() {
         DType::F64 => flat.to_vec1::<f64>()?.iter().flat_map(|v| v.to_le_bytes()).collect(),
+        DType::U32 => flat.to_vec1::<u32>()?.iter().flat_map(|v| v.to_le_bytes()).collect(),
         _ => flat.to_vec1::<f32>()?.iter().flat_map(|v| v.to_le_bytes()).collect(),
     })
 }
@@ -248,6 +270,7 @@ pub fn load(path: &Path, device: &Device) -> Result<Saved> {
     file.read_to_end(&mut bytes).map_err(cannot_read)?;
     let header = header_of(&bytes).map_err(wrong)?;
     let (tensors, hidden) = tensors_of(&bytes, &header, &vocabulary, device).map_err(wrong)?;
+    let known = known_names_of(&bytes, &header).map_err(wrong)?;
     let config = Config { vocabulary: vocabulary.size(), hidden };
     let dtype = tensors["waa"].dtype();
     let model = char_rnn(config, VarBuilder::from_tensors(tensors, dtype, device))?;
@@ -257,7 +280,7 @@ pub fn load(path: &Path, device: &Device) -> Result<Saved> {
         tensor_of(name, &view, device)
     };
     let resume = Resume::read(&metadata, &file.names(), tensor, &record, &model);
-    Ok(Saved { model, vocabulary, record, resume })
+    Ok(Saved { model, vocabulary, record, known, resume })
 }
 
 /// The header of a whole file.
@@ -359,6 +382,24 @@ fn tensor_of(
         .map_err(|error| error.to_string())
 }
 
+/// The names that the model has learned, where the file says so.
+fn known_names_of(
+    bytes: &[u8],
+    header: &Metadata,
+) -> std::result::Result<Option<KnownNames>, String> {
+    let damaged = |problem: String| format!("the file is damaged: {problem}");
+    let Some(info) = header.info(KNOWN_NAMES) else { return Ok(None) };
+    if info.dtype != Dtype::U32 || info.shape.len() != 1 {
+        return Err(damaged(format!("its tensor {KNOWN_NAMES:?} is not a vector of U32")));
+    }
+    let tensor = SafeTensors::deserialize(bytes)
+        .and_then(|file| file.tensor(KNOWN_NAMES).map(|tensor| tensor.data().to_vec()))
+        .map_err(|error| damaged(error.to_string()))?;
+    let fingerprint = |bytes: &[u8]| u32::from_le_bytes(bytes.try_into().expect("four bytes"));
+    let fingerprints = tensor.chunks_exact(4).map(fingerprint).collect();
+    KnownNames::from_fingerprints(fingerprints).map(Some).map_err(damaged)
+}
+
 fn f32_from(bytes: &[u8]) -> f32 {
     f32::from_le_bytes(bytes.try_into().expect("four bytes"))
 }
@@ -402,7 +443,7 @@ mod tests {
         let model = train(&corpus, &settings, &mut ()).unwrap().model;
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("model.safetensors");
-        save(&path, &model, corpus.vocabulary(), &record()).unwrap();
+        save(&path, &model, corpus.vocabulary(), &record(), None).unwrap();
         (folder, path, model, corpus.vocabulary().clone())
     }
 
@@ -479,6 +520,27 @@ mod tests {
     }
 
     #[test]
+    fn the_names_that_were_learned_come_back_and_a_damaged_list_of_them_is_refused() {
+        for dtype in [DType::F32, DType::F64] {
+            let (_folder, path, model, vocabulary) = saved(dtype);
+            assert_eq!(load(&path, &Device::Cpu).unwrap().known, None);
+            let known = KnownNames::of(["ana", "bob", "эмма"]);
+            save(&path, &model, &vocabulary, &record(), Some(&known)).unwrap();
+            let bytes = std::fs::read(&path).unwrap();
+            assert_eq!(load(&path, &Device::Cpu).unwrap().known, Some(known.clone()));
+
+            let stored: Vec<u8> =
+                known.fingerprints().iter().flat_map(|f| f.to_le_bytes()).collect();
+            let place = bytes.windows(stored.len()).rposition(|part| part == stored).unwrap();
+            let mut damaged = bytes.clone();
+            damaged[place..place + 4].fill(0xff);
+            std::fs::write(&path, damaged).unwrap();
+            let message = load(&path, &Device::Cpu).unwrap_err().to_string();
+            assert!(message.contains("not in order"), "{message}");
+        }
+    }
+
+    #[test]
     fn only_a_model_is_written_over() {
         let (folder, path, ..) = saved(DType::F32);
         check_writable(&path).unwrap();
@@ -504,7 +566,7 @@ mod tests {
         let link = folder.path().join("latest");
         std::os::unix::fs::symlink(&path, &link).unwrap();
         let record = Record { iterations: 21, ..record() };
-        save(&link, &model, &vocabulary, &record).unwrap();
+        save(&link, &model, &vocabulary, &record, None).unwrap();
         assert!(link.is_symlink());
         assert_eq!(load(&path, &Device::Cpu).unwrap().record, record);
     }

@@ -57,20 +57,7 @@ impl Corpus {
     /// # Errors
     /// [`Error::Read`] where the file cannot be read, else as [`parse`](Self::parse).
     pub fn read(path: &Path, case: Case) -> Result<Self> {
-        let mut bytes = Vec::new();
-        File::open(path)
-            .and_then(|file| file.take(LARGEST_LIST + 1).read_to_end(&mut bytes))
-            .map_err(|source| Error::read(path, source))?;
-        if bytes.len() as u64 > LARGEST_LIST {
-            return Err(Error::Names {
-                origin: path.display().to_string(),
-                problem: format!(
-                    "the list is larger than {} MiB, the most that is read; give a part of it",
-                    LARGEST_LIST >> 20
-                ),
-            });
-        }
-        Self::parse(&bytes, &path.display().to_string(), case)
+        Self::parse(&bytes_of(path)?, &path.display().to_string(), case)
     }
 
     /// The list that `bytes` hold; `origin` is what error messages call it.
@@ -87,47 +74,15 @@ impl Corpus {
     /// # Ok::<(), char_rnn::Error>(())
     /// ```
     pub fn parse(bytes: &[u8], origin: &str, case: Case) -> Result<Self> {
-        let wrong = |problem: String| Error::Names { origin: origin.to_string(), problem };
-        let text = std::str::from_utf8(bytes).map_err(|e| wrong(not_utf8(bytes, e)))?;
-        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-
-        let mut names = Vec::new();
-        let mut characters = 0;
-        for (number, line) in (1..).zip(text.split_inclusive('\n')) {
-            let ended = line.ends_with('\n');
-            let line = line.strip_suffix('\n').unwrap_or(line);
-            let line = line.strip_suffix('\r').unwrap_or(line);
-            let cleaned = clean(line, case);
-            characters += cleaned.chars().count() + usize::from(ended);
-
-            let name = cleaned.trim();
-            if let Some(found) = name.chars().find(|&c| breaks_lines(c)) {
-                return Err(wrong(format!(
-                    "line {number} has the control character U+{:04X}, which no name can have; \
-                     a list is plain text with one name a line",
-                    u32::from(found)
-                )));
-            }
-            let length = name.chars().count();
-            if length > LONGEST_NAME {
-                return Err(wrong(format!(
-                    "line {number} is {length} characters long; the longest name that can be \
-                     learned has {LONGEST_NAME} (is there one name a line?)"
-                )));
-            }
-            if !name.is_empty() {
-                names.push(name.to_string());
-            }
-        }
-        if names.is_empty() {
-            let what = if bytes.is_empty() { "is empty" } else { "has only blank lines" };
-            return Err(wrong(format!("the list {what}; it should have one name a line")));
-        }
+        let (names, characters) = names_of(bytes, origin, case)?;
         let vocabulary = Vocabulary::of(names.iter().map(String::as_str));
         if let [_end, only] = vocabulary.characters() {
-            return Err(wrong(format!(
-                "every name is made of the one character {only:?}; there is nothing to learn from that"
-            )));
+            return Err(Error::Names {
+                origin: origin.to_string(),
+                problem: format!(
+                    "every name is made of the one character {only:?}; there is nothing to learn from that"
+                ),
+            });
         }
         Ok(Self { names, vocabulary, characters })
     }
@@ -170,14 +125,109 @@ impl Corpus {
     }
 }
 
+/// The names in the file at `path`, cleaned and in the list's order: a list to be judged by a model
+/// and not learned, so that it needs no vocabulary of its own.
+///
+/// # Errors
+/// As [`Corpus::read`], but a single distinct character will do.
+pub fn read_names(path: &Path, case: Case) -> Result<Vec<String>> {
+    Ok(names_of(&bytes_of(path)?, &path.display().to_string(), case)?.0)
+}
+
+/// `text`, a name or the beginning of one, as indices into `vocabulary`, cleaned as the names of a
+/// list are. White space at its end stays: a second word may follow.
+///
+/// # Errors
+/// [`Error::UnknownCharacter`] names the first character that the vocabulary does not have; a line
+/// end is none.
+///
+/// ```
+/// use char_rnn::corpus::{Case, Corpus, encode};
+/// let vocabulary = Corpus::dinos().vocabulary().clone();
+/// assert_eq!(encode("Tyra", &vocabulary, Case::Lower)?, [20, 25, 18, 1]);
+/// assert!(encode("Tyra", &vocabulary, Case::Keep).is_err());
+/// # Ok::<(), char_rnn::Error>(())
+/// ```
+pub fn encode(text: &str, vocabulary: &Vocabulary, case: Case) -> Result<Vec<u32>> {
+    let cleaned = clean(text, case);
+    let cleaned = cleaned.trim_start_matches(|c: char| c.is_whitespace() && !breaks_lines(c));
+    match cleaned.chars().find(|&c| breaks_lines(c)) {
+        Some(character) => Err(Error::UnknownCharacter { character }),
+        None => vocabulary.encode(cleaned),
+    }
+}
+
+fn bytes_of(path: &Path) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(LARGEST_LIST + 1).read_to_end(&mut bytes))
+        .map_err(|source| Error::read(path, source))?;
+    if bytes.len() as u64 > LARGEST_LIST {
+        return Err(Error::Names {
+            origin: path.display().to_string(),
+            problem: format!(
+                "the list is larger than {} MiB, the most that is read; give a part of it",
+                LARGEST_LIST >> 20
+            ),
+        });
+    }
+    Ok(bytes)
+}
+
+/// The names that `bytes` hold, cleaned; at least one, none empty. And the number of characters of
+/// the cleaned text.
+fn names_of(bytes: &[u8], origin: &str, case: Case) -> Result<(Vec<String>, usize)> {
+    let wrong = |problem: String| Error::Names { origin: origin.to_string(), problem };
+    let text = std::str::from_utf8(bytes).map_err(|e| wrong(not_utf8(bytes, e)))?;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+
+    let mut names = Vec::new();
+    let mut characters = 0;
+    for (number, line) in (1..).zip(text.split_inclusive('\n')) {
+        let ended = line.ends_with('\n');
+        let line = line.strip_suffix('\n').unwrap_or(line);
+        let line = line.strip_suffix('\r').unwrap_or(line);
+        let cleaned = clean(line, case);
+        characters += cleaned.chars().count() + usize::from(ended);
+
+        let name = cleaned.trim();
+        if let Some(found) = name.chars().find(|&c| breaks_lines(c)) {
+            return Err(wrong(format!(
+                "line {number} has the control character U+{:04X}, which no name can have; \
+                 a list is plain text with one name a line",
+                u32::from(found)
+            )));
+        }
+        let length = name.chars().count();
+        if length > LONGEST_NAME {
+            return Err(wrong(format!(
+                "line {number} is {length} characters long; the longest name that can be \
+                 learned has {LONGEST_NAME} (is there one name a line?)"
+            )));
+        }
+        if !name.is_empty() {
+            names.push(name.to_string());
+        }
+    }
+    if names.is_empty() {
+        let what = if bytes.is_empty() { "is empty" } else { "has only blank lines" };
+        return Err(wrong(format!("the list {what}; it should have one name a line")));
+    }
+    Ok((names, characters))
+}
+
 /// A line in the form in which it is learned: composed, and lower-cased if `case` says so.
 /// Lower-casing can take letters apart (as that of a dotted capital I does), so it is composed again.
 fn clean(line: &str, case: Case) -> String {
-    let composed: String = line.nfc().collect();
     match case {
-        Case::Keep => composed,
-        Case::Lower => composed.to_lowercase().nfc().collect(),
+        Case::Keep => composed(line),
+        Case::Lower => composed(&composed(line).to_lowercase()),
     }
+}
+
+/// `text` in Unicode's NFC.
+pub(crate) fn composed(text: &str) -> String {
+    text.nfc().collect()
 }
 
 /// Whether `character` would break the rule of one name a line, or a terminal.
@@ -282,6 +332,30 @@ mod tests {
         let longest = "ab".repeat(LONGEST_NAME / 2);
         assert!(parse(&longest).is_ok());
         assert!(refusal(format!("ada\n{longest}a").as_bytes()).contains("line 2 is 1001"));
+    }
+
+    #[test]
+    fn a_name_to_encode_is_cleaned_as_those_of_the_list() {
+        let corpus = parse("josé maria\n각\n").unwrap();
+        let encode = |text| encode(text, corpus.vocabulary(), Case::Lower);
+        let spelled = |text| corpus.vocabulary().decode(&encode(text).unwrap());
+        assert_eq!(spelled(" JOSE\u{301} "), "josé ");
+        assert_eq!(spelled("\u{1100}\u{1161}\u{11a8}"), "각");
+        for (text, character) in
+            [("jose", 'e'), ("j\no", '\n'), ("\n", '\n'), ("j\u{2028}", '\u{2028}')]
+        {
+            let message = encode(text).unwrap_err().to_string();
+            assert!(message.contains(&format!("{character:?}")), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_list_to_be_judged_may_have_one_character() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "AAA\n\na").unwrap();
+        assert_eq!(read_names(file.path(), Case::Lower).unwrap(), ["aaa", "a"]);
+        std::fs::write(file.path(), "\n").unwrap();
+        assert!(read_names(file.path(), Case::Lower).is_err());
     }
 
     proptest! {

@@ -2,8 +2,9 @@
 //!
 //! The network is a candle module ([`model`]), trained one name at a time ([`train`]) by one of
 //! several ways of finding its gradients ([`engine`]); names come out of it one character at a
-//! time ([`sample`]). A model file ([`checkpoint`]) holds all that training needs to go on
-//! ([`resume`]). It implements a well-known NumPy teaching notebook and can reproduce its
+//! time ([`sample`]), and names are put to it to be judged ([`eval`]). A model file
+//! ([`checkpoint`]) holds all that training needs to go on ([`resume`]). It implements a well-known
+//! NumPy teaching notebook and can reproduce its
 //! very numbers ([`numpy_random`], [`train::Settings::notebook`]).
 //!
 //! ```
@@ -28,10 +29,12 @@ pub mod checkpoint;
 pub mod corpus;
 pub mod engine;
 mod error;
+pub mod eval;
 pub mod export;
 pub mod gradcheck;
 pub mod history;
 pub mod kernels;
+pub mod known;
 pub mod model;
 pub mod numpy_random;
 pub mod ops;

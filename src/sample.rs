@@ -3,16 +3,19 @@
 //! A name starts from the zero vector and the zero state. At each step the module gives a
 //! distribution over characters, a uniform number chooses one, and that one is the next input,
 //! until the end of the name or its longest length. Many names are made side by side as the rows
-//! of one batch: a row whose name is done takes up the next one.
+//! of one batch: a row whose name is done takes up the next one. [`Options`] bend the distribution
+//! and the beginning of the names.
 
 use crate::batch::NONE;
+use crate::corpus::LONGEST_NAME;
+use crate::error::Error;
 use crate::kernels::Element;
 use crate::kernels::softmax::{choose, softmax_weights, total};
 use crate::model::{CharRnn, CharRnnState};
 use crate::ops::{values, with_float};
 use crate::random::{Randomness, Uniforms};
 use crate::vocab::END;
-use candle_core::{Device, Result, Tensor};
+use candle_core::{DType, Device, Result, Tensor};
 use candle_nn::RNN;
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -24,10 +27,117 @@ pub const MAX_LENGTH: usize = 50;
 /// few enough that the state of all stays in the cache.
 const BATCH: u64 = 256;
 
+/// How names are chosen. The default is the distribution of the model itself.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Options {
+    /// Divides the scores: below 1 the likely becomes likelier, above 1 all is evened out.
+    pub temperature: f64,
+    /// Choose among this many of the likeliest characters alone.
+    pub top_k: Option<usize>,
+    /// Choose among the likeliest characters alone, as few as have this probability together
+    /// (nucleus sampling: Holtzman et al. 2020, <https://arxiv.org/abs/1904.09751>).
+    pub top_p: Option<f64>,
+    /// The characters that each name begins with.
+    pub prefix: Vec<u32>,
+    /// The shortest name, in characters: its end is not chosen before.
+    pub min_length: usize,
+    /// The longest name, in characters: it is cut off there.
+    pub max_length: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            temperature: 1.,
+            top_k: None,
+            top_p: None,
+            prefix: Vec::new(),
+            min_length: 0,
+            max_length: MAX_LENGTH,
+        }
+    }
+}
+
+impl Options {
+    /// Checks that names can be chosen so.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for the first option that is outside its range.
+    pub fn check(&self) -> crate::Result<()> {
+        let setting = |name, value: String, rule: &str| {
+            Err(Error::Setting { name, value, rule: rule.to_string() })
+        };
+        if self.temperature.is_nan() || self.temperature <= 0. {
+            let rule =
+                "it must be above 0; the lower it is, the surer are the likeliest characters";
+            return setting("--temperature", self.temperature.to_string(), rule);
+        }
+        if self.top_k == Some(0) {
+            return setting("--top-k", "0".to_string(), "there must be a character to choose");
+        }
+        if let Some(p) = self.top_p.filter(|&p| !(p > 0. && p <= 1.)) {
+            return setting("--top-p", p.to_string(), "it must be above 0 and at most 1");
+        }
+        if !(1..=LONGEST_NAME).contains(&self.max_length) {
+            let rule = format!("it must be from 1 to {LONGEST_NAME}");
+            return setting("--max-length", self.max_length.to_string(), &rule);
+        }
+        if self.min_length > self.max_length {
+            let rule = format!("the longest name has {} (--max-length)", self.max_length);
+            return setting("--min-length", self.min_length.to_string(), &rule);
+        }
+        if self.prefix.len() >= self.max_length {
+            let value = format!("{} characters long", self.prefix.len());
+            let rule = format!("it must be shorter than the longest name, {}", self.max_length);
+            return setting("--prefix", value, &format!("{rule} (--max-length)"));
+        }
+        Ok(())
+    }
+
+    /// Whether characters are chosen from the distribution of the model itself.
+    fn is_plain(&self) -> bool {
+        let Self { temperature, top_k, top_p, prefix: _, min_length, max_length: _ } = self;
+        *temperature == 1. && top_k.is_none() && top_p.is_none() && *min_length == 0
+    }
+
+    /// Turns the scores `z` of the character after `length` others into weights to choose by.
+    fn weigh(&self, z: &mut [f64], length: usize) {
+        let may_end = length >= self.min_length;
+        if !may_end {
+            z[END as usize] = f64::NEG_INFINITY;
+        }
+        // Taken off before the division, so that no temperature overflows.
+        let largest = z.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        z.iter_mut().for_each(|z| *z = ((*z - largest) / self.temperature).exp());
+        if !may_end {
+            // An infinite temperature would have left it possible.
+            z[END as usize] = 0.;
+        }
+        let weights = z;
+        if self.top_k.is_none() && self.top_p.is_none() {
+            return;
+        }
+        let mut likeliest: Vec<usize> = (0..weights.len()).collect();
+        likeliest.sort_by(|&a, &b| weights[b].total_cmp(&weights[a]));
+        let mut kept = self.top_k.unwrap_or(weights.len()).min(weights.len());
+        if let Some(p) = self.top_p {
+            let mut missing = p * likeliest[..kept].iter().map(|&i| weights[i]).sum::<f64>();
+            let reaches = |&index: &usize| {
+                missing -= weights[index];
+                missing <= 0.
+            };
+            kept = likeliest[..kept].iter().position(reaches).map_or(kept, |last| last + 1);
+        }
+        for &index in &likeliest[kept..] {
+            weights[index] = 0.;
+        }
+    }
+}
+
 /// A name that a model made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sampled {
-    /// The characters, without the final `'\n'`.
+    /// The characters, the prefix among them, without the final `'\n'`.
     pub indices: Vec<u32>,
     /// Whether the model ended the name; if not, the length limit did.
     pub ended: bool,
@@ -45,7 +155,10 @@ struct Row {
 pub struct Names<'a> {
     model: &'a CharRnn,
     randomness: Randomness,
-    max_length: usize,
+    options: Options,
+    /// The state, (1, n_a), that follows from all of the prefix but its last character; none where
+    /// that is the zero vector.
+    start: Option<Tensor>,
     /// The next name to deliver, the next to start, and the one after the last.
     next: u64,
     unstarted: Range<u64>,
@@ -67,10 +180,28 @@ impl<'a> Names<'a> {
         max_length: usize,
         range: Range<u64>,
     ) -> Result<Self> {
+        Self::with_options(model, randomness, Options { max_length, ..Options::default() }, range)
+    }
+
+    /// The same, chosen by `options`, which should have passed their [`check`](Options::check).
+    ///
+    /// # Errors
+    /// Where the device fails, or the prefix is outside the vocabulary.
+    pub fn with_options(
+        model: &'a CharRnn,
+        randomness: Randomness,
+        options: Options,
+        range: Range<u64>,
+    ) -> Result<Self> {
+        let start = match options.prefix.split_last() {
+            Some((_, before)) => Some(state_after(model, before)?),
+            None => None,
+        };
         let mut names = Self {
             model,
             randomness,
-            max_length,
+            options,
+            start,
             next: range.start,
             unstarted: range,
             rows: Vec::new(),
@@ -78,14 +209,19 @@ impl<'a> Names<'a> {
             waiting: BTreeMap::new(),
         };
         names.rows = (0..BATCH).map_while(|_| names.next_row()).collect();
-        names.state = model.zero_state(names.rows.len())?;
+        let rows = names.rows.len();
+        names.state = match &names.start {
+            None => model.zero_state(rows)?,
+            Some(start) => CharRnnState::new(start.repeat((rows, 1))?),
+        };
         Ok(names)
     }
 
     /// The next name that has not been started, if one is still wanted.
     fn next_row(&mut self) -> Option<Row> {
         let name = self.unstarted.next()?;
-        Some(Row { name, uniforms: self.randomness.uniforms(name), indices: Vec::new() })
+        let uniforms = self.randomness.uniforms(name);
+        Some(Row { name, uniforms, indices: self.options.prefix.clone() })
     }
 
     /// Gives every row its next character.
@@ -95,12 +231,21 @@ impl<'a> Names<'a> {
         let input = Tensor::new(input.as_slice(), self.model.device())?;
         self.state = self.model.step(&input, &self.state)?;
         let logits = self.model.logits(self.state.a())?.to_device(&Device::Cpu)?;
-        let done = with_float!(logits.dtype(), "sampling", F => {
-            values!(logits: F = logits);
-            let mut weights = vec![F::ZERO; logits.len()];
-            softmax_weights(logits, self.model.config().vocabulary, &mut weights);
+        let vocabulary = self.model.config().vocabulary;
+        let done = if self.options.is_plain() {
+            with_float!(logits.dtype(), "sampling", F => {
+                values!(logits: F = logits);
+                let mut weights = vec![F::ZERO; logits.len()];
+                softmax_weights(logits, vocabulary, &mut weights);
+                self.choose(&weights)
+            })
+        } else {
+            let mut weights: Vec<f64> = logits.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?;
+            for (weights, row) in weights.chunks_exact_mut(vocabulary).zip(&self.rows) {
+                self.options.weigh(weights, row.indices.len());
+            }
             self.choose(&weights)
-        });
+        };
         if done { self.refill() } else { Ok(()) }
     }
 
@@ -117,7 +262,7 @@ impl<'a> Names<'a> {
             if !ended {
                 row.indices.push(index);
             }
-            if ended || row.indices.len() >= self.max_length {
+            if ended || row.indices.len() >= self.options.max_length {
                 let indices = std::mem::take(&mut row.indices);
                 self.waiting.insert(row.name, Sampled { indices, ended });
                 done = true;
@@ -129,7 +274,9 @@ impl<'a> Names<'a> {
     /// Puts new names into the rows of those that are done, and drops the rows that stay empty.
     fn refill(&mut self) -> Result<()> {
         let mut kept = Vec::with_capacity(self.rows.len());
-        // Where each remaining row's state comes from; a new name's is the zero vector.
+        // Where each remaining row's state comes from; a new name's is the zero vector, or a row
+        // added after the others.
+        let new = self.start.as_ref().map_or(NONE, |_| self.rows.len() as u32);
         let mut sources = Vec::with_capacity(self.rows.len());
         for (source, row) in (0u32..).zip(std::mem::take(&mut self.rows)) {
             if !self.waiting.contains_key(&row.name) {
@@ -137,14 +284,27 @@ impl<'a> Names<'a> {
                 sources.push(source);
             } else if let Some(row) = self.next_row() {
                 kept.push(row);
-                sources.push(NONE);
+                sources.push(new);
             }
         }
         self.rows = kept;
         let sources = Tensor::new(sources.as_slice(), self.model.device())?;
-        self.state = CharRnnState::new(self.state.a().index_select(&sources, 0)?);
+        let a = match &self.start {
+            None => self.state.a().index_select(&sources, 0)?,
+            Some(start) => Tensor::cat(&[self.state.a(), start], 0)?.index_select(&sources, 0)?,
+        };
+        self.state = CharRnnState::new(a);
         Ok(())
     }
+}
+
+/// The state, (1, n_a), after the beginning of a name, whose last character is yet to be read in.
+fn state_after(model: &CharRnn, read: &[u32]) -> Result<Tensor> {
+    let mut state = model.zero_state(1)?;
+    for &input in std::iter::once(&NONE).chain(read) {
+        state = model.step(&Tensor::new(&[input], model.device())?, &state)?;
+    }
+    Ok(state.a().clone())
 }
 
 impl Iterator for Names<'_> {
@@ -190,6 +350,14 @@ mod tests {
             .unwrap()
     }
 
+    fn names_by(model: &CharRnn, options: &Options, count: u64) -> Vec<Sampled> {
+        options.check().unwrap();
+        Names::with_options(model, Randomness::Seed(1), options.clone(), 0..count)
+            .unwrap()
+            .collect::<Result<_>>()
+            .unwrap()
+    }
+
     /// The notebook's `sample`, one name at a time.
     fn one_by_one(model: &CharRnn, max_length: usize, name: u64) -> Sampled {
         let mut uniforms = Randomness::Seed(1).uniforms(name);
@@ -209,6 +377,101 @@ mod tests {
             if indices.len() == max_length {
                 return Sampled { indices, ended: false };
             }
+        }
+    }
+
+    /// The probabilities of the character that comes after `read`.
+    fn after(model: &CharRnn, read: &[u32]) -> Vec<f64> {
+        let mut state = model.zero_state(1).unwrap();
+        for &input in std::iter::once(&NONE).chain(read) {
+            state = model.step(&Tensor::new(&[input], &Device::Cpu).unwrap(), &state).unwrap();
+        }
+        let z = model.logits(state.a()).unwrap();
+        candle_nn::ops::softmax(&z, 1).unwrap().get(0).unwrap().to_vec1().unwrap()
+    }
+
+    #[test]
+    fn the_first_character_after_a_prefix_is_as_frequent_as_it_is_probable() {
+        let model = lively(6, 9);
+        let prefix = vec![3, 1, 4];
+        let options = Options { prefix: prefix.clone(), ..Options::default() };
+        let count = 20_000;
+        let mut frequencies = [0.; 6];
+        for sampled in names_by(&model, &options, count) {
+            assert_eq!(sampled.indices[..3], prefix);
+            let next = sampled.indices.get(3).copied().unwrap_or(END);
+            frequencies[next as usize] += 1. / count as f64;
+        }
+        for (p, frequency) in after(&model, &prefix).iter().zip(frequencies) {
+            // Five standard deviations.
+            let bound = 5. * (p * (1. - p) / count as f64).sqrt();
+            assert!((p - frequency).abs() <= bound, "{p} {frequency}");
+        }
+    }
+
+    #[test]
+    fn weights_follow_temperature_then_top_k_then_top_p() {
+        let z = [0.1f64, 0.2, 0.4, 0.3].map(f64::ln);
+        let weighed = |options: Options| {
+            options.check().unwrap();
+            let mut weights = z;
+            options.weigh(&mut weights, 0);
+            let sum: f64 = weights.iter().sum();
+            weights.map(|weight| (weight / sum * 1000.).round() / 1000.)
+        };
+        let plain = Options::default();
+        assert_eq!(weighed(plain.clone()), [0.1, 0.2, 0.4, 0.3]);
+        // Squares: 1, 4, 16 and 9 of 30.
+        let cold = Options { temperature: 0.5, ..plain.clone() };
+        assert_eq!(weighed(cold.clone()), [0.033, 0.133, 0.533, 0.3]);
+        assert_eq!(weighed(Options { top_k: Some(2), ..plain.clone() }), [0., 0., 0.571, 0.429]);
+        assert_eq!(weighed(Options { top_k: Some(9), ..plain.clone() }), [0.1, 0.2, 0.4, 0.3]);
+        assert_eq!(weighed(Options { top_p: Some(0.65), ..plain.clone() }), [0., 0., 0.571, 0.429]);
+        assert_eq!(
+            weighed(Options { top_p: Some(0.75), ..plain.clone() }),
+            [0., 0.222, 0.444, 0.333]
+        );
+        assert_eq!(weighed(Options { top_p: Some(1.), ..plain.clone() }), [0.1, 0.2, 0.4, 0.3]);
+        assert_eq!(weighed(Options { top_p: Some(1e-9), ..plain.clone() }), [0., 0., 1., 0.]);
+        // Of the two that are left the likelier has 16/25: more than 0.6, which 0.533 is not.
+        assert_eq!(weighed(Options { top_k: Some(2), top_p: Some(0.6), ..cold }), [0., 0., 1., 0.]);
+        assert_eq!(weighed(Options { min_length: 1, ..plain.clone() }), [0., 0.222, 0.444, 0.333]);
+        for temperature in [1e-320, 1e-9] {
+            assert_eq!(weighed(Options { temperature, ..plain.clone() }), [0., 0., 1., 0.]);
+        }
+        let hot = Options { temperature: f64::INFINITY, min_length: 1, ..plain };
+        assert_eq!(weighed(hot), [0., 0.333, 0.333, 0.333]);
+    }
+
+    #[test]
+    fn options_out_of_range_are_refused_by_name() {
+        let plain = Options::default;
+        let wrong = [
+            ("--temperature", Options { temperature: 0., ..plain() }),
+            ("--temperature", Options { temperature: f64::NAN, ..plain() }),
+            ("--temperature", Options { temperature: -1., ..plain() }),
+            ("--top-k", Options { top_k: Some(0), ..plain() }),
+            ("--top-p", Options { top_p: Some(0.), ..plain() }),
+            ("--top-p", Options { top_p: Some(1.1), ..plain() }),
+            ("--top-p", Options { top_p: Some(f64::NAN), ..plain() }),
+            ("--max-length", Options { max_length: 0, ..plain() }),
+            ("--max-length", Options { max_length: LONGEST_NAME + 1, ..plain() }),
+            ("--min-length", Options { min_length: 51, ..plain() }),
+            ("--prefix", Options { prefix: vec![1; 4], max_length: 4, ..plain() }),
+        ];
+        for (name, options) in wrong {
+            let message = options.check().unwrap_err().to_string();
+            assert!(message.starts_with(name), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_prefix_outside_the_vocabulary_is_an_error() {
+        let model = lively(4, 3);
+        for prefix in [vec![9, 1], vec![1, 9]] {
+            let options = Options { prefix, ..Options::default() };
+            let names = Names::with_options(&model, Randomness::Seed(1), options, 0..3);
+            assert!(names.and_then(|names| names.collect::<Result<Vec<_>>>()).is_err());
         }
     }
 
@@ -235,6 +498,38 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn names_keep_to_their_options(
+            prefix in prop::collection::vec(1u32..5, 0..4),
+            min_length in 0usize..9,
+            longer in 0usize..5,
+            top_k in prop::option::of(1usize..7),
+            top_p in prop::option::of(0.01f64..=1.),
+            temperature in 0.01f64..5.,
+        ) {
+            let model = lively(5, 6);
+            let max_length = (min_length + longer).max(prefix.len() + 1);
+            let options = Options { temperature, top_k, top_p, prefix, min_length, max_length };
+            let sampled = names_by(&model, &options, 30);
+            prop_assert_eq!(sampled.len(), 30);
+            for Sampled { indices, ended } in &sampled {
+                prop_assert!(indices.starts_with(&options.prefix));
+                prop_assert!((min_length..=max_length).contains(&indices.len()));
+                prop_assert!(*ended || indices.len() == max_length);
+                prop_assert!(!indices.contains(&END));
+                let chosen = indices.iter().chain(ended.then_some(&END));
+                for (at, &next) in chosen.enumerate().skip(options.prefix.len()) {
+                    let mut p = after(&model, &indices[..at]);
+                    if at < min_length {
+                        p[END as usize] = 0.;
+                    }
+                    let likelier = p.iter().filter(|&&other| other > p[next as usize]).count();
+                    prop_assert!(likelier < top_k.unwrap_or(5));
+                }
+            }
+            prop_assert_eq!(&names_by(&model, &options, 7)[..], &sampled[..7]);
+        }
+
         #[test]
         fn sampling_stops_at_the_longest_length(hidden in 1usize..6, vocabulary in 2usize..5, longest in 1usize..9) {
             let model = lively(vocabulary, hidden);

@@ -83,7 +83,7 @@ fn saved_and_loaded(trained: &Trained, settings: &Settings, corpus: &Corpus) -> 
         list: corpus.digest(),
         changes: vec![],
     };
-    checkpoint::save_run(&path, corpus.vocabulary(), &record, &resume).unwrap();
+    checkpoint::save_run(&path, corpus.vocabulary(), &record, None, &resume).unwrap();
     let saved = checkpoint::load(&path, &Device::Cpu).unwrap();
     assert_eq!(saved.record, record);
     saved

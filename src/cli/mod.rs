@@ -2,6 +2,8 @@
 //!
 //! Names and answers go to standard output, everything else to standard error.
 
+mod eval;
+mod explain;
 mod export;
 mod gradcheck;
 mod info;
@@ -16,7 +18,8 @@ mod train;
 mod vocab;
 
 use candle_core::{DType, Device};
-use char_rnn::corpus::{Case, Corpus};
+use char_rnn::checkpoint::Saved;
+use char_rnn::corpus::{self, Case, Corpus};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::fmt;
 use std::io;
@@ -46,6 +49,8 @@ enum Command {
     Sample(sample::Sample),
     Info(info::Info),
     Export(export::Export),
+    Eval(eval::Eval),
+    Explain(explain::Explain),
     Vocab(vocab::Vocab),
     Gradcheck(gradcheck::Gradcheck),
     Completions(shell::Completions),
@@ -60,6 +65,8 @@ impl Cli {
             Command::Sample(command) => command.run(),
             Command::Info(command) => command.run(),
             Command::Export(command) => command.run(),
+            Command::Eval(command) => command.run(),
+            Command::Explain(command) => command.run(),
             Command::Vocab(command) => command.run(),
             Command::Gradcheck(command) => command.run(),
             Command::Completions(command) => command.run(),
@@ -227,6 +234,18 @@ impl Precision {
             Self::F64 => DType::F64,
         }
     }
+}
+
+/// A name, or the beginning of one, as the model in `saved` reads it; `argument` is what errors call
+/// it.
+fn read_in(saved: &Saved, argument: &'static str, text: &str) -> char_rnn::Result<Vec<u32>> {
+    corpus::encode(text, &saved.vocabulary, saved.record.case).map_err(|error| {
+        char_rnn::Error::Setting {
+            name: argument,
+            value: format!("{text:?}"),
+            rule: error.to_string(),
+        }
+    })
 }
 
 /// A name as it is shown: a model of lower-cased names gets its capital back, as in the notebook.

@@ -6,6 +6,7 @@ use super::resumption::seed;
 use super::signals::Signals;
 use char_rnn::checkpoint::{self, Record};
 use char_rnn::corpus::{Case, Corpus};
+use char_rnn::known::KnownNames;
 use char_rnn::output_file::copy_beside;
 use char_rnn::resume::{Change, Resume};
 use char_rnn::sample::Sampled;
@@ -77,7 +78,8 @@ impl Saver<'_> {
             list: self.corpus.digest(),
             changes: self.changes.clone(),
         };
-        checkpoint::save_run(self.path, self.corpus.vocabulary(), &record, &resume)
+        let known = KnownNames::of(self.corpus.names().iter().map(String::as_str));
+        checkpoint::save_run(self.path, self.corpus.vocabulary(), &record, Some(&known), &resume)
     }
 }
 

@@ -1,0 +1,107 @@
+//! Which names a model has learned, small enough to travel in its file.
+//!
+//! Each name is kept as a fingerprint: the first four bytes of the SHA-256 of its UTF-8 text, read
+//! as a little-endian number. The fingerprints are sorted and each stands once, so that a question
+//! is a binary search, and four bytes a name are the cost. A name of the list is always known. A
+//! name that is not can be taken for one that is: the chance is the number of names over 2^32,
+//! 3 in 10 million for the built-in dinosaurs, and that of a good hash whatever the list is like.
+
+use crate::corpus::composed;
+use sha2::{Digest, Sha256};
+
+/// The fingerprints of a list of names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownNames {
+    fingerprints: Vec<u32>,
+}
+
+impl KnownNames {
+    /// The filter that knows `names`, which are clean already, as those of a
+    /// [`Corpus`](crate::corpus::Corpus) are.
+    ///
+    /// ```
+    /// use char_rnn::known::KnownNames;
+    /// let known = KnownNames::of(["ada", "bob"]);
+    /// assert!(known.contains("ada") && !known.contains("eve"));
+    /// ```
+    pub fn of<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut fingerprints: Vec<u32> = names.into_iter().map(fingerprint).collect();
+        fingerprints.sort_unstable();
+        fingerprints.dedup();
+        Self { fingerprints }
+    }
+
+    /// The filter that a model file holds.
+    ///
+    /// # Errors
+    /// Says so where the fingerprints are not sorted, or one stands twice.
+    pub fn from_fingerprints(fingerprints: Vec<u32>) -> Result<Self, String> {
+        match fingerprints.is_sorted_by(|a, b| a < b) {
+            true => Ok(Self { fingerprints }),
+            false => Err("the fingerprints of its names are not in order".to_string()),
+        }
+    }
+
+    /// The fingerprints, sorted.
+    pub fn fingerprints(&self) -> &[u32] {
+        &self.fingerprints
+    }
+
+    /// Whether `name` is known. Letters that a model has put together from several characters are
+    /// composed first, as those of the list were.
+    pub fn contains(&self, name: &str) -> bool {
+        self.fingerprints.binary_search(&fingerprint(&composed(name))).is_ok()
+    }
+}
+
+fn fingerprint(name: &str) -> u32 {
+    let digest = Sha256::digest(name.as_bytes());
+    u32::from_le_bytes([digest[0], digest[1], digest[2], digest[3]])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_fingerprint_is_the_start_of_the_sha_256() {
+        // The empty text's digest begins e3b0c442, that of "abc" ba7816bf.
+        assert_eq!(KnownNames::of([""]).fingerprints(), [0x42c4_b0e3]);
+        assert_eq!(KnownNames::of(["abc", "abc"]).fingerprints(), [0xbf16_78ba]);
+    }
+
+    #[test]
+    fn a_name_spelled_with_separate_marks_is_the_composed_one() {
+        let known = KnownNames::of(["josé", "각"]);
+        assert!(known.contains("jose\u{301}") && known.contains("\u{1100}\u{1161}\u{11a8}"));
+        assert!(!known.contains("jose"));
+    }
+
+    #[test]
+    fn fingerprints_out_of_order_are_refused() {
+        assert!(KnownNames::from_fingerprints(vec![1, 3, 2]).is_err());
+        assert!(KnownNames::from_fingerprints(vec![1, 1]).is_err());
+        assert!(KnownNames::from_fingerprints(vec![]).is_ok());
+    }
+
+    #[test]
+    fn new_names_are_hardly_ever_taken_for_known_ones() {
+        let names: Vec<String> = (0..20_000).map(|i| format!("name {i}")).collect();
+        let known = KnownNames::of(names.iter().map(String::as_str));
+        let wrong = (0..100_000).filter(|i| known.contains(&format!("other {i}"))).count();
+        // 20,000 x 100,000 / 2^32 is about a half.
+        assert!(wrong <= 6, "{wrong}");
+    }
+
+    proptest! {
+        #[test]
+        fn every_name_of_the_list_is_known(names in prop::collection::vec(".{0,8}", 0..40)) {
+            let names: Vec<String> = names.iter().map(|name| composed(name)).collect();
+            let known = KnownNames::of(names.iter().map(String::as_str));
+            prop_assert!(names.iter().all(|name| known.contains(name)));
+            let again = KnownNames::from_fingerprints(known.fingerprints().to_vec());
+            prop_assert_eq!(again.unwrap(), known);
+        }
+    }
+}

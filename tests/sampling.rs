@@ -1,0 +1,286 @@
+//! Choosing names and judging them, as a person does it with the program.
+
+mod common;
+
+use char_rnn::checkpoint;
+use common::{Folder, assert_says};
+use serde_json::Value;
+use std::collections::HashSet;
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+
+const LIST: [&str; 3] = ["Anna", "Bob", "Cleo"];
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap()
+}
+
+/// Names and the logarithms of their probabilities.
+fn with_probabilities(lines: &str) -> Vec<(&str, f64)> {
+    lines
+        .lines()
+        .map(|line| line.split_once('\t').unwrap())
+        .map(|(name, log_probability)| (name, log_probability.parse().unwrap()))
+        .collect()
+}
+
+#[test]
+fn saying_the_defaults_gives_the_names_that_saying_nothing_gives() {
+    let folder = Folder::with_model();
+    let names = folder.succeeds("sample names.safetensors -n 500 --seed 1");
+    let said = "--temperature 1 --min-length 0 --max-length 50";
+    assert_eq!(folder.succeeds(&format!("sample names.safetensors -n 500 --seed 1 {said}")), names);
+}
+
+#[test]
+fn new_names_are_those_that_are_not_in_the_list_in_the_same_order() {
+    let folder = Folder::with_model();
+    let all = folder.succeeds("sample names.safetensors -n 3000 --seed 1 --temperature 0.5");
+    let expected: Vec<&str> = all.lines().filter(|name| !LIST.contains(name)).collect();
+    assert!(expected.len() > 10 && expected.len() < 3000, "{}", expected.len());
+    let count = expected.len();
+    let new = folder
+        .succeeds(&format!("sample names.safetensors -n {count} --seed 1 --temperature 0.5 --new"));
+    assert_eq!(new.lines().collect::<Vec<_>>(), expected);
+
+    let mut seen = HashSet::new();
+    let unique: Vec<&str> = expected.into_iter().filter(|&name| seen.insert(name)).collect();
+    let count = unique.len();
+    let once = folder.succeeds(&format!(
+        "sample names.safetensors -n {count} --seed 1 --temperature 0.5 --new --unique"
+    ));
+    assert_eq!(once.lines().collect::<Vec<_>>(), unique);
+}
+
+#[test]
+fn names_that_do_not_come_are_not_waited_for() {
+    let folder = Folder::with_model();
+    let run =
+        folder.run("sample names.safetensors -n 5 --seed 1 --top-k 1 --unique --min-length 3");
+    assert_eq!((run.status, run.stdout.lines().count()), (Some(0), 1), "{run:?}");
+    assert_says(
+        &run.stderr,
+        &["only 1 of 5 names came out of 10500 tries", "empty or printed already (--unique)"],
+    );
+}
+
+#[test]
+fn a_model_that_does_not_say_what_it_learned_cannot_tell_what_is_new() {
+    let folder = Folder::with_model();
+    let saved =
+        checkpoint::load(&folder.path().join("names.safetensors"), &candle_core::Device::Cpu)
+            .unwrap();
+    assert!(saved.known.is_some());
+    let old = folder.path().join("old.safetensors");
+    checkpoint::save(&old, &saved.model, &saved.vocabulary, &saved.record, None).unwrap();
+    let refusal = folder.refuses("sample old.safetensors --new");
+    assert_says(&refusal, &["old.safetensors", "--new", "train it again"]);
+    assert_eq!(
+        folder.succeeds("sample old.safetensors --seed 1"),
+        folder.succeeds("sample names.safetensors --seed 1")
+    );
+}
+
+#[test]
+fn a_prefix_begins_every_name_and_is_read_as_the_list_was() {
+    let folder = Folder::new();
+    folder.write("towns.txt", "남양주\n남원\n서울\nÉva Lind\n");
+    folder.succeeds("train towns.txt --hidden 8 --iterations 300 --quiet");
+    let from = |prefix: &str| {
+        let output = folder
+            .command("sample towns.safetensors -n 40 --seed 1 --prefix")
+            .arg(prefix)
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(0), "{prefix}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let names = from("남");
+    assert_eq!(names.lines().count(), 40);
+    assert!(names.lines().all(|name| name.starts_with('남')), "{names}");
+    assert!(names.lines().collect::<HashSet<_>>().len() > 1, "{names}");
+    assert_eq!(from("\u{1102}\u{1161}\u{11b7}"), names);
+    assert_eq!(from("E\u{301}VA"), from("éva"));
+    assert!(from("éva l").lines().all(|name| name.starts_with("Éva l")));
+
+    let refusal = folder.refuses("sample towns.safetensors --prefix 남극");
+    assert_says(&refusal, &["--prefix", "'극'", "vocabulary of the model"]);
+}
+
+#[test]
+fn lengths_keep_to_their_limits() {
+    let folder = Folder::with_model();
+    let names =
+        folder.succeeds("sample names.safetensors -n 300 --seed 1 --min-length 5 --max-length 7");
+    assert_eq!(names.lines().count(), 300);
+    assert!(names.lines().all(|name| (5..=7).contains(&name.chars().count())), "{names}");
+    let long = folder.succeeds("sample names.safetensors -n 2 --min-length 60 --max-length 60");
+    assert!(long.lines().all(|name| name.chars().count() == 60), "{long}");
+}
+
+#[test]
+fn the_probability_of_a_name_is_the_one_that_eval_and_explain_give() {
+    let folder = Folder::with_model();
+    let options = "-n 30 --seed 1 --unique --temperature 2 --top-k 5 --max-length 6";
+    let printed =
+        folder.succeeds(&format!("sample names.safetensors {options} --with-probability"));
+    let printed = with_probabilities(&printed);
+    let plain = folder.succeeds(&format!("sample names.safetensors {options}"));
+    let names: Vec<&str> = printed.iter().map(|&(name, _)| name).collect();
+    assert_eq!(plain.lines().collect::<Vec<_>>(), names);
+
+    folder.write("sampled.txt", plain.as_bytes());
+    let evaluation = json(&folder.succeeds("eval names.safetensors sampled.txt --json"));
+    for (at, (name, log_probability)) in printed.into_iter().enumerate() {
+        let scored = &evaluation["losses"][at];
+        assert_eq!(scored["name"], name);
+        let nats = scored["nats"].as_f64().unwrap();
+        assert!((nats + log_probability).abs() < 1e-4, "{name}: {nats} {log_probability}");
+
+        let explained = json(&folder.succeeds(&format!("explain names.safetensors {name} --json")));
+        let steps = explained["steps"].as_array().unwrap();
+        assert_eq!(steps.len(), name.len() + 1);
+        assert_eq!(steps.last().unwrap()["character"], Value::Null);
+        let product: f64 =
+            steps.iter().map(|step| step["probability"].as_f64().unwrap().ln()).sum();
+        assert!((nats + product).abs() < 1e-4, "{name}: {nats} {product}");
+    }
+}
+
+#[test]
+fn sorted_names_are_the_same_ones_the_likeliest_first() {
+    let folder = Folder::with_model();
+    let options = "-n 600 --seed 1 --with-probability";
+    let unsorted = folder.succeeds(&format!("sample names.safetensors {options}"));
+    let sorted = folder.succeeds(&format!("sample names.safetensors {options} --sort"));
+    let sorted_lines = with_probabilities(&sorted);
+    assert!(sorted_lines.is_sorted_by(|(_, a), (_, b)| a >= b));
+    let (mut a, mut b): (Vec<&str>, Vec<&str>) =
+        (unsorted.lines().collect(), sorted.lines().collect());
+    a.sort_unstable();
+    b.sort_unstable();
+    assert_eq!(a, b);
+    let bare = folder.succeeds("sample names.safetensors -n 600 --seed 1 --sort");
+    let names: Vec<&str> = sorted_lines.iter().map(|&(name, _)| name).collect();
+    assert_eq!(bare.lines().collect::<Vec<_>>(), names);
+}
+
+#[test]
+fn json_is_an_object_a_line_that_holds_the_name() {
+    let folder = Folder::with_model();
+    let plain = folder.succeeds("sample names.safetensors -n 30 --seed 1");
+    let lines = folder.succeeds("sample names.safetensors -n 30 --seed 1 --json");
+    let names: Vec<Value> = lines.lines().map(json).collect();
+    assert_eq!(names.len(), 30);
+    for (name, object) in plain.lines().zip(&names) {
+        assert_eq!(object, &serde_json::json!({ "name": name }));
+    }
+    let first = folder.succeeds("sample names.safetensors -n 1 --seed 1 --json --with-probability");
+    assert!(json(&first)["log_probability"].as_f64().unwrap() < 0.);
+}
+
+#[test]
+fn the_first_scored_name_is_not_held_back_for_the_others() {
+    let folder = Folder::with_model();
+    let arguments = format!("sample names.safetensors -n {} --with-probability", u64::MAX);
+    let mut command = folder.command(&arguments);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert_eq!(with_probabilities(&line).len(), 1);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), output.stderr), (Some(0), vec![]));
+}
+
+#[test]
+fn options_that_leave_nothing_to_choose_are_refused_by_name() {
+    let folder = Folder::with_model();
+    for (options, says) in [
+        ("--temperature 0", ["--temperature cannot be 0", "above 0"]),
+        ("--temperature -1", ["--temperature cannot be -1", "above 0"]),
+        ("--temperature nan", ["--temperature cannot be NaN", "above 0"]),
+        ("--top-k 0", ["--top-k cannot be 0", "a character"]),
+        ("--top-p 0", ["--top-p cannot be 0", "at most 1"]),
+        ("--top-p 1.5", ["--top-p cannot be 1.5", "at most 1"]),
+        ("--max-length 0", ["--max-length cannot be 0", "from 1 to 1000"]),
+        ("--max-length 1001", ["--max-length cannot be 1001", "from 1 to 1000"]),
+        ("--min-length 9 --max-length 8", ["--min-length cannot be 9", "--max-length"]),
+        ("--prefix anna --max-length 4", ["--prefix cannot be 4 characters", "--max-length"]),
+        ("--prefix annxa", ["--prefix cannot be \"annxa\"", "'x'"]),
+    ] {
+        assert_says(&folder.refuses(&format!("sample names.safetensors {options}")), &says);
+    }
+    assert_says(&folder.misused("sample names.safetensors --top-k x"), &["'x'", "--top-k"]);
+    assert_says(&folder.misused("sample names.safetensors --top-p x"), &["'x'", "--top-p"]);
+}
+
+#[test]
+fn an_evaluation_adds_up() {
+    let folder = Folder::with_model();
+    let answer = json(&folder.succeeds("eval names.safetensors names.txt --json"));
+    let number = |key: &str| answer[key].as_f64().unwrap();
+    let losses = answer["losses"].as_array().unwrap();
+    let total: f64 = losses.iter().map(|loss| loss["nats"].as_f64().unwrap()).sum();
+    let names: Vec<&str> = losses.iter().map(|loss| loss["name"].as_str().unwrap()).collect();
+    assert_eq!(names, LIST);
+    // Anna, Bob and Cleo have 11 letters, and three ends.
+    assert_eq!((number("names"), number("characters"), number("left_out")), (3., 14., 0.));
+    assert!((number("nats_per_name") - total / 3.).abs() < 1e-12);
+    assert!((number("nats_per_character") - total / 14.).abs() < 1e-12);
+    assert!((number("bits_per_character") - total / 14. / 2f64.ln()).abs() < 1e-12);
+    assert!((number("perplexity") - (total / 14.).exp()).abs() < 1e-9);
+    // Better than a choice among the 9 characters of the list.
+    assert!(number("perplexity") < 9., "{answer}");
+
+    let table = folder.succeeds("eval names.safetensors names.txt");
+    assert_says(
+        &table,
+        &["3 names, 14 characters", &format!("{:.4} bits", number("bits_per_character"))],
+    );
+    assert_says(&table, &["Hardest", "Easiest", "Anna", "Bob", "Cleo"]);
+    assert!(!table.contains('\u{1b}'), "no colour but on a terminal: {table}");
+}
+
+#[test]
+fn names_that_cannot_be_scored_are_left_out_and_said_to_be() {
+    let folder = Folder::with_model();
+    folder.write("others.txt", "ANNA\nzoe\nbozz\n\nleo\n");
+    let run = folder.run("eval names.safetensors others.txt");
+    assert_eq!(run.status, Some(0), "{run:?}");
+    assert_says(&run.stdout, &["2 names, 9 characters", "Anna", "Leo"]);
+    assert_says(&run.stderr, &["2 of 4 names were left out", "'z' in 2"]);
+    let answer = json(&folder.succeeds("eval names.safetensors others.txt --json"));
+    assert_eq!((&answer["names"], &answer["left_out"]), (&2.into(), &2.into()));
+    assert_eq!(answer["unknown_characters"], serde_json::json!({ "z": 2 }));
+
+    folder.write("none.txt", "zzz\nxyz\n");
+    let refusal = folder.refuses("eval names.safetensors none.txt");
+    assert_says(&refusal, &["none.txt", "no name can be scored", "'z' in 2", "'x' in 1"]);
+    assert_says(&folder.refuses("eval names.safetensors"), &["the built-in list", "no name"]);
+    assert_says(&folder.refuses("eval names.safetensors missing.txt"), &["missing.txt"]);
+    assert_says(&folder.refuses("eval names.txt"), &["names.txt", "not a char-rnn model"]);
+}
+
+#[test]
+fn a_name_is_explained_character_by_character() {
+    let folder = Folder::with_model();
+    let table = folder.succeeds("explain names.safetensors Anna");
+    assert!(table.starts_with("Anna.  "), "{table}");
+    let signs: Vec<&str> =
+        table.lines().skip(3).map(|line| line.split_whitespace().next().unwrap()).collect();
+    assert_eq!(signs, ["a", "n", "n", "a", "end"], "{table}");
+    assert!(!table.contains('\u{1b}'), "no colour but on a terminal: {table}");
+
+    let answer = json(&folder.succeeds("explain names.safetensors ANNA --json"));
+    assert_eq!(answer["name"], "Anna");
+    for step in answer["steps"].as_array().unwrap() {
+        let alternatives = step["alternatives"].as_array().unwrap();
+        assert_eq!(alternatives.len(), 5);
+        assert!(alternatives.iter().all(|other| other["character"] != step["character"]));
+    }
+    let refusal = folder.refuses("explain names.safetensors annx");
+    assert_says(&refusal, &["NAME cannot be \"annx\"", "'x'"]);
+    let line_end = folder.command("explain names.safetensors").arg("an\nna").output().unwrap();
+    assert_eq!(line_end.status.code(), Some(2));
+    assert_says(&String::from_utf8(line_end.stderr).unwrap(), &["'\\n'"]);
+}
