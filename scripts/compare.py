@@ -118,7 +118,7 @@ def rows(quick):
         ("training step, n_a 512, B 64, T 16", training(512, 64, 16), faster("torch", ours=1.5, hand=1.5)),
         ("sampling many names, a name", sampling, {"ours": (None, 5)}),
         (f"process: train, {ITERATIONS:,} iterations", whole_training, {"hand": (None, 250_000)}),
-        ("process: sample one name (PyTorch: import)", whole_sampling, {"ours": (None, 10_000)}),
+        ("process: sample a name (PyTorch: import)", whole_sampling, {"ours": (None, 10_000)}),
     ]
 
 
@@ -188,7 +188,7 @@ COLOURS = {"numpy": "#8a8f98", "torch": "#c4713b", "unrolled": "#8f6fb5", "ours"
 
 def chart(records, setting):
     """Bars on a logarithmic scale of time. Text follows the reader's light or dark mode; the background is theirs."""
-    left, right, bar, gap = 300, 130, 15, 22
+    left, right, bar, gap = 330, 130, 15, 22
     low, high, decade = 0, 8, 62  # 10^low to 10^high microseconds
     width = left + (high - low) * decade + right
     def x(micros):
@@ -220,10 +220,10 @@ def chart(records, setting):
   line {{ stroke: #8a8f98; stroke-opacity: 0.3; }}
   @media (prefers-color-scheme: dark) {{ text {{ fill: #e6edf3; }} }}
 </style>
-<text x="{left - 12}" y="16" text-anchor="end">shorter is better, each line is ten times the last</text>
+<text class="small" x="{left}" y="14">shorter is better; each line is ten times the last</text>
 {grid}
 {chr(10).join(body)}
-<text class="small" x="{left - 12}" y="{y + 6}">{setting}</text>
+<text class="small" x="{width / 2}" y="{y + 6}" text-anchor="middle">{setting}</text>
 </svg>
 """
 
