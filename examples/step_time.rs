@@ -62,9 +62,8 @@ struct Arguments {
     milliseconds: u64,
 }
 
-fn way(name: &str) -> Result<Backprop, String> {
-    let found = Backprop::ALL.into_iter().find(|way| way.to_string() == name);
-    found.ok_or_else(|| "it is unrolled, autograd or hand".to_string())
+fn way(name: &str) -> Result<Backprop, &'static str> {
+    name.parse().map_err(|_| "it is unrolled, autograd or hand")
 }
 
 fn precision(name: &str) -> Result<DType, String> {

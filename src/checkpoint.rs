@@ -26,7 +26,7 @@ use crate::resume::Resume;
 use crate::vocab::Vocabulary;
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
-use safetensors::tensor::{Dtype, Metadata, SafeTensorError, SafeTensors, TensorView};
+use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
@@ -268,13 +268,12 @@ pub fn load(path: &Path, device: &Device) -> Result<Saved> {
     let (mut bytes, metadata) = read_header(&mut file).map_err(cannot_read)?.map_err(wrong)?;
     let (vocabulary, record) = describe(&metadata).map_err(wrong)?;
     file.read_to_end(&mut bytes).map_err(cannot_read)?;
-    let header = header_of(&bytes).map_err(wrong)?;
-    let (tensors, hidden) = tensors_of(&bytes, &header, &vocabulary, device).map_err(wrong)?;
-    let known = known_names_of(&bytes, &header).map_err(wrong)?;
+    let file = file_of(&bytes).map_err(wrong)?;
+    let (tensors, hidden) = tensors_of(&file, &vocabulary, device).map_err(wrong)?;
+    let known = known_names_of(&file).map_err(wrong)?;
     let config = Config { vocabulary: vocabulary.size(), hidden };
     let dtype = tensors["waa"].dtype();
     let model = char_rnn(config, VarBuilder::from_tensors(tensors, dtype, device))?;
-    let file = SafeTensors::deserialize(&bytes).map_err(|error| wrong(error.to_string()))?;
     let tensor = |name: &str| {
         let view = file.tensor(name).map_err(|error| error.to_string())?;
         tensor_of(name, &view, device)
@@ -283,16 +282,14 @@ pub fn load(path: &Path, device: &Device) -> Result<Saved> {
     Ok(Saved { model, vocabulary, record, known, resume })
 }
 
-/// The header of a whole file.
-fn header_of(bytes: &[u8]) -> std::result::Result<Metadata, String> {
-    match SafeTensors::read_metadata(bytes) {
-        Ok((_, header)) => Ok(header),
-        Err(SafeTensorError::MetadataIncompleteBuffer) => {
-            Err("the file is cut short or has grown: its header and its length do not agree"
-                .to_string())
+/// The tensors of a whole file.
+fn file_of(bytes: &[u8]) -> std::result::Result<SafeTensors<'_>, String> {
+    SafeTensors::deserialize(bytes).map_err(|error| match error {
+        SafeTensorError::MetadataIncompleteBuffer => {
+            "the file is cut short or has grown: its header and its length do not agree".to_string()
         }
-        Err(error) => Err(format!("the file is damaged: {error}")),
-    }
+        error => format!("the file is damaged: {error}"),
+    })
 }
 
 fn names_format(metadata: &HashMap<String, String>) -> bool {
@@ -331,31 +328,29 @@ fn describe(
 
 /// The five tensors, and `n_a`.
 fn tensors_of(
-    bytes: &[u8],
-    header: &Metadata,
+    file: &SafeTensors,
     vocabulary: &Vocabulary,
     device: &Device,
 ) -> std::result::Result<(HashMap<String, Tensor>, usize), String> {
     let damaged = |problem: String| format!("the file is damaged: {problem}");
-    let info =
-        |name: &str| header.info(name).ok_or_else(|| damaged(format!("it has no tensor {name:?}")));
-    let [hidden] = info("b")?.shape[..] else {
+    let view =
+        |name: &str| file.tensor(name).map_err(|_| damaged(format!("it has no tensor {name:?}")));
+    let b = view("b")?;
+    let &[hidden] = b.shape() else {
         return Err(damaged("its tensor \"b\" is not a vector".to_string()));
     };
     let config = Config { vocabulary: vocabulary.size(), hidden };
-    let dtype = info("b")?.dtype;
-    let file = SafeTensors::deserialize(bytes).map_err(|error| damaged(error.to_string()))?;
     let mut tensors = HashMap::new();
     for name in PARAMETERS {
-        let (found, expected) = (info(name)?, config.shape(name));
-        if found.shape != expected || found.dtype != dtype || hidden == 0 {
+        let (found, expected) = (view(name)?, config.shape(name));
+        if found.shape() != expected || found.dtype() != b.dtype() || hidden == 0 {
             return Err(damaged(format!(
                 "its tensor {name:?} is {:?} {:?}, which does not fit the others",
-                found.dtype, found.shape
+                found.dtype(),
+                found.shape()
             )));
         }
-        let data = file.tensor(name).map_err(|error| damaged(error.to_string()))?;
-        let tensor = tensor_of(name, &data, device).map_err(damaged)?;
+        let tensor = tensor_of(name, &found, device).map_err(damaged)?;
         tensors.insert(name.to_string(), tensor);
     }
     Ok((tensors, hidden))
@@ -383,20 +378,14 @@ fn tensor_of(
 }
 
 /// The names that the model has learned, where the file says so.
-fn known_names_of(
-    bytes: &[u8],
-    header: &Metadata,
-) -> std::result::Result<Option<KnownNames>, String> {
+fn known_names_of(file: &SafeTensors) -> std::result::Result<Option<KnownNames>, String> {
     let damaged = |problem: String| format!("the file is damaged: {problem}");
-    let Some(info) = header.info(KNOWN_NAMES) else { return Ok(None) };
-    if info.dtype != Dtype::U32 || info.shape.len() != 1 {
+    let Ok(view) = file.tensor(KNOWN_NAMES) else { return Ok(None) };
+    if view.dtype() != Dtype::U32 || view.shape().len() != 1 {
         return Err(damaged(format!("its tensor {KNOWN_NAMES:?} is not a vector of U32")));
     }
-    let tensor = SafeTensors::deserialize(bytes)
-        .and_then(|file| file.tensor(KNOWN_NAMES).map(|tensor| tensor.data().to_vec()))
-        .map_err(|error| damaged(error.to_string()))?;
     let fingerprint = |bytes: &[u8]| u32::from_le_bytes(bytes.try_into().expect("four bytes"));
-    let fingerprints = tensor.chunks_exact(4).map(fingerprint).collect();
+    let fingerprints = view.data().chunks_exact(4).map(fingerprint).collect();
     KnownNames::from_fingerprints(fingerprints).map(Some).map_err(damaged)
 }
 

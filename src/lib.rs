@@ -4,8 +4,8 @@
 //! several ways of finding its gradients ([`engine`]); names come out of it one character at a
 //! time ([`sample`]), and names are put to it to be judged ([`eval`]). A model file
 //! ([`checkpoint`]) holds all that training needs to go on ([`resume`]). It implements a well-known
-//! NumPy teaching notebook and can reproduce its
-//! very numbers ([`numpy_random`], [`train::Settings::notebook`]).
+//! NumPy teaching notebook and can reproduce its very numbers ([`numpy_random`],
+//! [`train::Settings::notebook`]).
 //!
 //! ```
 //! use char_rnn::corpus::Corpus;

@@ -13,6 +13,8 @@ use crate::numpy_random::NumpyRandom;
 use rand::{Rng, SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::StandardNormal;
+use std::fmt;
+use std::str::FromStr;
 
 /// The source of a run's random numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +25,29 @@ pub enum Randomness {
     /// and for sampling a fresh seed at each character, `counter + seed`.
     Notebook,
 }
+
+/// As records have it: the seed, or `notebook`.
+impl fmt::Display for Randomness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Seed(seed) => seed.fmt(f),
+            Self::Notebook => f.write_str(NOTEBOOK),
+        }
+    }
+}
+
+impl FromStr for Randomness {
+    type Err = String;
+
+    fn from_str(seed: &str) -> Result<Self, String> {
+        if seed == NOTEBOOK {
+            return Ok(Self::Notebook);
+        }
+        seed.parse().map(Self::Seed).map_err(|_| format!("its seed is {seed:?}"))
+    }
+}
+
+const NOTEBOOK: &str = "notebook";
 
 /// The streams of a seed; from `NAMES` on, one for each sampled name.
 const PARAMETERS: u64 = 0;
@@ -104,6 +129,14 @@ mod tests {
             assert!(draws[..i].iter().all(|b| a != b));
         }
         assert_eq!(first(1, 0), first(1, 0));
+    }
+
+    #[test]
+    fn what_is_written_of_a_run_is_read_back() {
+        for randomness in [Randomness::Seed(0), Randomness::Seed(u64::MAX), Randomness::Notebook] {
+            assert_eq!(randomness.to_string().parse(), Ok(randomness));
+        }
+        assert!("notebooks".parse::<Randomness>().is_err() && "-1".parse::<Randomness>().is_err());
     }
 
     #[test]

@@ -13,7 +13,6 @@ use crate::checkpoint::Record;
 use crate::engine::Carried;
 use crate::history::{History, Point};
 use crate::model::CharRnn;
-use crate::random::Randomness;
 use crate::train::{Progress, Settings, Trained};
 use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
@@ -137,7 +136,7 @@ impl Resume {
             backprop: record.backprop.parse().map_err(wrong)?,
             dtype: model.dtype(),
             device: model.device().clone(),
-            randomness: randomness(&record.seed).map_err(wrong)?,
+            randomness: record.seed.parse().map_err(wrong)?,
         };
         settings.check().map_err(|error| wrong(error.to_string()))?;
         let Some(last) = record.iterations.checked_sub(1) else {
@@ -166,17 +165,6 @@ impl Resume {
         let history = History::from_parts(stride, points, sum, record.iterations).map_err(wrong)?;
         let trained = Trained { model: model.clone(), progress, carried, history };
         Ok(Self { settings, trained, list: written.list, changes: written.changes })
-    }
-}
-
-/// A seed as records have it.
-fn randomness(seed: &str) -> Result<Randomness, String> {
-    match seed {
-        "notebook" => Ok(Randomness::Notebook),
-        _ => match seed.parse() {
-            Ok(seed) => Ok(Randomness::Seed(seed)),
-            Err(_) => Err(format!("its seed is {seed:?}")),
-        },
     }
 }
 

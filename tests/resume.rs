@@ -72,10 +72,7 @@ fn saved_and_loaded(trained: &Trained, settings: &Settings, corpus: &Corpus) -> 
         learning_rate: settings.learning_rate,
         clip: settings.clip.is_finite().then_some(settings.clip),
         backprop: settings.backprop.to_string(),
-        seed: match settings.randomness {
-            Randomness::Seed(seed) => seed.to_string(),
-            Randomness::Notebook => "notebook".to_string(),
-        },
+        seed: settings.randomness.to_string(),
     };
     let resume = Resume {
         settings: settings.clone(),

@@ -5,7 +5,6 @@ use candle_core::Device;
 use char_rnn::Error;
 use char_rnn::checkpoint::{self, Record};
 use char_rnn::corpus::{Case, Corpus};
-use char_rnn::random::Randomness;
 use char_rnn::resume::{Change, Resume};
 use char_rnn::train::Settings;
 use char_rnn::vocab::Vocabulary;
@@ -44,8 +43,8 @@ impl Begun {
         force: bool,
     ) -> Result<Vec<Change>, Failure> {
         let (was, iteration) = (&self.resume.settings, self.record.iterations);
-        let same_list = corpus.digest() == self.resume.list;
-        if list.is_none() && !same_list {
+        let digest = corpus.digest();
+        if list.is_none() && digest != self.resume.list {
             return Err(self.wrong(format!(
                 "this run learned another list than the built-in one; to go on, give the list too: \
                  char-rnn train --resume {} NAMES",
@@ -72,14 +71,14 @@ impl Begun {
             ("--learning-rate", was.learning_rate.to_string(), settings.learning_rate.to_string()),
             ("--batch-size", was.batch_size.to_string(), settings.batch_size.to_string()),
             ("--clip", was.clip.to_string(), settings.clip.to_string()),
-            ("--seed", seed(was.randomness), seed(settings.randomness)),
+            ("--seed", was.randomness.to_string(), settings.randomness.to_string()),
             ("--dtype", dtype(was), dtype(settings)),
             ("--backprop", was.backprop.to_string(), settings.backprop.to_string()),
             ("--keep-case", keep(self.record.case), keep(case)),
             (
                 "NAMES",
                 list(self.record.names, &self.resume.list),
-                list(corpus.names().len(), &corpus.digest()),
+                list(corpus.names().len(), &digest),
             ),
         ]
         .into_iter()
@@ -99,14 +98,6 @@ impl Begun {
             )));
         }
         Ok(changes)
-    }
-}
-
-/// A seed as records have it.
-pub fn seed(randomness: Randomness) -> String {
-    match randomness {
-        Randomness::Seed(seed) => seed.to_string(),
-        Randomness::Notebook => "notebook".to_string(),
     }
 }
 

@@ -2,7 +2,6 @@
 
 use super::Failure;
 use super::progress::Bar;
-use super::resumption::seed;
 use super::signals::Signals;
 use char_rnn::checkpoint::{self, Record};
 use char_rnn::corpus::{Case, Corpus};
@@ -22,19 +21,48 @@ const REDRAW: Duration = Duration::from_millis(50);
 
 /// Writes a run to its file.
 pub struct Saver<'a> {
-    pub path: &'a Path,
-    pub corpus: &'a Corpus,
-    pub settings: &'a Settings,
-    pub case: Case,
-    pub changes: Vec<Change>,
+    path: &'a Path,
+    corpus: &'a Corpus,
+    settings: &'a Settings,
+    case: Case,
+    changes: Vec<Change>,
     /// Whether the file holds a model that this run does not go on from.
-    pub replaces: bool,
+    replaces: bool,
     /// Where that model is kept while an unfinished one is in its place.
-    pub kept: Option<PathBuf>,
-    pub bar: &'a Bar,
+    kept: Option<PathBuf>,
+    bar: &'a Bar,
+    /// What the file says of the list, which is the same at each saving.
+    list: String,
+    known: KnownNames,
 }
 
-impl Saver<'_> {
+impl<'a> Saver<'a> {
+    /// For a run on `corpus` that goes to `path`; `replaces` says whether that holds a model that
+    /// the run does not go on from.
+    pub fn new(
+        path: &'a Path,
+        replaces: bool,
+        corpus: &'a Corpus,
+        case: Case,
+        settings: &'a Settings,
+        changes: Vec<Change>,
+        bar: &'a Bar,
+    ) -> Self {
+        let known = KnownNames::of(corpus.names().iter().map(String::as_str));
+        let (list, kept) = (corpus.digest(), None);
+        Self { path, corpus, settings, case, changes, replaces, kept, bar, list, known }
+    }
+
+    /// Where the run goes.
+    pub fn path(&self) -> &Path {
+        self.path
+    }
+
+    /// Where an older model is kept, if one is.
+    pub fn kept(&self) -> Option<&Path> {
+        self.kept.as_deref()
+    }
+
     /// Saves a run that is not finished. An older model is kept beside it: that is to be replaced
     /// by a finished one.
     pub fn save_unfinished(&mut self, trained: &Trained) -> char_rnn::Result<()> {
@@ -70,16 +98,16 @@ impl Saver<'_> {
             learning_rate: settings.learning_rate,
             clip: settings.clip.is_finite().then_some(settings.clip),
             backprop: settings.backprop.to_string(),
-            seed: seed(settings.randomness),
+            seed: settings.randomness.to_string(),
         };
         let resume = Resume {
             settings: settings.clone(),
             trained: trained.clone(),
-            list: self.corpus.digest(),
+            list: self.list.clone(),
             changes: self.changes.clone(),
         };
-        let known = KnownNames::of(self.corpus.names().iter().map(String::as_str));
-        checkpoint::save_run(self.path, self.corpus.vocabulary(), &record, Some(&known), &resume)
+        let vocabulary = self.corpus.vocabulary();
+        checkpoint::save_run(self.path, vocabulary, &record, Some(&self.known), &resume)
     }
 }
 

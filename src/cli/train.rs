@@ -180,9 +180,8 @@ impl Train {
         let bar = Bar::new(settings.iterations, done, self.quiet);
         let mut saver = match &output {
             Some(path) => {
-                let (corpus, settings, kept, bar) = (&corpus, &settings, None, &bar);
                 let replaces = self.replaces(path)?;
-                Some(Saver { path, corpus, settings, case, changes, replaces, kept, bar })
+                Some(Saver::new(path, replaces, &corpus, case, &settings, changes, &bar))
             }
             None => None,
         };
@@ -221,19 +220,12 @@ impl Train {
 
     /// The settings: those of the command line, then those of the run that goes on.
     fn settings(&self, begun: Option<&Begun>, device: Device) -> char_rnn::Result<Settings> {
-        let base = match begun {
-            Some(begun) => begun.resume.settings.clone(),
-            None => Settings::default(),
-        };
+        let mut base = begun.map_or_else(Settings::default, |begun| begun.resume.settings.clone());
         // A run that is the notebook's already keeps what was given beside it.
-        let notebook = self.notebook && base.randomness != Randomness::Notebook;
-        let base = match notebook {
-            true => {
-                let Settings { dtype, randomness, .. } = Settings::notebook();
-                Settings { dtype, randomness, ..base }
-            }
-            false => base,
-        };
+        if self.notebook && base.randomness != Randomness::Notebook {
+            let Settings { dtype, randomness, .. } = Settings::notebook();
+            base = Settings { dtype, randomness, ..base };
+        }
         let settings = Settings {
             iterations: self.iterations.unwrap_or(base.iterations),
             batch_size: self.batch_size.unwrap_or(base.batch_size),
@@ -331,10 +323,9 @@ impl Train {
             None => "; nothing is saved, for want of -o".to_string(),
             Some(saver) => {
                 let list = self.list.path.as_deref().map(|path| format!(" {}", quoted(path)));
-                let file = quoted(saver.path);
+                let file = quoted(saver.path());
                 let kept = saver
-                    .kept
-                    .as_deref()
+                    .kept()
                     .map(|kept| format!("; the older model is kept as {}", kept.display()));
                 format!(
                     "; saved as {file}; to go on: char-rnn train --resume {file}{}{}",

@@ -88,10 +88,7 @@ impl Folder {
     /// The one line on standard error of a run that must be refused: with status 2, before anything
     /// is printed, and without touching a file.
     pub fn refuses(&self, arguments: &str) -> String {
-        let before = self.files();
-        let run = self.run(arguments);
-        assert_eq!((run.status, run.stdout.as_str()), (Some(2), ""), "{arguments}: {run:?}");
-        assert!(self.files() == before, "{arguments} changed a file");
+        let run = self.refused(arguments);
         assert!(run.stderr.starts_with("char-rnn: "), "{arguments}: {run:?}");
         assert_eq!(run.stderr.lines().count(), 1, "{arguments}: {run:?}");
         run.stderr
@@ -99,13 +96,18 @@ impl Folder {
 
     /// The first line on standard error of a run whose command line must be refused.
     pub fn misused(&self, arguments: &str) -> String {
+        let run = self.refused(arguments);
+        let first = run.stderr.lines().next().unwrap().to_string();
+        assert!(first.starts_with("error: "), "{arguments}: {run:?}");
+        first
+    }
+
+    fn refused(&self, arguments: &str) -> Run {
         let before = self.files();
         let run = self.run(arguments);
         assert_eq!((run.status, run.stdout.as_str()), (Some(2), ""), "{arguments}: {run:?}");
         assert!(self.files() == before, "{arguments} changed a file");
-        let first = run.stderr.lines().next().unwrap().to_string();
-        assert!(first.starts_with("error: "), "{arguments}: {run:?}");
-        first
+        run
     }
 }
 
