@@ -10,7 +10,7 @@ use candle_core::{DType, Device};
 use char_rnn::batch::Batch;
 use char_rnn::engine::{Backprop, engine};
 use char_rnn::model::{Config, initialize};
-use char_rnn::optim::ClippedSgdConfig;
+use char_rnn::optim::DescentConfig;
 use char_rnn::random::Randomness;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
@@ -34,7 +34,7 @@ fn training_step(c: &mut Criterion) {
             let config = Config { vocabulary: VOCABULARY, hidden };
             let normals = Randomness::Seed(1).normals();
             let vars = initialize(config, normals, DType::F32, &Device::Cpu).expect("CPU, F32");
-            let mut engine = engine(way, config, &vars, ClippedSgdConfig::default()).expect("CPU");
+            let mut engine = engine(way, config, &vars, DescentConfig::default()).expect("CPU");
             group.bench_function(BenchmarkId::from_parameter(way), |b| {
                 b.iter(|| engine.step(&batch).expect("a batch of the same size"));
             });

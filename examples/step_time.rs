@@ -20,7 +20,7 @@ use char_rnn::batch::Batch;
 use char_rnn::corpus::{Case, Corpus};
 use char_rnn::engine::{Backprop, engine};
 use char_rnn::model::{Config, initialize};
-use char_rnn::optim::ClippedSgdConfig;
+use char_rnn::optim::DescentConfig;
 use char_rnn::random::Randomness;
 use char_rnn::train::{Settings, train};
 use clap::Parser;
@@ -134,7 +134,7 @@ fn random_names(arguments: &Arguments) -> Result<Vec<f64>, Box<dyn Error>> {
     let config = Config { vocabulary: VOCABULARY, hidden: arguments.hidden };
     let normals = Randomness::Seed(1).normals();
     let vars = initialize(config, normals, arguments.dtype, &Device::Cpu)?;
-    let mut engine = engine(arguments.backprop, config, &vars, ClippedSgdConfig::default())?;
+    let mut engine = engine(arguments.backprop, config, &vars, DescentConfig::default())?;
 
     let mut next = batches.iter().cycle();
     stretches(arguments, 1, |steps| {

@@ -17,12 +17,14 @@
 //! Anything that reads safetensors can open it, and equal contents are equal bytes. The file is
 //! written whole or not at all ([`crate::output_file`]).
 
-use crate::corpus::Case;
+use crate::corpus::{Case, Corpus};
 use crate::error::{Error, Result};
 use crate::known::KnownNames;
 use crate::model::{CharRnn, Config, PARAMETERS, char_rnn};
+use crate::optim::{Algorithm, Decay};
 use crate::output_file::{temporary_beside, write_atomically};
 use crate::resume::Resume;
+use crate::train::{Settings, Trained};
 use crate::vocab::Vocabulary;
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
@@ -53,14 +55,43 @@ pub struct Record {
     pub iterations: u64,
     /// The smoothed loss after the last one, in nats a name.
     pub smoothed_loss: f64,
+    /// How the weights followed from the clipped gradients.
+    #[serde(default)]
+    pub optimizer: Algorithm,
     /// The step along the clipped gradients.
     pub learning_rate: f64,
+    /// How it fell on the way.
+    #[serde(default)]
+    pub decay: Decay,
+    /// AdamW's decay of the weights.
+    #[serde(default)]
+    pub weight_decay: f64,
     /// The clamp on each entry of the gradients; absent where nothing was clamped.
     pub clip: Option<f64>,
     /// Where the gradient came from.
     pub backprop: String,
     /// The seed, or `notebook` for the notebook's.
     pub seed: String,
+}
+
+impl Record {
+    /// The record of a run of these settings on `corpus`, whose names had this `case`.
+    pub fn of(corpus: &Corpus, case: Case, settings: &Settings, trained: &Trained) -> Self {
+        Self {
+            program: format!("char-rnn {}", env!("CARGO_PKG_VERSION")),
+            case,
+            names: corpus.names().len(),
+            iterations: trained.progress.iteration + 1,
+            smoothed_loss: trained.progress.smoothed,
+            optimizer: settings.optimizer,
+            learning_rate: settings.learning_rate,
+            decay: settings.decay,
+            weight_decay: settings.weight_decay,
+            clip: settings.clip.is_finite().then_some(settings.clip),
+            backprop: settings.backprop.to_string(),
+            seed: settings.randomness.to_string(),
+        }
+    }
 }
 
 /// A model out of a file.
@@ -162,7 +193,10 @@ pub fn save(
     write(path, model, vocabulary, record, known, None)
 }
 
-/// The same with all that training needs to go on. `record` and `resume` tell of one run.
+/// The same with all that training needs to go on: the model is the one to use, [`Trained::chosen`].
+/// `record` and `resume` tell of one run.
+///
+/// [`Trained::chosen`]: crate::train::Trained::chosen
 ///
 /// # Errors
 /// As [`save`].
@@ -173,7 +207,7 @@ pub fn save_run(
     known: Option<&KnownNames>,
     resume: &Resume,
 ) -> Result<()> {
-    write(path, &resume.trained.model, vocabulary, record, known, Some(resume))
+    write(path, resume.trained.chosen(), vocabulary, record, known, Some(resume))
 }
 
 fn write(
@@ -400,9 +434,8 @@ fn f64_from(bytes: &[u8]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::corpus::Corpus;
     use crate::random::Randomness;
-    use crate::train::{Settings, train};
+    use crate::train::train;
     use proptest::prelude::*;
 
     fn record() -> Record {
@@ -412,7 +445,10 @@ mod tests {
             names: 3,
             iterations: 20,
             smoothed_loss: 1.5,
+            optimizer: Algorithm::Sgd,
             learning_rate: 0.01,
+            decay: Decay::None,
+            weight_decay: 0.,
             clip: None,
             backprop: "unrolled".to_string(),
             seed: "1".to_string(),

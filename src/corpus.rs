@@ -7,9 +7,11 @@
 //! as in the notebook.
 
 use crate::error::{Error, Result};
+use crate::random::Randomness;
 use crate::vocab::Vocabulary;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
@@ -112,6 +114,37 @@ impl Corpus {
             hasher.update("\n");
         }
         hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// Which of the names to hold out, to judge by and not to learn from: a `share` of the distinct
+    /// names, at least one and not all. A name that stands twice is held out twice or not at all.
+    /// The choice depends on the seed and the names, not on their order.
+    ///
+    /// # Errors
+    /// [`Error::Names`] where there are not two distinct names.
+    ///
+    /// # Panics
+    /// Where `share` is not between 0 and 1.
+    pub fn held_out(&self, share: f64, randomness: Randomness) -> Result<Vec<bool>> {
+        assert!(share > 0. && share < 1., "a share is between 0 and 1, not {share}");
+        // The order of their hashes is a random one, and a name more or less moves few others.
+        let hash = |name: &String| {
+            let hasher = Sha256::new_with_prefix(format!("{randomness}\n"));
+            <[u8; 32]>::from(hasher.chain_update(name).finalize())
+        };
+        let distinct: BTreeSet<[u8; 32]> = self.names.iter().map(hash).collect();
+        if distinct.len() < 2 {
+            return Err(Error::Names {
+                origin: "the list".to_string(),
+                problem: "it has no two different names, so none can be held out: leave \
+                          --validation away"
+                    .to_string(),
+            });
+        }
+        let count = (distinct.len() as f64 * share).round() as usize;
+        let held_out: BTreeSet<[u8; 32]> =
+            distinct.iter().take(count.clamp(1, distinct.len() - 1)).copied().collect();
+        Ok(self.names.iter().map(|name| held_out.contains(&hash(name))).collect())
     }
 
     /// Each name as indices into the vocabulary, in the list's order, without the final `'\n'`.

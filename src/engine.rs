@@ -6,11 +6,11 @@
 use crate::batch::Batch;
 use crate::bptt::{Bptt, Parameters};
 use crate::bptt_tensors::loss_and_gradients;
-use crate::kernels::Element;
+use crate::kernels::{Element, update};
 use crate::model::{CharRnn, CharRnnState, Config, PARAMETERS, char_rnn};
-use crate::ops::{Float, clipped_descent, scalar, with_float};
-use crate::optim::{ClippedSgd, ClippedSgdConfig};
-use candle_core::{Device, Result, Tensor, Var, bail};
+use crate::ops::{Float, scalar, with_float};
+use crate::optim::{Algorithm, Descent, DescentConfig, Gradient};
+use candle_core::{DType, Device, Result, Tensor, Var, bail};
 use candle_nn::{Optimizer, RNN, VarBuilder, VarMap};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -54,8 +54,17 @@ impl FromStr for Backprop {
 }
 
 /// What an engine carries from one batch to the next beside the parameters, by name: `a`, the
-/// hidden state, (B, n_a). Empty before the first batch.
+/// hidden state, (B, n_a), missing before the first batch, and for AdamW `adamw.step`, the number of
+/// steps, a scalar of `F64`, and with `adamw.` before the name of each parameter its two running
+/// means, (2, ...).
 pub type Carried = BTreeMap<String, Tensor>;
+
+/// What the names of AdamW's part begin with.
+pub(crate) const ADAMW: &str = "adamw.";
+const STEP: &str = "step";
+
+/// The gradients of the parameters, in the order of [`PARAMETERS`].
+pub type Gradients = [Gradient; PARAMETERS.len()];
 
 /// A network in training.
 pub trait Engine {
@@ -65,7 +74,18 @@ pub trait Engine {
     /// # Errors
     /// Where an index is outside the vocabulary, the batch has another size than the last one, or
     /// the device fails.
-    fn step(&mut self, batch: &Batch) -> Result<f64>;
+    fn step(&mut self, batch: &Batch) -> Result<f64> {
+        self.measured_step(batch, None)
+    }
+
+    /// The same, and measures the gradients where asked.
+    ///
+    /// # Errors
+    /// As [`step`](Self::step).
+    fn measured_step(&mut self, batch: &Batch, gradients: Option<&mut Gradients>) -> Result<f64>;
+
+    /// Sets the learning rate from the next step on.
+    fn set_learning_rate(&mut self, learning_rate: f64);
 
     /// The network, its parameters as they stand now.
     ///
@@ -81,30 +101,64 @@ pub trait Engine {
     fn carried(&self) -> Result<Carried>;
 
     /// Begins the next step with what another engine carried, in this one's number type and on
-    /// its device.
+    /// its device. What is missing is as at the start.
     ///
     /// # Errors
     /// Where there is something in it that this engine does not know, or a shape does not fit.
     fn carry_on(&mut self, carried: &Carried) -> Result<()>;
 }
 
-/// The only thing that an engine carries so far.
-fn carried_state(state: Option<Tensor>) -> Carried {
-    state.into_iter().map(|a| ("a".to_string(), a)).collect()
+/// How many steps AdamW took, and its running means in the order of [`PARAMETERS`]; none for SGD.
+type Moments = (u64, Vec<Tensor>);
+
+fn carried_of(state: Option<Tensor>, (steps, moments): Moments) -> Result<Carried> {
+    let mut carried: Carried = state.into_iter().map(|a| ("a".to_string(), a)).collect();
+    if !moments.is_empty() {
+        let steps = Tensor::new(steps as f64, &Device::Cpu)?;
+        carried.insert(format!("{ADAMW}{STEP}"), steps);
+    }
+    for (name, moments) in PARAMETERS.iter().zip(moments) {
+        carried.insert(format!("{ADAMW}{name}"), moments);
+    }
+    Ok(carried)
 }
 
-/// The hidden state in `carried`, for `model`.
-fn state_in(carried: &Carried, model: &CharRnn) -> Result<Option<CharRnnState>> {
-    if let Some(unknown) = carried.keys().find(|name| *name != "a") {
+/// What is in `carried`, for `model` and its optimizer.
+fn carried_in(
+    carried: &Carried,
+    model: &CharRnn,
+    algorithm: Algorithm,
+) -> Result<(Option<CharRnnState>, Option<Moments>)> {
+    let adamw = algorithm == Algorithm::AdamW;
+    let is_known = |name: &str| match name.strip_prefix(ADAMW) {
+        Some(part) => adamw && (part == STEP || PARAMETERS.contains(&part)),
+        None => name == "a",
+    };
+    if let Some(unknown) = carried.keys().find(|name| !is_known(name)) {
         bail!("this engine carries no {unknown:?}");
     }
-    let Some(a) = carried.get("a") else { return Ok(None) };
-    let (_, hidden) = a.dims2()?;
-    if hidden != model.config().hidden {
-        bail!("the state has {hidden} hidden units and the network {}", model.config().hidden);
+    let config = model.config();
+    let fit = |name: &str, tensor: &Tensor, expected: &[usize]| {
+        if tensor.dims() != expected {
+            bail!("{name:?} is {:?}, and for this network {expected:?}", tensor.dims());
+        }
+        tensor.to_dtype(model.dtype())?.to_device(model.device())?.contiguous()
+    };
+    let state = match carried.get("a") {
+        Some(a) => Some(CharRnnState::new(fit("a", a, &[a.dims2()?.0, config.hidden])?)),
+        None => None,
+    };
+    let Some(steps) = carried.get(&format!("{ADAMW}{STEP}")) else { return Ok((state, None)) };
+    let steps = steps.to_dtype(DType::F64)?.to_scalar::<f64>()?;
+    if !(0. ..9e15).contains(&steps) {
+        bail!("there cannot have been {steps} steps");
     }
-    let a = a.to_dtype(model.dtype())?.to_device(model.device())?.contiguous()?;
-    Ok(Some(CharRnnState::new(a)))
+    let moments = PARAMETERS.iter().map(|name| {
+        let name_of_both = format!("{ADAMW}{name}");
+        let Some(both) = carried.get(&name_of_both) else { bail!("{name_of_both:?} is missing") };
+        fit(&name_of_both, both, &[&[2], config.shape(name).as_slice()].concat())
+    });
+    Ok((state, Some((steps as u64, moments.collect::<Result<_>>()?))))
 }
 
 /// The engine that trains `vars`, the variables of a network of this `config`, by `backprop`.
@@ -115,7 +169,7 @@ pub fn engine(
     backprop: Backprop,
     config: Config,
     vars: &VarMap,
-    optimizer: ClippedSgdConfig,
+    optimizer: DescentConfig,
 ) -> Result<Box<dyn Engine>> {
     let variables: Vec<Var> = {
         let vars = vars.data().lock().expect("no holder of this map panics");
@@ -132,11 +186,12 @@ pub fn engine(
         Backprop::Unrolled | Backprop::Autograd => Box::new(Graph {
             model,
             unrolled,
-            optimizer: ClippedSgd::new(variables, optimizer)?,
+            optimizer: Descent::new(variables, optimizer)?,
             state: None,
         }),
         Backprop::Hand if !device.is_cpu() => {
-            Box::new(HandOnDevice { model, variables, optimizer, state: None })
+            let optimizer = Descent::new(variables, optimizer)?;
+            Box::new(HandOnDevice { model, optimizer, state: None })
         }
         Backprop::Hand => with_float!(dtype, "hand", F => {
             Box::new(Hand::<F>::new(model, variables, optimizer)?)
@@ -148,12 +203,12 @@ pub fn engine(
 struct Graph {
     model: CharRnn,
     unrolled: bool,
-    optimizer: ClippedSgd,
+    optimizer: Descent,
     state: Option<CharRnnState>,
 }
 
 impl Engine for Graph {
-    fn step(&mut self, batch: &Batch) -> Result<f64> {
+    fn measured_step(&mut self, batch: &Batch, gradients: Option<&mut Gradients>) -> Result<f64> {
         let start = match self.state.take() {
             Some(state) => state,
             None => self.model.zero_state(batch.size())?,
@@ -166,9 +221,23 @@ impl Engine for Graph {
             1 => forward.loss,
             size => (forward.loss / size as f64)?,
         };
-        self.optimizer.backward_step(&loss)?;
+        let found = loss.backward()?;
+        if let Some(gradients) = gradients {
+            for (measured, (_, parameter)) in gradients.iter_mut().zip(self.model.parameters()) {
+                // What the loss does not depend on has no gradient.
+                *measured = match found.get(parameter) {
+                    Some(gradient) => Gradient::of_tensor(gradient, self.optimizer.config().clip)?,
+                    None => Gradient::default(),
+                };
+            }
+        }
+        self.optimizer.step(&found)?;
         self.state = Some(forward.last);
         scalar(&loss)
+    }
+
+    fn set_learning_rate(&mut self, learning_rate: f64) {
+        self.optimizer.set_learning_rate(learning_rate);
     }
 
     fn model(&mut self) -> Result<&CharRnn> {
@@ -176,11 +245,15 @@ impl Engine for Graph {
     }
 
     fn carried(&self) -> Result<Carried> {
-        Ok(carried_state(self.state.as_ref().map(|state| state.a().clone())))
+        carried_of(self.state.as_ref().map(|state| state.a().clone()), self.optimizer.state()?)
     }
 
     fn carry_on(&mut self, carried: &Carried) -> Result<()> {
-        self.state = state_in(carried, &self.model)?;
+        let (state, moments) = carried_in(carried, &self.model, self.optimizer.config().algorithm)?;
+        if let Some((steps, moments)) = moments {
+            self.optimizer.go_on(steps, &moments)?;
+        }
+        self.state = state;
         Ok(())
     }
 }
@@ -194,17 +267,25 @@ struct Hand<F> {
     parameters: Parameters<F>,
     bptt: Bptt<F>,
     state: Vec<F>,
-    learning_rate: F,
-    clip: F,
+    optimizer: DescentConfig,
+    /// For AdamW, the number of steps, and of each parameter the two running means.
+    steps: u64,
+    moments: Vec<Vec<F>>,
 }
 
 impl<F: Float> Hand<F> {
-    fn new(model: CharRnn, variables: Vec<Var>, optimizer: ClippedSgdConfig) -> Result<Self> {
+    fn new(model: CharRnn, variables: Vec<Var>, optimizer: DescentConfig) -> Result<Self> {
         let Config { vocabulary, hidden } = model.config();
         let mut parameters = Parameters::zeros(hidden, vocabulary);
         for ((_, values), var) in parameters.tensors_mut().into_iter().zip(&variables) {
             values.copy_from_slice(&var.flatten_all()?.to_vec1()?);
         }
+        let moments = match optimizer.algorithm {
+            Algorithm::Sgd => Vec::new(),
+            Algorithm::AdamW => {
+                parameters.tensors().map(|(_, values)| vec![F::ZERO; 2 * values.len()]).into()
+            }
+        };
         Ok(Self {
             model,
             variables,
@@ -212,14 +293,31 @@ impl<F: Float> Hand<F> {
             parameters,
             bptt: Bptt::new(hidden, vocabulary),
             state: Vec::new(),
-            learning_rate: Element::from_f64(optimizer.learning_rate),
-            clip: Element::from_f64(optimizer.clip),
+            optimizer,
+            steps: 0,
+            moments,
         })
+    }
+
+    fn descend(&mut self) {
+        let DescentConfig { algorithm, learning_rate, clip, weight_decay } = self.optimizer;
+        let gradients = self.bptt.gradients();
+        if algorithm == Algorithm::Sgd {
+            let (rate, clip) = (Element::from_f64(learning_rate), Element::from_f64(clip));
+            return self.parameters.descend(gradients, rate, clip);
+        }
+        self.steps += 1;
+        let step = update::AdamW::new(self.steps, learning_rate, weight_decay, clip);
+        let pairs = self.parameters.tensors_mut().into_iter().zip(gradients.tensors());
+        for (((_, w), (_, g)), moments) in pairs.zip(&mut self.moments) {
+            update::adamw_moments(moments, g, &step);
+            update::adamw_descent(w, moments, &step);
+        }
     }
 }
 
 impl<F: Float> Engine for Hand<F> {
-    fn step(&mut self, batch: &Batch) -> Result<f64> {
+    fn measured_step(&mut self, batch: &Batch, gradients: Option<&mut Gradients>) -> Result<f64> {
         let Config { vocabulary, hidden } = self.model.config();
         crate::ops::check_indices(batch.x(), vocabulary)?;
         crate::ops::check_indices(batch.y(), vocabulary)?;
@@ -239,10 +337,19 @@ impl<F: Float> Engine for Hand<F> {
             &self.state,
             scale,
         );
-        self.parameters.descend(self.bptt.gradients(), self.learning_rate, self.clip);
+        if let Some(gradients) = gradients {
+            let found = self.bptt.gradients().tensors();
+            let clip = Element::from_f64(self.optimizer.clip);
+            *gradients = found.map(|(_, gradient)| Gradient::of::<F>(gradient, clip));
+        }
+        self.descend();
         self.bptt.last_states(batch.y(), &mut self.state);
         self.ahead = true;
         Ok(loss)
+    }
+
+    fn set_learning_rate(&mut self, learning_rate: f64) {
+        self.optimizer.learning_rate = learning_rate;
     }
 
     fn model(&mut self) -> Result<&CharRnn> {
@@ -260,11 +367,21 @@ impl<F: Float> Engine for Hand<F> {
             None | Some(0) => None,
             Some(size) => Some(Tensor::from_slice(&self.state, (size, hidden), &Device::Cpu)?),
         };
-        Ok(carried_state(state))
+        let moments = self.moments.iter().zip(&self.variables).map(|(moments, var)| {
+            Tensor::from_slice(moments, [&[2], var.dims()].concat(), &Device::Cpu)
+        });
+        carried_of(state, (self.steps, moments.collect::<Result<_>>()?))
     }
 
     fn carry_on(&mut self, carried: &Carried) -> Result<()> {
-        self.state = match state_in(carried, &self.model)? {
+        let (state, moments) = carried_in(carried, &self.model, self.optimizer.algorithm)?;
+        if let Some((steps, moments)) = moments {
+            self.steps = steps;
+            for (own, moments) in self.moments.iter_mut().zip(moments) {
+                *own = moments.flatten_all()?.to_vec1()?;
+            }
+        }
+        self.state = match state {
             Some(state) => state.a().flatten_all()?.to_vec1()?,
             None => Vec::new(),
         };
@@ -275,25 +392,32 @@ impl<F: Float> Engine for Hand<F> {
 /// The hand-derived gradient where the parameters are not in this computer's memory.
 struct HandOnDevice {
     model: CharRnn,
-    variables: Vec<Var>,
-    optimizer: ClippedSgdConfig,
+    optimizer: Descent,
     state: Option<CharRnnState>,
 }
 
 impl Engine for HandOnDevice {
-    fn step(&mut self, batch: &Batch) -> Result<f64> {
+    fn measured_step(&mut self, batch: &Batch, gradients: Option<&mut Gradients>) -> Result<f64> {
         let start = match self.state.take() {
             Some(state) => state,
             None => self.model.zero_state(batch.size())?,
         };
         let back = loss_and_gradients(&self.model, batch, &start)?;
         let scale = 1. / batch.size() as f64;
-        let ClippedSgdConfig { learning_rate, clip } = self.optimizer;
-        for (var, gradient) in self.variables.iter().zip(&back.parameters) {
-            clipped_descent(var, &(gradient * scale)?, learning_rate, clip)?;
+        let found: Vec<Tensor> =
+            back.parameters.iter().map(|gradient| gradient * scale).collect::<Result<_>>()?;
+        if let Some(gradients) = gradients {
+            for (measured, gradient) in gradients.iter_mut().zip(&found) {
+                *measured = Gradient::of_tensor(gradient, self.optimizer.config().clip)?;
+            }
         }
+        self.optimizer.step_along(found.iter().map(Some))?;
         self.state = Some(back.last);
         scalar(&(back.loss * scale)?)
+    }
+
+    fn set_learning_rate(&mut self, learning_rate: f64) {
+        self.optimizer.set_learning_rate(learning_rate);
     }
 
     fn model(&mut self) -> Result<&CharRnn> {
@@ -301,11 +425,15 @@ impl Engine for HandOnDevice {
     }
 
     fn carried(&self) -> Result<Carried> {
-        Ok(carried_state(self.state.as_ref().map(|state| state.a().clone())))
+        carried_of(self.state.as_ref().map(|state| state.a().clone()), self.optimizer.state()?)
     }
 
     fn carry_on(&mut self, carried: &Carried) -> Result<()> {
-        self.state = state_in(carried, &self.model)?;
+        let (state, moments) = carried_in(carried, &self.model, self.optimizer.config().algorithm)?;
+        if let Some((steps, moments)) = moments {
+            self.optimizer.go_on(steps, &moments)?;
+        }
+        self.state = state;
         Ok(())
     }
 }
@@ -319,8 +447,15 @@ mod tests {
 
     #[test]
     fn the_hand_engine_for_other_devices_learns_what_the_one_for_the_cpu_learns() {
+        for algorithm in Algorithm::ALL {
+            check_the_engine_for_other_devices(algorithm);
+        }
+    }
+
+    fn check_the_engine_for_other_devices(algorithm: Algorithm) {
         let config = Config { vocabulary: 5, hidden: 6 };
-        let optimizer = ClippedSgdConfig { learning_rate: 0.1, clip: 0.5 };
+        let optimizer =
+            DescentConfig { algorithm, learning_rate: 0.1, clip: 0.5, weight_decay: 0.1 };
         let vars = || {
             let normals = Randomness::Seed(1).normals();
             initialize(config, normals, DType::F64, &Device::Cpu).unwrap()
@@ -329,13 +464,18 @@ mod tests {
         let variables = PARAMETERS.map(|name| there.data().lock().unwrap()[name].clone());
         let vb = VarBuilder::from_varmap(&there, DType::F64, &Device::Cpu);
         let model = char_rnn(config, vb).unwrap();
-        let mut there =
-            HandOnDevice { model, variables: variables.to_vec(), optimizer, state: None };
+        let descent = Descent::new(variables.to_vec(), optimizer).unwrap();
+        let mut there = HandOnDevice { model, optimizer: descent, state: None };
         let mut here = engine(Backprop::Hand, config, &here, optimizer).unwrap();
         let batch = Batch::new([&[1, 2, 3][..], &[4]]);
         for _ in 0..9 {
-            let (a, b) = (here.step(&batch).unwrap(), there.step(&batch).unwrap());
+            let (mut g, mut h) = (Gradients::default(), Gradients::default());
+            let a = here.measured_step(&batch, Some(&mut g)).unwrap();
+            let b = there.measured_step(&batch, Some(&mut h)).unwrap();
             assert!((a - b).abs() < 1e-12, "{a} is not {b}");
+            for (g, h) in g.into_iter().zip(h) {
+                assert!((g.norm - h.norm).abs() < 1e-12 && g.clipped == h.clipped, "{g:?}, {h:?}");
+            }
         }
         let pairs = here.model().unwrap().parameters().into_iter().zip(there.model.parameters());
         for ((name, a), (_, b)) in pairs {

@@ -1,13 +1,140 @@
-//! The loss curve of a run, in bounded memory.
+//! What a run remembers of its course, in bounded memory: a run of any length leaves the same, in
+//! one go or in several.
 //!
-//! A point stands for `stride` iterations. When there are [`MOST_POINTS`] of them, each two become
-//! one that stands for twice as many, so that a curve of any length has between half as many
-//! points and all, evenly spaced. The same losses give the same points, in one run or in several.
+//! A point of the [`LossCurve`] stands for `stride` iterations. When there are [`MOST_POINTS`] of
+//! them, each two become one that stands for twice as many, so that a curve of any length has
+//! between half as many points and all, evenly spaced. Everything else is [`Thinned`]: every
+//! `stride`-th of it is kept, and when there are too many, every second is forgotten.
 
+use crate::engine::Gradients;
+use crate::sample::Sampled;
 use crate::train::Progress;
+use crate::vocab::Vocabulary;
+use serde::{Deserialize, Serialize};
 
 /// The number of points at which a curve is halved. Even.
 pub const MOST_POINTS: usize = 1000;
+
+/// The most gradients that are kept.
+const MOST_GRADIENTS: usize = 200;
+/// The most held-out losses that are kept.
+const MOST_VALIDATIONS: usize = 500;
+/// The most samplings of which names are kept, and how many names of each.
+const MOST_SAMPLINGS: usize = 32;
+const NAMES_KEPT: usize = 5;
+
+/// The course of a run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct History {
+    /// The loss of each iteration's examples.
+    pub loss: LossCurve,
+    /// The gradients of single iterations: of all at first, then of ever fewer.
+    pub gradients: Thinned<Gradients>,
+    /// The loss of the held-out names, in nats a name.
+    pub validation: Thinned<f64>,
+    /// The first of the names that were sampled.
+    pub samples: Thinned<Vec<String>>,
+}
+
+impl Default for History {
+    fn default() -> Self {
+        Self {
+            loss: LossCurve::default(),
+            gradients: Thinned::new(MOST_GRADIENTS),
+            validation: Thinned::new(MOST_VALIDATIONS),
+            samples: Thinned::new(MOST_SAMPLINGS),
+        }
+    }
+}
+
+impl History {
+    /// Adds names that were sampled after `iteration`, the first few of them.
+    pub fn push_samples(&mut self, iteration: u64, names: &[Sampled], vocabulary: &Vocabulary) {
+        self.samples.push(iteration, || {
+            let names = names.iter().take(NAMES_KEPT);
+            names.map(|sampled| vocabulary.decode(&sampled.indices)).collect()
+        });
+    }
+}
+
+/// A series of which every `stride`-th value is kept, at most so many.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Thinned<T> {
+    counts: Thinning,
+    most: usize,
+    values: Vec<(u64, T)>,
+}
+
+/// How a [`Thinned`] series came to be what it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Thinning {
+    /// How many values there were.
+    pub seen: u64,
+    /// The first of each so many was kept. A power of two.
+    pub stride: u64,
+}
+
+impl Default for Thinning {
+    fn default() -> Self {
+        Self { seen: 0, stride: 1 }
+    }
+}
+
+impl<T> Thinned<T> {
+    /// An empty series, of which fewer than `most` values, an even number, are to be kept.
+    fn new(most: usize) -> Self {
+        Self { counts: Thinning::default(), most, values: Vec::new() }
+    }
+
+    /// Puts the series together again, out of its parts.
+    ///
+    /// # Errors
+    /// Says what does not fit.
+    pub fn refill(&mut self, counts: Thinning, values: Vec<(u64, T)>) -> Result<(), String> {
+        let Thinning { seen, stride } = counts;
+        let fits = stride.is_power_of_two()
+            && values.len() < self.most
+            && seen.div_ceil(stride) == values.len() as u64
+            && values.is_sorted_by(|(a, _), (b, _)| a < b);
+        if !fits {
+            let kept = values.len();
+            return Err(format!("a series of {kept} values is not every {stride}th of {seen}"));
+        }
+        (self.counts, self.values) = (counts, values);
+        Ok(())
+    }
+
+    /// Whether the next value will be kept: if not, it need not be made.
+    pub fn keeps_next(&self) -> bool {
+        self.counts.seen.is_multiple_of(self.counts.stride)
+    }
+
+    /// Adds the next value, of this iteration.
+    pub fn push(&mut self, iteration: u64, value: impl FnOnce() -> T) {
+        if self.keeps_next() {
+            self.values.push((iteration, value()));
+            if self.values.len() == self.most {
+                let mut kept = false;
+                self.values.retain(|_| {
+                    kept = !kept;
+                    kept
+                });
+                self.counts.stride *= 2;
+            }
+        }
+        self.counts.seen = self.counts.seen.saturating_add(1);
+    }
+
+    /// The values that are kept, each with its iteration, the oldest first.
+    pub fn values(&self) -> &[(u64, T)] {
+        &self.values
+    }
+
+    /// How many there were, and which of them are kept.
+    pub fn counts(&self) -> Thinning {
+        self.counts
+    }
+}
 
 /// What a point tells of its iterations, in nats a name.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -20,7 +147,7 @@ pub struct Point {
 
 /// A loss curve that grows.
 #[derive(Debug, Clone, PartialEq)]
-pub struct History {
+pub struct LossCurve {
     stride: u64,
     points: Vec<Point>,
     /// The sum of the losses since the last point, and their number.
@@ -28,13 +155,13 @@ pub struct History {
     count: u64,
 }
 
-impl Default for History {
+impl Default for LossCurve {
     fn default() -> Self {
         Self { stride: 1, points: Vec::new(), sum: 0., count: 0 }
     }
 }
 
-impl History {
+impl LossCurve {
     /// The curve after `iterations`, out of its parts: [`stride`](Self::stride),
     /// [`points`](Self::points) and [`sum`](Self::sum).
     ///
@@ -102,33 +229,33 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn curve(losses: &[f64]) -> History {
-        let mut history = History::default();
+    fn curve_of(losses: &[f64]) -> LossCurve {
+        let mut curve = LossCurve::default();
         for (iteration, &loss) in (0..).zip(losses) {
-            history.push(&Progress { iteration, loss, smoothed: loss + 1. });
+            curve.push(&Progress { iteration, loss, smoothed: loss + 1. });
         }
-        history
+        curve
     }
 
     #[test]
     fn a_short_curve_has_every_iteration() {
-        let history = curve(&[3., 1., 2.]);
-        assert_eq!(history.stride(), 1);
-        let losses: Vec<f64> = history.points().iter().map(|point| point.loss).collect();
+        let curve = curve_of(&[3., 1., 2.]);
+        assert_eq!(curve.stride(), 1);
+        let losses: Vec<f64> = curve.points().iter().map(|point| point.loss).collect();
         assert_eq!(losses, [3., 1., 2.]);
-        assert_eq!(history.points()[2].smoothed, 3.);
+        assert_eq!(curve.points()[2].smoothed, 3.);
     }
 
     #[test]
-    fn a_history_that_does_not_fit_its_run_is_refused() {
+    fn a_loss_curve_that_does_not_fit_its_run_is_refused() {
         let point = Point { loss: 1., smoothed: 1. };
-        assert!(History::from_parts(4, vec![point; 3], 0., 12).is_ok());
-        assert!(History::from_parts(4, vec![point; 3], 0., 15).is_ok());
-        assert!(History::from_parts(4, vec![point; 3], 0., 16).is_err());
-        assert!(History::from_parts(4, vec![point; 3], 0., 11).is_err());
-        assert!(History::from_parts(0, vec![], 0., 0).is_err());
-        assert!(History::from_parts(u64::MAX, vec![point; 3], 0., 11).is_err());
-        assert!(History::from_parts(1, vec![point; MOST_POINTS], 0., 1000).is_err());
+        assert!(LossCurve::from_parts(4, vec![point; 3], 0., 12).is_ok());
+        assert!(LossCurve::from_parts(4, vec![point; 3], 0., 15).is_ok());
+        assert!(LossCurve::from_parts(4, vec![point; 3], 0., 16).is_err());
+        assert!(LossCurve::from_parts(4, vec![point; 3], 0., 11).is_err());
+        assert!(LossCurve::from_parts(0, vec![], 0., 0).is_err());
+        assert!(LossCurve::from_parts(u64::MAX, vec![point; 3], 0., 11).is_err());
+        assert!(LossCurve::from_parts(1, vec![point; MOST_POINTS], 0., 1000).is_err());
     }
 
     proptest! {
@@ -136,8 +263,8 @@ mod tests {
         fn a_long_curve_stays_bounded_and_each_point_tells_of_its_iterations(
             losses in prop::collection::vec(-9f64..9., 1..9000),
         ) {
-            let history = curve(&losses);
-            let (stride, points) = (history.stride() as usize, history.points());
+            let curve = curve_of(&losses);
+            let (stride, points) = (curve.stride() as usize, curve.points());
             prop_assert!(points.len() < MOST_POINTS);
             prop_assert!(stride == 1 || points.len() >= MOST_POINTS / 2);
             prop_assert_eq!(points.len(), losses.len() / stride);
@@ -154,15 +281,61 @@ mod tests {
             cut in any::<prop::sample::Index>(),
         ) {
             let cut = cut.index(losses.len());
-            let before = curve(&losses[..cut]);
-            let mut history = History::from_parts(
+            let before = curve_of(&losses[..cut]);
+            let mut curve = LossCurve::from_parts(
                 before.stride(), before.points().to_vec(), before.sum(), cut as u64,
             ).unwrap();
-            prop_assert_eq!(&history, &before);
+            prop_assert_eq!(&curve, &before);
             for (iteration, &loss) in (cut as u64..).zip(&losses[cut..]) {
-                history.push(&Progress { iteration, loss, smoothed: loss + 1. });
+                curve.push(&Progress { iteration, loss, smoothed: loss + 1. });
             }
-            prop_assert_eq!(history, curve(&losses));
+            prop_assert_eq!(curve, curve_of(&losses));
+        }
+    }
+
+    #[test]
+    fn a_thinned_series_that_does_not_fit_its_counts_is_refused() {
+        let values = |n: u64| (0..n).map(|i| (i * 10, ())).collect::<Vec<_>>();
+        let refill =
+            |seen, stride, values| Thinned::<()>::new(8).refill(Thinning { seen, stride }, values);
+        assert!(refill(0, 1, values(0)).is_ok());
+        assert!(refill(3, 1, values(3)).is_ok());
+        assert!(refill(17, 4, values(5)).is_ok());
+        assert!(refill(16, 4, values(5)).is_err());
+        assert!(refill(u64::MAX, 1, values(5)).is_err());
+        assert!(refill(5, 0, values(5)).is_err());
+        assert!(refill(15, 3, values(5)).is_err());
+        assert!(refill(8, 1, values(8)).is_err());
+        assert!(refill(2, 1, vec![(3, ()), (3, ())]).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn a_thinned_series_keeps_every_so_manyth_value_and_the_first(
+            length in 0u64..3000, cut in any::<prop::sample::Index>(),
+        ) {
+            let fill = |series: &mut Thinned<u64>, range: std::ops::Range<u64>| {
+                for i in range {
+                    series.push(i * 7, || i);
+                }
+            };
+            let mut whole = Thinned::new(20);
+            fill(&mut whole, 0..length);
+            let Thinning { seen, stride } = whole.counts();
+            prop_assert_eq!(seen, length);
+            prop_assert!(whole.values().len() < 20);
+            prop_assert!(stride == 1 || whole.values().len() >= 10);
+            let expected: Vec<_> =
+                (0..length).step_by(stride as usize).map(|i| (i * 7, i)).collect();
+            prop_assert_eq!(whole.values(), &expected[..]);
+
+            let cut = cut.index(length as usize + 1) as u64;
+            let mut before = Thinned::new(20);
+            fill(&mut before, 0..cut);
+            let mut after = Thinned::new(20);
+            after.refill(before.counts(), before.values().to_vec()).unwrap();
+            fill(&mut after, cut..length);
+            prop_assert_eq!(after, whole);
         }
     }
 }

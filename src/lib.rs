@@ -45,6 +45,7 @@ pub mod random;
 pub mod resume;
 pub mod sample;
 pub mod train;
+pub mod validation;
 pub mod vocab;
 
 pub use error::{Error, Result};

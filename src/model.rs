@@ -175,6 +175,18 @@ impl CharRnn {
         std::array::from_fn(|i| (PARAMETERS[i], tensors[i]))
     }
 
+    /// The same network with each parameter made anew by `f`, which must not change a shape.
+    pub(crate) fn map(&self, f: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Self> {
+        Ok(Self {
+            wax: f(&self.wax)?,
+            waa: f(&self.waa)?,
+            wya: f(&self.wya)?,
+            b: f(&self.b)?,
+            by: f(&self.by)?,
+            config: self.config,
+        })
+    }
+
     /// The scores of the next character, `z = wya a + by`: (rows, n_a) to (rows, n_y).
     ///
     /// # Errors

@@ -3,13 +3,15 @@
 
 use crate::batch::Batch;
 use crate::corpus::Corpus;
-use crate::engine::{Backprop, Carried, Engine, engine};
+use crate::engine::{ADAMW, Backprop, Carried, Engine, Gradients, engine};
 use crate::error::{Error, Result};
 use crate::history::History;
 use crate::model::{CharRnn, Config, initialize};
-use crate::optim::ClippedSgdConfig;
+use crate::optim::{Algorithm, Decay, DescentConfig};
 use crate::random::Randomness;
 use crate::sample::{MAX_LENGTH, Names, Sampled};
+use crate::validation::{HeldOut, Validation};
+use crate::vocab::Vocabulary;
 use candle_core::{DType, Device, Var};
 use candle_nn::VarMap;
 use std::ops::ControlFlow;
@@ -32,11 +34,22 @@ pub struct Settings {
     pub batch_size: usize,
     /// `n_a`, the number of hidden units.
     pub hidden: usize,
+    /// How the weights follow from the clipped gradients.
+    pub optimizer: Algorithm,
     /// The step along the clipped gradients.
     pub learning_rate: f64,
+    /// How it falls on the way.
+    pub decay: Decay,
+    /// What AdamW takes away from each weight at a step, over the learning rate.
+    pub weight_decay: f64,
     /// Each entry of a gradient is clamped to [-clip, clip].
     pub clip: f64,
-    /// Names are sampled at every iteration that this divides.
+    /// The share of the distinct names that is held out: not learned, but judged by. 0 holds out
+    /// none.
+    pub validation: f64,
+    /// Training ends after so many looks at the held-out names that found the network no better.
+    pub patience: Option<u64>,
+    /// Names are sampled, and the held-out names looked at, at every iteration that this divides.
     pub sample_every: u64,
     /// How many names are sampled then.
     pub samples: u64,
@@ -52,13 +65,19 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        let ClippedSgdConfig { learning_rate, clip } = ClippedSgdConfig::default();
+        let DescentConfig { algorithm, learning_rate, clip, weight_decay } =
+            DescentConfig::default();
         Self {
             iterations: 35_000,
             batch_size: 1,
             hidden: 50,
+            optimizer: algorithm,
             learning_rate,
+            decay: Decay::None,
+            weight_decay,
             clip,
+            validation: 0.,
+            patience: None,
             sample_every: 2000,
             samples: 7,
             backprop: Backprop::default(),
@@ -114,6 +133,32 @@ impl Settings {
             "it must be above 0 (inf clips nothing)".to_string(),
         )?;
         require(
+            self.weight_decay.is_finite() && self.weight_decay >= 0.,
+            "--weight-decay",
+            self.weight_decay.to_string(),
+            "it must be a finite number, 0 or above".to_string(),
+        )?;
+        require(
+            (0. ..1.).contains(&self.validation),
+            "--validation",
+            self.validation.to_string(),
+            "it is the share of the names to hold out, at least 0 and below 1".to_string(),
+        )?;
+        if let Some(patience) = self.patience {
+            require(
+                patience >= 1,
+                "--patience",
+                patience.to_string(),
+                "it must be at least 1".to_string(),
+            )?;
+            require(
+                self.validation > 0.,
+                "--patience",
+                patience.to_string(),
+                "there is nothing to wait for without --validation".to_string(),
+            )?;
+        }
+        require(
             self.sample_every >= 1,
             "--sample-every",
             self.sample_every.to_string(),
@@ -133,8 +178,15 @@ impl Settings {
         )
     }
 
-    fn optimizer(&self) -> ClippedSgdConfig {
-        ClippedSgdConfig { learning_rate: self.learning_rate, clip: self.clip }
+    fn descent(&self) -> DescentConfig {
+        let Self { optimizer: algorithm, learning_rate, clip, weight_decay, .. } = *self;
+        DescentConfig { algorithm, learning_rate, clip, weight_decay }
+    }
+
+    /// Whether a run is done after so many iterations, the last `since` looks at the held-out
+    /// names no better than the one before.
+    pub fn is_done(&self, iterations: u64, since: u64) -> bool {
+        iterations >= self.iterations || self.patience.is_some_and(|patience| since >= patience)
     }
 }
 
@@ -154,6 +206,10 @@ pub struct Progress {
 pub trait Observer {
     /// Before an iteration: the `index`-th example of the shuffled list, its name and characters.
     fn example(&mut self, _iteration: u64, _index: usize, _name: &str, _characters: &[u32]) {}
+    /// After an iteration whose gradients were measured: see [`History::gradients`].
+    fn gradients(&mut self, _progress: &Progress, _gradients: &Gradients) {}
+    /// After an iteration at which the held-out names were looked at: their loss, in nats a name.
+    fn validated(&mut self, _progress: &Progress, _loss: f64) {}
     /// After an iteration, the last thing that is told of it. To break ends training there.
     fn iteration(&mut self, _progress: &Progress) -> ControlFlow<()> {
         ControlFlow::Continue(())
@@ -168,15 +224,26 @@ impl Observer for () {}
 /// What training leaves: a network, and all that training it further needs.
 #[derive(Debug, Clone)]
 pub struct Trained {
-    /// The network with its learned parameters. It shares them with the [`Training`] that it came
+    /// The network with its last parameters. It shares them with the [`Training`] that it came
     /// from, and they change when that runs on.
     pub model: CharRnn,
     /// The last iteration's progress.
     pub progress: Progress,
     /// What the engine would begin the next iteration with.
     pub carried: Carried,
-    /// The loss so far.
+    /// Its course so far.
     pub history: History,
+    /// What the held-out names told, where there are any.
+    pub validation: Option<Validation>,
+}
+
+impl Trained {
+    /// The network to use: the last, or where held-out names say that an earlier one was better,
+    /// the best.
+    pub fn chosen(&self) -> &CharRnn {
+        let better = self.validation.as_ref().and_then(Validation::better);
+        better.map_or(&self.model, |best| &best.model)
+    }
 }
 
 /// Trains a network on `corpus`.
@@ -203,6 +270,8 @@ pub struct Training<'a> {
     settings: Settings,
     /// The shuffled list.
     examples: Vec<(&'a String, Vec<u32>)>,
+    held_out: Option<HeldOut>,
+    vocabulary: &'a Vocabulary,
     engine: Box<dyn Engine>,
     batch: Batch,
     /// The iteration that comes next.
@@ -216,7 +285,8 @@ impl<'a> Training<'a> {
     /// A run at its beginning.
     ///
     /// # Errors
-    /// Where a setting is out of range ([`Settings::check`]), or the device fails.
+    /// Where a setting is out of range ([`Settings::check`]), no name can be held out
+    /// ([`Corpus::held_out`]), or the device fails.
     pub fn new(corpus: &'a Corpus, settings: &Settings) -> Result<Self> {
         settings.check()?;
         let config = Config { vocabulary: corpus.vocabulary().size(), hidden: settings.hidden };
@@ -234,11 +304,23 @@ impl<'a> Training<'a> {
     ) -> Result<Self> {
         let mut examples: Vec<(&String, Vec<u32>)> =
             corpus.names().iter().zip(corpus.encoded()).collect();
+        let mut held_out = None;
+        if settings.validation > 0. {
+            let mut is_held_out =
+                corpus.held_out(settings.validation, settings.randomness)?.into_iter();
+            let (judges, others): (Vec<_>, Vec<_>) =
+                examples.into_iter().partition(|_| is_held_out.next() == Some(true));
+            let (texts, indices): (Vec<&String>, _) = judges.into_iter().unzip();
+            held_out = Some(HeldOut::new(indices, texts.into_iter()));
+            examples = others;
+        }
         settings.randomness.shuffle(&mut examples);
         Ok(Self {
             settings: settings.clone(),
             examples,
-            engine: engine(settings.backprop, config, vars, settings.optimizer())?,
+            held_out,
+            vocabulary: corpus.vocabulary(),
+            engine: engine(settings.backprop, config, vars, settings.descent())?,
             batch: Batch::default(),
             next: 0,
             loss: f64::NAN,
@@ -253,11 +335,12 @@ impl<'a> Training<'a> {
     /// else is in `trained`.
     ///
     /// Other settings take effect from here on. With another batch size the hidden states begin at
-    /// zero again.
+    /// zero again, with another optimizer its running means, and with other names held out the
+    /// search for the best.
     ///
     /// # Errors
-    /// Where a setting is out of range ([`Settings::check`]), the iterations are done already, the
-    /// network has other sizes than the settings and the list, or the device fails.
+    /// Where a setting is out of range ([`Settings::check`]), the run is done already, the network
+    /// has other sizes than the settings and the list, or the device fails.
     ///
     /// ```
     /// use char_rnn::{corpus::{Case, Corpus}, train::{Settings, Training, train}};
@@ -306,9 +389,30 @@ impl<'a> Training<'a> {
             vars.insert(name.to_string(), Var::from_tensor(&own)?);
         }
         let mut training = Self::with_network(corpus, settings, config, &vars)?;
-        let size = trained.carried.get("a").map(|a| a.dim(0)).transpose()?;
-        if size == Some(settings.batch_size) {
-            training.engine.carry_on(&trained.carried)?;
+        let mut carried = trained.carried.clone();
+        let size = carried.get("a").map(|a| a.dim(0)).transpose()?;
+        if size != Some(settings.batch_size) {
+            carried.remove("a");
+        }
+        if settings.optimizer != Algorithm::AdamW {
+            carried.retain(|name, _| !name.starts_with(ADAMW));
+        }
+        training.engine.carry_on(&carried)?;
+        if let (Some(held_out), Some(before)) = (&mut training.held_out, &trained.validation) {
+            held_out.go_on(before, settings.dtype, &settings.device)?;
+            if let Some(patience) = settings.patience
+                && settings.is_done(done, held_out.since())
+            {
+                return Err(Error::Setting {
+                    name: "--patience",
+                    value: patience.to_string(),
+                    rule: format!(
+                        "the held-out names were looked at {} times since the best of them, so \
+                         that training has ended; give a larger number to go on",
+                        held_out.since()
+                    ),
+                });
+            }
         }
         training.next = done;
         (training.loss, training.smoothed) = (trained.progress.loss, trained.progress.smoothed);
@@ -316,19 +420,24 @@ impl<'a> Training<'a> {
         Ok(training)
     }
 
-    /// Whether all iterations are done.
+    /// Whether all iterations are done, or patience is at its end.
     pub fn is_done(&self) -> bool {
-        self.next >= self.settings.iterations
+        self.settings.is_done(self.next, self.held_out.as_ref().map_or(0, HeldOut::since))
     }
 
-    /// Trains until all iterations are done or `observer` breaks; called again, goes on.
+    /// How many names are learned, and how many held out.
+    pub fn sizes(&self) -> (usize, usize) {
+        (self.examples.len(), self.held_out.as_ref().map_or(0, HeldOut::len))
+    }
+
+    /// Trains until [all is done](Self::is_done) or `observer` breaks; called again, goes on.
     ///
     /// # Errors
     /// Where the loss or a parameter stops being finite ([`Error::Diverged`]), or the device
     /// fails.
     pub fn run(&mut self, observer: &mut dyn Observer) -> Result<Trained> {
-        let Self { settings, examples, .. } = self;
-        while self.next < settings.iterations {
+        while !self.is_done() {
+            let Self { settings, examples, history, .. } = self;
             let iteration = self.next;
             // Take the next examples of the shuffled list, round and round.
             let first = (iteration as u128 * settings.batch_size as u128) % examples.len() as u128;
@@ -340,24 +449,45 @@ impl<'a> Training<'a> {
             self.batch.fill(next.map(|index| examples[index].1.as_slice()));
 
             // Forward, backward, clip, update; the hidden state is carried on to the next example.
-            self.loss = self.engine.step(&self.batch)?;
+            let Settings { learning_rate, decay, iterations, .. } = *settings;
+            self.engine.set_learning_rate(decay.rate(learning_rate, iteration, iterations));
+            let mut measured = history.gradients.keeps_next().then(Gradients::default);
+            self.loss = self.engine.measured_step(&self.batch, measured.as_mut())?;
             check_finite(iteration, "loss", self.loss)?;
 
             self.smoothed = self.smoothed * 0.999 + self.loss * 0.001;
             let now = Progress { iteration, loss: self.loss, smoothed: self.smoothed };
-            self.history.push(&now);
+            history.loss.push(&now);
+            history.gradients.push(iteration, || measured.unwrap_or_default());
+            if let Some(gradients) = &measured {
+                observer.gradients(&now, gradients);
+            }
             self.next += 1;
             if iteration.is_multiple_of(settings.sample_every) {
-                let model = self.engine.model()?;
-                let names =
-                    Names::new(model, settings.randomness, MAX_LENGTH, 0..settings.samples)?;
-                observer.samples(&now, &names.collect::<candle_core::Result<Vec<_>>>()?);
+                self.look(&now, observer)?;
             }
             if observer.iteration(&now).is_break() {
                 break;
             }
         }
         self.trained()
+    }
+
+    /// Looks at what the network has learned: at the held-out names, and at names of its own.
+    fn look(&mut self, now: &Progress, observer: &mut dyn Observer) -> Result<()> {
+        let (iteration, settings, model) = (now.iteration, &self.settings, self.engine.model()?);
+        if let Some(held_out) = &mut self.held_out {
+            let loss = held_out.loss(model)?;
+            check_finite(iteration, "held-out loss", loss)?;
+            held_out.note(iteration, loss, model)?;
+            self.history.validation.push(iteration, || loss);
+            observer.validated(now, loss);
+        }
+        let names = Names::new(model, settings.randomness, MAX_LENGTH, 0..settings.samples)?
+            .collect::<candle_core::Result<Vec<_>>>()?;
+        self.history.push_samples(iteration, &names, self.vocabulary);
+        observer.samples(now, &names);
+        Ok(())
     }
 
     /// What there is after the last iteration, of which there was at least one.
@@ -372,7 +502,15 @@ impl<'a> Training<'a> {
             let sum = tensor.to_dtype(DType::F64)?.abs()?.sum_all()?.to_scalar::<f64>()?;
             check_finite(iteration, &what, sum)?;
         }
-        Ok(Trained { model, progress, carried, history: self.history.clone() })
+        let validation = match &self.held_out {
+            Some(held_out) => {
+                let loss = held_out.loss(&model)?;
+                check_finite(iteration, "held-out loss", loss)?;
+                Some(held_out.told(loss))
+            }
+            None => None,
+        };
+        Ok(Trained { model, progress, carried, history: self.history.clone(), validation })
     }
 }
 

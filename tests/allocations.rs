@@ -6,7 +6,7 @@ use char_rnn::bptt::{Bptt, Parameters};
 use char_rnn::engine::{Backprop, engine};
 use char_rnn::kernels::{Element, NONE};
 use char_rnn::model::{Config, initialize};
-use char_rnn::optim::ClippedSgdConfig;
+use char_rnn::optim::DescentConfig;
 use char_rnn::random::Randomness;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -62,7 +62,7 @@ fn allocations_of_the_engine(dtype: DType) -> usize {
     let config = Config { vocabulary: 27, hidden: 50 };
     let normals = Randomness::Seed(1).normals();
     let vars = initialize(config, normals, dtype, &Device::Cpu).unwrap();
-    let mut engine = engine(Backprop::Hand, config, &vars, ClippedSgdConfig::default()).unwrap();
+    let mut engine = engine(Backprop::Hand, config, &vars, DescentConfig::default()).unwrap();
     let longest = [7; 20];
     let mut batch = Batch::default();
     let mut iterate = |length: usize| {

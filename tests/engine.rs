@@ -7,7 +7,7 @@ use char_rnn::batch::Batch;
 use char_rnn::corpus::{Case, Corpus};
 use char_rnn::engine::{Backprop, engine};
 use char_rnn::model::{CharRnn, Config, initialize};
-use char_rnn::optim::ClippedSgdConfig;
+use char_rnn::optim::{Algorithm, DescentConfig};
 use char_rnn::random::Randomness;
 use char_rnn::sample::Sampled;
 use char_rnn::train::{Observer, Progress, Settings, train};
@@ -21,11 +21,16 @@ fn parameters(model: &CharRnn) -> Vec<f64> {
 
 /// The losses of `steps` training steps on batches of names of many lengths, and the parameters
 /// that they lead to.
-fn run(backprop: Backprop, dtype: DType, size: usize, clip: f64) -> (Vec<f64>, Vec<f64>) {
+fn run(
+    (backprop, algorithm): (Backprop, Algorithm),
+    dtype: DType,
+    size: usize,
+    clip: f64,
+) -> (Vec<f64>, Vec<f64>) {
     let config = Config { vocabulary: 9, hidden: 13 };
     let mut normals = Randomness::Seed(2).normals();
     let vars = initialize(config, || normals() * 40., dtype, &Device::Cpu).unwrap();
-    let optimizer = ClippedSgdConfig { learning_rate: 0.05, clip };
+    let optimizer = DescentConfig { algorithm, learning_rate: 0.05, clip, weight_decay: 0.1 };
     let mut engine = engine(backprop, config, &vars, optimizer).unwrap();
     let mut batch = Batch::default();
     let names: Vec<Vec<u32>> = (0..40)
@@ -53,11 +58,14 @@ fn all_ways_back_learn_the_same() {
     for (dtype, bound) in [(DType::F64, 1e-12), (DType::F32, 2e-4)] {
         for size in [1, 2, 7, 32] {
             for clip in [0.1, f64::INFINITY] {
-                let (losses, learned) = run(Backprop::Unrolled, dtype, size, clip);
-                for backprop in [Backprop::Autograd, Backprop::Hand] {
-                    let (other_losses, other) = run(backprop, dtype, size, clip);
-                    assert_close(&other_losses, &losses, bound, &format!("{backprop} {size} loss"));
-                    assert_close(&other, &learned, bound, &format!("{backprop} {size} parameter"));
+                for algorithm in Algorithm::ALL {
+                    let (losses, learned) = run((Backprop::Unrolled, algorithm), dtype, size, clip);
+                    for backprop in [Backprop::Autograd, Backprop::Hand] {
+                        let (other_losses, other) = run((backprop, algorithm), dtype, size, clip);
+                        let what = format!("{backprop} {algorithm} {size}");
+                        assert_close(&other_losses, &losses, bound, &format!("{what} loss"));
+                        assert_close(&other, &learned, bound, &format!("{what} parameter"));
+                    }
                 }
             }
         }
@@ -70,7 +78,7 @@ fn the_loss_of_a_batch_is_the_mean_of_its_names() {
     let alone = |backprop, names: &[&[u32]]| {
         let normals = Randomness::Seed(2).normals();
         let vars = initialize(config, normals, DType::F64, &Device::Cpu).unwrap();
-        let mut engine = engine(backprop, config, &vars, ClippedSgdConfig::default()).unwrap();
+        let mut engine = engine(backprop, config, &vars, DescentConfig::default()).unwrap();
         engine.step(&Batch::new(names.iter().copied())).unwrap()
     };
     for backprop in Backprop::ALL {
@@ -86,7 +94,7 @@ fn a_batch_of_another_size_or_a_foreign_index_is_refused() {
         let config = Config { vocabulary: 4, hidden: 3 };
         let normals = Randomness::Seed(2).normals();
         let vars = initialize(config, normals, DType::F32, &Device::Cpu).unwrap();
-        let mut engine = engine(backprop, config, &vars, ClippedSgdConfig::default()).unwrap();
+        let mut engine = engine(backprop, config, &vars, DescentConfig::default()).unwrap();
         engine.step(&Batch::new([&[1][..], &[2]])).unwrap();
         assert!(engine.step(&Batch::new([&[1][..]])).is_err(), "{backprop}");
     }
@@ -94,7 +102,7 @@ fn a_batch_of_another_size_or_a_foreign_index_is_refused() {
         let config = Config { vocabulary: 4, hidden: 3 };
         let normals = Randomness::Seed(2).normals();
         let vars = initialize(config, normals, DType::F32, &Device::Cpu).unwrap();
-        let mut engine = engine(backprop, config, &vars, ClippedSgdConfig::default()).unwrap();
+        let mut engine = engine(backprop, config, &vars, DescentConfig::default()).unwrap();
         assert!(engine.step(&Batch::new([&[4][..]])).is_err(), "{backprop}");
     }
 }

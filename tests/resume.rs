@@ -6,11 +6,13 @@ mod common;
 use candle_core::{DType, Device};
 use char_rnn::checkpoint::{self, Record, Saved};
 use char_rnn::corpus::{Case, Corpus};
-use char_rnn::engine::Backprop;
+use char_rnn::engine::{Backprop, Gradients};
+use char_rnn::optim::{Algorithm, Decay};
 use char_rnn::random::Randomness;
 use char_rnn::resume::Resume;
 use char_rnn::sample::Sampled;
 use char_rnn::train::{Observer, Progress, Settings, Trained, Training};
+use char_rnn::validation::{Best, Validation};
 use common::{Folder, assert_says};
 use proptest::prelude::*;
 use std::ops::ControlFlow;
@@ -36,6 +38,12 @@ impl Observer for Witness {
             false => ControlFlow::Continue(()),
         }
     }
+    fn gradients(&mut self, _progress: &Progress, gradients: &Gradients) {
+        self.told.push(format!("{gradients:?}"));
+    }
+    fn validated(&mut self, _progress: &Progress, loss: f64) {
+        self.told.push(format!("held out {loss:?}"));
+    }
     fn samples(&mut self, _progress: &Progress, names: &[Sampled]) {
         self.told.push(format!("{names:?}"));
     }
@@ -53,9 +61,17 @@ fn bits(trained: &Trained) -> Vec<(String, Vec<u64>)> {
     bits.extend(trained.carried.iter().map(|(name, tensor)| (name.clone(), numbers(tensor))));
     let Progress { iteration, loss, smoothed } = trained.progress;
     bits.push(("progress".to_string(), vec![iteration, loss.to_bits(), smoothed.to_bits()]));
-    let points = trained.history.points();
-    let history = points.iter().flat_map(|point| [point.loss, point.smoothed]);
-    bits.push(("history".to_string(), history.map(f64::to_bits).collect()));
+    // A number is shown in as many digits as tell it from all others.
+    bits.push((format!("{:?}", trained.history), vec![]));
+    if let Some(Validation { names, loss, best, since }) = &trained.validation {
+        bits.push((names.clone(), vec![loss.to_bits(), *since]));
+        if let Some(Best { iteration, loss, model }) = best {
+            bits.push(("best".to_string(), vec![*iteration, loss.to_bits()]));
+            bits.extend(
+                model.parameters().map(|(name, tensor)| (format!("best {name}"), numbers(tensor))),
+            );
+        }
+    }
     bits
 }
 
@@ -63,17 +79,7 @@ fn bits(trained: &Trained) -> Vec<(String, Vec<u64>)> {
 fn saved_and_loaded(trained: &Trained, settings: &Settings, corpus: &Corpus) -> Saved {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run");
-    let record = Record {
-        program: String::new(),
-        case: Case::Lower,
-        names: corpus.names().len(),
-        iterations: trained.progress.iteration + 1,
-        smoothed_loss: trained.progress.smoothed,
-        learning_rate: settings.learning_rate,
-        clip: settings.clip.is_finite().then_some(settings.clip),
-        backprop: settings.backprop.to_string(),
-        seed: settings.randomness.to_string(),
-    };
+    let record = Record::of(corpus, Case::Lower, settings, trained);
     let resume = Resume {
         settings: settings.clone(),
         trained: trained.clone(),
@@ -112,7 +118,9 @@ fn assert_stopping_changes_nothing(corpus: &Corpus, settings: &Settings, stops: 
 #[test]
 fn by_every_way_back_batch_size_and_number_type_stopping_changes_nothing() {
     let corpus = Corpus::parse(b"anna\nbob\ncleo\ndave\n", "", Case::Lower).unwrap();
-    for backprop in Backprop::ALL {
+    for (backprop, optimizer) in
+        Backprop::ALL.into_iter().flat_map(|way| Algorithm::ALL.map(|algorithm| (way, algorithm)))
+    {
         for batch_size in [1, 3, 7] {
             for dtype in [DType::F32, DType::F64] {
                 for randomness in [Randomness::Seed(4), Randomness::Notebook] {
@@ -124,6 +132,8 @@ fn by_every_way_back_batch_size_and_number_type_stopping_changes_nothing() {
                         samples: 2,
                         // So large that the hidden state matters from the first iterations on.
                         learning_rate: 0.3,
+                        validation: 0.3,
+                        optimizer,
                         backprop,
                         dtype,
                         randomness,
@@ -146,12 +156,22 @@ proptest! {
         (iterations, batch_size, hidden) in (1u64..2500, 1usize..6, 1usize..9),
         (learning_rate, clip) in (1e-9f64..0.5, prop_oneof![1e-9f64..9., Just(f64::INFINITY)]),
         (sample_every, seed) in (1u64..900, any::<u64>()),
+        (validation, patience) in (prop_oneof![Just(0.), 0.1f64..0.9], prop::option::of(1u64..9)),
+        optimizer in prop::sample::select(&Algorithm::ALL[..]),
+        decay in prop::sample::select(
+            &[Decay::None, Decay::Cosine, Decay::Step { every: 300, factor: 0.7 }][..],
+        ),
         dtype in prop::sample::select(&[DType::F32, DType::F64][..]),
     ) {
         let list = names.join("\n");
         let Ok(corpus) = Corpus::parse(list.as_bytes(), "", Case::Lower) else { return Ok(()) };
+        // One name cannot be held out and learned.
+        let distinct: std::collections::BTreeSet<&String> = corpus.names().iter().collect();
+        let validation = if distinct.len() > 1 { validation } else { 0. };
         let settings = Settings {
-            iterations, batch_size, hidden, learning_rate, clip, sample_every, dtype,
+            iterations, batch_size, hidden, learning_rate, clip, sample_every, dtype, optimizer, decay,
+            validation,
+            patience: patience.filter(|_| validation > 0.),
             samples: 2,
             backprop: Backprop::Hand,
             randomness: Randomness::Seed(seed),
@@ -190,7 +210,7 @@ fn a_state_of_another_kind_or_shape_is_refused() {
         let mut wide = trained.clone();
         let zeros = candle_core::Tensor::zeros((1, 7), DType::F32, &Device::Cpu).unwrap();
         wide.carried.insert("a".to_string(), zeros);
-        assert_says(&resume(&wide).unwrap_err().to_string(), &["7 hidden units"]);
+        assert_says(&resume(&wide).unwrap_err().to_string(), &["[1, 7]", "[1, 6]"]);
 
         let wider = Settings { hidden: 7, ..more.clone() };
         let refusal = Training::resume(&corpus, &wider, &trained).map(|_| ()).unwrap_err();

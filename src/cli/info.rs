@@ -5,7 +5,7 @@ use super::{Failure, progress::rounded};
 use candle_core::Device;
 use char_rnn::checkpoint::{self, Saved};
 use char_rnn::corpus::Case;
-use char_rnn::history::History;
+use char_rnn::history::LossCurve;
 use clap::Args;
 use serde_json::json;
 use std::io::{BufWriter, Write, stdout};
@@ -49,7 +49,7 @@ fn as_json(path: &Path, saved: &Saved) -> serde_json::Value {
     let (resume, history, problem) = match &saved.resume {
         Ok(resume) => {
             let (settings, history) = (&resume.settings, &resume.trained.history);
-            let points = history.points();
+            let points = history.loss.points();
             (
                 json!({
                     "iterations": settings.iterations,
@@ -61,7 +61,7 @@ fn as_json(path: &Path, saved: &Saved) -> serde_json::Value {
                     "changes": resume.changes,
                 }),
                 json!({
-                    "iterations_per_point": history.stride(),
+                    "iterations_per_point": history.loss.stride(),
                     "loss": points.iter().map(|point| point.loss).collect::<Vec<_>>(),
                     "smoothed_loss": points.iter().map(|point| point.smoothed).collect::<Vec<_>>(),
                 }),
@@ -147,7 +147,7 @@ fn print(out: &mut impl Write, path: &Path, saved: &Saved) -> Result<(), Failure
             ),
         )?;
     }
-    if let Some((lowest, highest, bars)) = sparkline(&run.trained.history) {
+    if let Some((lowest, highest, bars)) = sparkline(&run.trained.history.loss) {
         let (lowest, highest) = (rounded(lowest), rounded(highest));
         line("loss", format!("{bars}  smoothed, from {lowest} to {highest}"))?;
     }
@@ -157,10 +157,10 @@ fn print(out: &mut impl Write, path: &Path, saved: &Saved) -> Result<(), Failure
 }
 
 /// The smoothed loss as bars, at most so many, with the lowest and the highest of them.
-fn sparkline(history: &History) -> Option<(f64, f64, String)> {
+fn sparkline(curve: &LossCurve) -> Option<(f64, f64, String)> {
     const COLUMNS: usize = 50;
     const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
-    let points = history.points();
+    let points = curve.points();
     let columns = points.len().min(COLUMNS);
     // The last of each column's points, so that the last bar is the last loss.
     let losses: Vec<f64> =
@@ -181,11 +181,11 @@ mod tests {
     use char_rnn::train::Progress;
 
     fn bars(losses: &[f64]) -> String {
-        let mut history = History::default();
+        let mut curve = LossCurve::default();
         for (iteration, &smoothed) in (0..).zip(losses) {
-            history.push(&Progress { iteration, loss: 0., smoothed });
+            curve.push(&Progress { iteration, loss: 0., smoothed });
         }
-        sparkline(&history).unwrap().2
+        sparkline(&curve).unwrap().2
     }
 
     #[test]
@@ -197,6 +197,6 @@ mod tests {
         let long = bars(&long);
         assert_eq!(long.chars().count(), 50);
         assert!(long.starts_with('▁') && long.ends_with('█'));
-        assert_eq!(sparkline(&History::default()), None);
+        assert_eq!(sparkline(&LossCurve::default()), None);
     }
 }

@@ -5,6 +5,7 @@ use super::progress::Bar;
 use super::signals::Signals;
 use char_rnn::checkpoint::{self, Record};
 use char_rnn::corpus::{Case, Corpus};
+use char_rnn::engine::Gradients;
 use char_rnn::known::KnownNames;
 use char_rnn::output_file::copy_beside;
 use char_rnn::resume::{Change, Resume};
@@ -88,20 +89,9 @@ impl<'a> Saver<'a> {
     }
 
     fn save(&self, trained: &Trained) -> char_rnn::Result<()> {
-        let settings = self.settings;
-        let record = Record {
-            program: format!("char-rnn {}", env!("CARGO_PKG_VERSION")),
-            case: self.case,
-            names: self.corpus.names().len(),
-            iterations: trained.progress.iteration + 1,
-            smoothed_loss: trained.progress.smoothed,
-            learning_rate: settings.learning_rate,
-            clip: settings.clip.is_finite().then_some(settings.clip),
-            backprop: settings.backprop.to_string(),
-            seed: settings.randomness.to_string(),
-        };
+        let record = Record::of(self.corpus, self.case, self.settings, trained);
         let resume = Resume {
-            settings: settings.clone(),
+            settings: self.settings.clone(),
             trained: trained.clone(),
             list: self.list.clone(),
             changes: self.changes.clone(),
@@ -177,6 +167,14 @@ impl Observer for Watch<'_> {
             return ControlFlow::Break(());
         }
         ControlFlow::Continue(())
+    }
+
+    fn gradients(&mut self, progress: &Progress, gradients: &Gradients) {
+        self.observer.gradients(progress, gradients);
+    }
+
+    fn validated(&mut self, progress: &Progress, loss: f64) {
+        self.observer.validated(progress, loss);
     }
 
     fn samples(&mut self, progress: &Progress, names: &[Sampled]) {

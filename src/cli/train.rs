@@ -232,6 +232,11 @@ impl Train {
             hidden: self.hidden.unwrap_or(base.hidden),
             learning_rate: self.learning_rate.unwrap_or(base.learning_rate),
             clip: self.clip.unwrap_or(base.clip),
+            optimizer: base.optimizer,
+            decay: base.decay,
+            weight_decay: base.weight_decay,
+            validation: base.validation,
+            patience: base.patience,
             sample_every: self.sample_every.unwrap_or(base.sample_every),
             samples: self.samples.unwrap_or(base.samples),
             backprop: match self.backprop {

@@ -16,7 +16,7 @@
 //! | [`projection`] | `px = wax x + b` by index, `z = wya a + by`, and their gradients |
 //! | [`softmax`] | the exponentials of softmax |
 //! | [`cross_entropy`] | softmax cross-entropy and its gradient in one pass |
-//! | [`update`] | clipping, and `w -= lr * clamp(g, -clip, clip)` |
+//! | [`update`] | clipping, `w -= lr * clamp(g, -clip, clip)`, and AdamW |
 //!
 //! The instruction set (AVX-512, AVX2 with FMA, NEON, or none) is detected once; every public
 //! function enters it by itself. Lengths are checked and a wrong one panics: these are contracts

@@ -58,6 +58,8 @@ pub trait Element:
     fn from_f64(x: f64) -> Self;
     /// Exact.
     fn to_f64(self) -> f64;
+    /// The square root.
+    fn square_root(self) -> Self;
 
     /// Elements in one vector.
     fn lanes<S: Simd>() -> usize;
@@ -209,6 +211,10 @@ macro_rules! implement {
             #[inline(always)]
             fn to_f64(self) -> f64 {
                 self as f64
+            }
+            #[inline(always)]
+            fn square_root(self) -> Self {
+                self.sqrt()
             }
 
             #[inline(always)]

@@ -1,4 +1,4 @@
-//! Clipping and the update of stochastic gradient descent.
+//! Measuring and clipping gradients, and the updates of stochastic gradient descent and of AdamW.
 
 use super::simd::{Element, dispatch, map, zip};
 use pulp::{Simd, WithSimd};
@@ -67,6 +67,141 @@ pub fn clipped_descent<F: Element>(w: &mut [F], g: &[F], rate: F, clip: F) {
     dispatch(Descend { w, g, rate, clip });
 }
 
+/// What AdamW does at one step: Loshchilov and Hutter, "Decoupled weight decay regularization"
+/// (2019), algorithm 2, with the constants of PyTorch's.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AdamW {
+    /// Each entry of a gradient is clamped to [-clip, clip].
+    pub(crate) clip: f64,
+    /// What is left of a weight: 1 - rate * weight decay.
+    pub(crate) keep: f64,
+    /// rate / (1 - BETA_1^step).
+    pub(crate) rate: f64,
+    /// 1 / sqrt(1 - BETA_2^step).
+    pub(crate) correction: f64,
+}
+
+/// How much of the mean of the gradients is kept from step to step, and of that of their squares.
+pub(crate) const BETA_1: f64 = 0.9;
+pub(crate) const BETA_2: f64 = 0.999;
+/// Keeps the division from one by zero.
+pub(crate) const EPSILON: f64 = 1e-8;
+
+impl AdamW {
+    /// Step number `step`, counted from 1, at this learning rate, on gradients clamped to
+    /// [-clip, clip].
+    ///
+    /// # Panics
+    ///
+    /// When `clip` is negative or NaN, or `step` is 0.
+    pub fn new(step: u64, rate: f64, weight_decay: f64, clip: f64) -> Self {
+        assert!(clip >= 0., "clip is negative or NaN: {clip}");
+        assert!(step > 0, "steps are counted from 1");
+        // 1 - beta^step, to the last digit also where beta^step is nearly 1.
+        let unbiased = |beta: f64| -(step as f64 * beta.ln()).exp_m1();
+        Self {
+            clip,
+            keep: 1. - rate * weight_decay,
+            rate: rate / unbiased(BETA_1),
+            correction: unbiased(BETA_2).sqrt().recip(),
+        }
+    }
+}
+
+struct Average<'a, F> {
+    m: &'a mut [F],
+    v: &'a mut [F],
+    g: &'a [F],
+    clip: F,
+}
+
+impl<F: Element> WithSimd for Average<'_, F> {
+    type Output = ();
+    // Plain loops, here and below: what is inlined into `dispatch` is compiled for its instruction
+    // set, and the compiler makes the same vectors of them.
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _simd: S) {
+        let clip = self.clip;
+        let (fresh_1, fresh_2) = (F::from_f64(1. - BETA_1), F::from_f64(1. - BETA_2));
+        for ((m, v), &g) in self.m.iter_mut().zip(self.v).zip(self.g) {
+            let g = if g > clip { clip } else { g };
+            let g = if g < -clip { -clip } else { g };
+            *m += fresh_1 * (g - *m);
+            *v += fresh_2 * (g * g - *v);
+        }
+    }
+}
+
+/// The running means of AdamW: with `c = clamp(g, -clip, clip)`, `m += (1 - BETA_1) (c - m)` and
+/// `v += (1 - BETA_2) (c^2 - v)`. `moments` are `m` and then `v`, twice as many as `g`. A NaN in
+/// `g` reaches both.
+///
+/// # Panics
+///
+/// When the lengths do not fit.
+pub fn adamw_moments<F: Element>(moments: &mut [F], g: &[F], adamw: &AdamW) {
+    assert_eq!(moments.len(), 2 * g.len(), "moments and gradients do not fit in length");
+    let (m, v) = moments.split_at_mut(g.len());
+    dispatch(Average { m, v, g, clip: F::from_f64(adamw.clip) });
+}
+
+struct Adapt<'a, F> {
+    w: &'a mut [F],
+    moments: &'a [F],
+    adamw: &'a AdamW,
+}
+
+impl<F: Element> WithSimd for Adapt<'_, F> {
+    type Output = ();
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _simd: S) {
+        let AdamW { keep, rate, correction, .. } = *self.adamw;
+        let [keep, rate, correction, epsilon] = [keep, rate, correction, EPSILON].map(F::from_f64);
+        let (m, v) = self.moments.split_at(self.w.len());
+        for ((w, &m), &v) in self.w.iter_mut().zip(m).zip(v) {
+            *w = *w * keep - rate * m / (v.square_root() * correction + epsilon);
+        }
+    }
+}
+
+/// AdamW's step: `w = w (1 - rate * decay) - rate m' / (sqrt(v') + 1e-8)`, where `m'` and `v'` are
+/// the `moments` of [`adamw_moments`], each over one minus its constant to the power of the step.
+///
+/// # Panics
+///
+/// When the lengths do not fit.
+pub fn adamw_descent<F: Element>(w: &mut [F], moments: &[F], adamw: &AdamW) {
+    assert_eq!(moments.len(), 2 * w.len(), "moments and weights do not fit in length");
+    dispatch(Adapt { w, moments, adamw });
+}
+
+struct Measure<'a, F>(&'a [F], F);
+
+impl<F: Element> WithSimd for Measure<'_, F> {
+    type Output = (f64, usize);
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _simd: S) -> Self::Output {
+        // Sums side by side, for one alone would wait for each addition.
+        const SUMS: usize = 16;
+        let (mut squares, mut beyond) = ([0f64; SUMS], [0u64; SUMS]);
+        let mut add = |g: &[F]| {
+            for ((g, square), beyond) in g.iter().zip(&mut squares).zip(&mut beyond) {
+                *square += g.to_f64() * g.to_f64();
+                *beyond += u64::from(*g > self.1 || *g < -self.1);
+            }
+        };
+        let chunks = self.0.chunks_exact(SUMS);
+        add(chunks.remainder());
+        chunks.for_each(add);
+        (squares.iter().sum::<f64>().sqrt(), beyond.iter().sum::<u64>() as usize)
+    }
+}
+
+/// The norm of `g`, `sqrt(sum g^2)`, and how many of its elements are beyond [-clip, clip].
+pub fn norm_and_clipped<F: Element>(g: &[F], clip: F) -> (f64, usize) {
+    dispatch(Measure(g, clip))
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::simd::tests::{assert_close, noise, on_every_path};
@@ -119,5 +254,68 @@ mod tests {
         let mut w = [1f64; 9];
         clipped_descent(&mut w, &[f64::NEG_INFINITY; 9], 0.5, 2.0);
         assert_eq!(w, [2.0; 9]);
+    }
+
+    fn check_adamw<F: Element>() {
+        for length in [0, 1, 5, 8, 27, 2500] {
+            let (w, g) = (noise::<F>(length, 1), noise::<F>(length, 2));
+            let mut moments = [noise::<F>(length, 3), vec![F::from_f64(0.25); length]].concat();
+            let before: Vec<f64> = moments.iter().map(|m| m.to_f64()).collect();
+            let adamw = AdamW::new(3, 0.02, 0.1, 0.5);
+            let mut got = w.clone();
+            adamw_moments(&mut moments, &g, &adamw);
+            adamw_descent(&mut got, &moments, &adamw);
+            let mut want = Vec::new();
+            for i in 0..length {
+                let c = g[i].to_f64().clamp(-0.5, 0.5);
+                let m = 0.9 * before[i] + 0.1 * c;
+                let v = 0.999 * before[length + i] + 0.001 * c * c;
+                let (m, v) = (m / (1. - 0.9f64.powi(3)), v / (1. - 0.999f64.powi(3)));
+                let w = w[i].to_f64() * (1. - 0.02 * 0.1) - 0.02 * m / (v.sqrt() + 1e-8);
+                want.push(F::from_f64(w));
+            }
+            assert_close("w", &got, &want, 1e-6);
+        }
+    }
+
+    #[test]
+    fn adamw_equals_its_definition() {
+        on_every_path(check_adamw::<f32>);
+        on_every_path(check_adamw::<f64>);
+    }
+
+    #[test]
+    fn adamw_hides_no_nan() {
+        on_every_path(|| {
+            for length in [1, 7, 8, 9, 50] {
+                for at in 0..length {
+                    let mut g = vec![1f32; length];
+                    g[at] = f32::NAN;
+                    let (mut w, mut moments) = (vec![0f32; length], vec![0f32; 2 * length]);
+                    let adamw = AdamW::new(1, 0.1, 0., 5.);
+                    adamw_moments(&mut moments, &g, &adamw);
+                    adamw_descent(&mut w, &moments, &adamw);
+                    for i in 0..length {
+                        assert_eq!(w[i].is_nan(), i == at);
+                    }
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn a_gradient_is_measured_before_it_is_clipped() {
+        on_every_path(|| {
+            for length in [1, 15, 16, 17, 1000] {
+                let g = noise::<f32>(length, 4);
+                let norm = g.iter().map(|&g| f64::from(g) * f64::from(g)).sum::<f64>().sqrt();
+                let clipped = g.iter().filter(|g| g.abs() > 0.25).count();
+                let (got, count) = norm_and_clipped(&g, 0.25);
+                assert!((got - norm).abs() <= 1e-12 * norm, "{got} is not {norm}");
+                assert_eq!(count, clipped);
+            }
+            assert_eq!(norm_and_clipped(&[3f64, -4.], f64::INFINITY), (5., 0));
+            assert_eq!(norm_and_clipped::<f64>(&[], 1.), (0., 0));
+        });
     }
 }

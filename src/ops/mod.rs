@@ -8,6 +8,7 @@
 //! | [`project_output`] | `z = wya a + by` | of `a`, `wya`, `by` |
 //! | [`cross_entropy`] | the sum of `-ln softmax(z)[y]` | of `z` |
 //! | [`clipped_descent`] | `w -= lr * clamp(g, -clip, clip)`, in place | none |
+//! | [`adamw_moments`], [`adamw_descent`] | AdamW's running means and its step, in place | none |
 //!
 //! They can stand in any candle model: `examples/fused_recurrence.rs` shows one. The tensors of an
 //! op have one float type, `F32` or `F64`. On a device that has no kernels here, which is any but
@@ -27,7 +28,7 @@ mod update;
 pub use cross_entropy::cross_entropy;
 pub use projection::{project_input, project_output};
 pub use recurrence::recurrence;
-pub use update::clipped_descent;
+pub use update::{adamw_descent, adamw_moments, clipped_descent};
 
 use crate::kernels::matmul::Packed;
 use crate::kernels::{Element, NONE};

@@ -2,6 +2,7 @@
 //! the fused ops to, and what runs on a device for which there is no kernel.
 
 use crate::kernels::NONE;
+use crate::kernels::update::{AdamW, BETA_1, BETA_2, EPSILON};
 use candle_core::{D, Result, Tensor, Var};
 
 /// As [`super::project_input`].
@@ -53,6 +54,28 @@ pub fn cross_entropy(z: &Tensor, y: &Tensor) -> Result<Tensor> {
 /// Where the shapes differ.
 pub fn clipped_descent(w: &Var, gradient: &Tensor, learning_rate: f64, clip: f64) -> Result<()> {
     w.set(&w.sub(&(gradient.clamp(-clip, clip)? * learning_rate)?)?)
+}
+
+/// As [`super::adamw_moments`].
+///
+/// # Errors
+/// Where the shapes do not fit.
+pub fn adamw_moments(moments: &Var, gradient: &Tensor, adamw: &AdamW) -> Result<()> {
+    let gradient = gradient.clamp(-adamw.clip, adamw.clip)?;
+    let (m, v) = (moments.get(0)?, moments.get(1)?);
+    let m = (&m + ((&gradient - &m)? * (1. - BETA_1))?)?;
+    let v = (&v + ((gradient.sqr()? - &v)? * (1. - BETA_2))?)?;
+    moments.set(&Tensor::stack(&[m, v], 0)?)
+}
+
+/// As [`super::adamw_descent`].
+///
+/// # Errors
+/// Where the shapes do not fit.
+pub fn adamw_descent(w: &Var, moments: &Tensor, adamw: &AdamW) -> Result<()> {
+    let (m, v) = (moments.get(0)?, moments.get(1)?);
+    let root = ((v.sqrt()? * adamw.correction)? + EPSILON)?;
+    w.set(&(w.affine(adamw.keep, 0.)? - (m / root)?.affine(adamw.rate, 0.)?)?)
 }
 
 // Both rest on this.

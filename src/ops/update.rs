@@ -1,8 +1,9 @@
-//! The update of stochastic gradient descent, in place.
+//! The updates of the variables, in place.
 
 use super::{Float, primitive, slice};
 use crate::kernels::{Element, update as kernels};
-use candle_core::{CpuStorage, InplaceOp2, Layout, Result, Tensor, Var, bail};
+use candle_core::{CpuStorage, InplaceOp2, Layout, Result, Shape, Tensor, Var, bail};
+use kernels::AdamW;
 
 /// `w -= learning_rate * clamp(g, -clip, clip)`, one pass over memory. An infinite `clip` clips
 /// nothing; a NaN in the gradient reaches the variable.
@@ -16,50 +17,96 @@ pub fn clipped_descent(w: &Var, gradient: &Tensor, learning_rate: f64, clip: f64
     if !w.device().is_cpu() {
         return primitive::clipped_descent(w, gradient, learning_rate, clip);
     }
-    w.inplace_op2(&gradient.contiguous()?, &ClippedDescent { learning_rate, clip })
+    w.inplace_op2(&gradient.contiguous()?, &Update::ClippedDescent { learning_rate, clip })
 }
 
-struct ClippedDescent {
-    learning_rate: f64,
-    clip: f64,
+/// The running means of AdamW, of shape (2, ...) for a gradient of shape (...):
+/// [`kernels::adamw_moments`] has the equations.
+///
+/// # Errors
+/// Where the shapes do not fit, or the type is not `F32` or `F64`.
+pub fn adamw_moments(moments: &Var, gradient: &Tensor, adamw: &AdamW) -> Result<()> {
+    if !moments.device().is_cpu() {
+        return primitive::adamw_moments(moments, gradient, adamw);
+    }
+    moments.inplace_op2(&gradient.contiguous()?, &Update::AdamWMoments(*adamw))
 }
 
-impl ClippedDescent {
+/// AdamW's step along its running `moments`, of shape (2, ...) for a variable of shape (...):
+/// [`kernels::adamw_descent`] has the equation.
+///
+/// # Errors
+/// Where the shapes do not fit, or the type is not `F32` or `F64`.
+pub fn adamw_descent(w: &Var, moments: &Tensor, adamw: &AdamW) -> Result<()> {
+    if !w.device().is_cpu() {
+        return primitive::adamw_descent(w, moments, adamw);
+    }
+    w.inplace_op2(&moments.contiguous()?, &Update::AdamWDescent(*adamw))
+}
+
+/// What is done to a variable by another tensor.
+enum Update {
+    ClippedDescent { learning_rate: f64, clip: f64 },
+    AdamWMoments(AdamW),
+    AdamWDescent(AdamW),
+}
+
+impl Update {
+    fn fits(&self, target: &Shape, source: &Shape) -> bool {
+        let pair_of = |one: &Shape| [&[2], one.dims()].concat();
+        match self {
+            Self::ClippedDescent { .. } => target == source,
+            Self::AdamWMoments(_) => target.dims() == pair_of(source),
+            Self::AdamWDescent(_) => pair_of(target) == source.dims(),
+        }
+    }
+
     fn run<F: Float>(
         &self,
-        w: &mut [F],
-        w_layout: &Layout,
-        g: &CpuStorage,
-        g_layout: &Layout,
+        target: &mut [F],
+        target_layout: &Layout,
+        source: &CpuStorage,
+        source_layout: &Layout,
     ) -> Result<()> {
-        let Some((start, end)) = w_layout.contiguous_offsets() else {
+        let Some((start, end)) = target_layout.contiguous_offsets() else {
             bail!("{}: the variable must be contiguous", self.name())
         };
-        let (rate, clip) = (Element::from_f64(self.learning_rate), Element::from_f64(self.clip));
-        kernels::clipped_descent(&mut w[start..end], slice(g, g_layout)?, rate, clip);
+        let (target, source) = (&mut target[start..end], slice(source, source_layout)?);
+        match self {
+            Self::ClippedDescent { learning_rate, clip } => {
+                let (rate, clip) = (Element::from_f64(*learning_rate), Element::from_f64(*clip));
+                kernels::clipped_descent(target, source, rate, clip);
+            }
+            Self::AdamWMoments(adamw) => kernels::adamw_moments(target, source, adamw),
+            Self::AdamWDescent(adamw) => kernels::adamw_descent(target, source, adamw),
+        }
         Ok(())
     }
 }
 
-impl InplaceOp2 for ClippedDescent {
+impl InplaceOp2 for Update {
     fn name(&self) -> &'static str {
-        "clipped-descent"
+        match self {
+            Self::ClippedDescent { .. } => "clipped-descent",
+            Self::AdamWMoments(_) => "adamw-moments",
+            Self::AdamWDescent(_) => "adamw-descent",
+        }
     }
 
     fn cpu_fwd(
         &self,
-        w: &mut CpuStorage,
-        w_layout: &Layout,
-        g: &CpuStorage,
-        g_layout: &Layout,
+        target: &mut CpuStorage,
+        target_layout: &Layout,
+        source: &CpuStorage,
+        source_layout: &Layout,
     ) -> Result<()> {
-        if w_layout.shape() != g_layout.shape() {
-            let (w, g) = (w_layout.shape(), g_layout.shape());
-            bail!("{}: the variable is {w:?}, its gradient {g:?}", self.name())
+        if !self.fits(target_layout.shape(), source_layout.shape()) {
+            let (target, source) = (target_layout.shape(), source_layout.shape());
+            bail!("{}: the variable is {target:?}, what changes it {source:?}", self.name())
         }
-        match w {
-            CpuStorage::F32(w) => self.run(w, w_layout, g, g_layout),
-            CpuStorage::F64(w) => self.run(w, w_layout, g, g_layout),
+        match target {
+            CpuStorage::F32(target) => self.run(target, target_layout, source, source_layout),
+            CpuStorage::F64(target) => self.run(target, target_layout, source, source_layout),
             _ => bail!("{}: numbers must be F32 or F64", self.name()),
         }
     }

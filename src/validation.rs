@@ -1,0 +1,109 @@
+//! Judging a network in training by names that it does not learn from, and keeping it as it was
+//! when it did best.
+
+use crate::error::Result;
+use crate::eval::evaluate;
+use crate::model::CharRnn;
+use candle_core::{DType, Device};
+use sha2::{Digest, Sha256};
+
+/// What the held-out names have told so far.
+#[derive(Debug, Clone)]
+pub struct Validation {
+    /// The SHA-256 of the held-out names, in hexadecimal: another list's losses cannot be compared.
+    pub names: String,
+    /// The loss after the last iteration, in nats a name: [`crate::eval`] says from which state.
+    pub loss: f64,
+    /// When the network did best, of the times that it was looked at.
+    pub best: Option<Best>,
+    /// How many looks since then found it no better.
+    pub since: u64,
+}
+
+/// A network as it was after an iteration.
+#[derive(Debug, Clone)]
+pub struct Best {
+    /// The iteration, counted from 0.
+    pub iteration: u64,
+    /// Its loss on the held-out names, in nats a name.
+    pub loss: f64,
+    /// The network.
+    pub model: CharRnn,
+}
+
+impl Validation {
+    /// The best network, where it was better than the last.
+    pub fn better(&self) -> Option<&Best> {
+        self.best.as_ref().filter(|best| best.loss < self.loss)
+    }
+}
+
+/// The held-out names of a run.
+pub(crate) struct HeldOut {
+    names: Vec<Vec<u32>>,
+    digest: String,
+    best: Option<Best>,
+    since: u64,
+}
+
+impl HeldOut {
+    /// These names, as indices and as text.
+    pub(crate) fn new<'n>(names: Vec<Vec<u32>>, texts: impl Iterator<Item = &'n String>) -> Self {
+        let mut hasher = Sha256::new();
+        texts.for_each(|name| hasher.update(format!("{name}\n")));
+        let digest = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        Self { names, digest, best: None, since: 0 }
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.names.len()
+    }
+
+    /// Goes on from what the same names have told before; other names tell nothing.
+    pub(crate) fn go_on(
+        &mut self,
+        before: &Validation,
+        dtype: DType,
+        device: &Device,
+    ) -> Result<()> {
+        if before.names == self.digest {
+            self.since = before.since;
+            self.best = match &before.best {
+                Some(Best { iteration, loss, model }) => {
+                    let model = model.map(|tensor| tensor.to_dtype(dtype)?.to_device(device))?;
+                    Some(Best { iteration: *iteration, loss: *loss, model })
+                }
+                None => None,
+            };
+        }
+        Ok(())
+    }
+
+    /// Their loss, in nats a name.
+    pub(crate) fn loss(&self, model: &CharRnn) -> Result<f64> {
+        Ok(evaluate(model, &self.names)?.nats_per_name())
+    }
+
+    /// Takes note of the loss after an iteration, and of the network where it is the best yet.
+    pub(crate) fn note(&mut self, iteration: u64, loss: f64, model: &CharRnn) -> Result<()> {
+        self.since += 1;
+        if self.best.as_ref().is_none_or(|best| loss < best.loss) {
+            // Its variables will change.
+            let model = model.map(|tensor| tensor.detach().copy())?;
+            (self.best, self.since) = (Some(Best { iteration, loss, model }), 0);
+        }
+        Ok(())
+    }
+
+    /// How many looks since the best found the network no better.
+    pub(crate) fn since(&self) -> u64 {
+        self.since
+    }
+
+    /// What they have told, of a network that has this loss now.
+    pub(crate) fn told(&self, loss: f64) -> Validation {
+        let (names, best) = (self.digest.clone(), self.best.clone());
+        Validation { names, loss, best, since: self.since }
+    }
+}
