@@ -183,6 +183,31 @@ impl Settings {
         DescentConfig { algorithm, learning_rate, clip, weight_decay }
     }
 
+    /// How many iterations it takes to learn the names of `corpus` that are not held out so many
+    /// times.
+    ///
+    /// # Errors
+    /// Where the settings hold out names and none can be ([`Corpus::held_out`]), or where no
+    /// iterations are left.
+    pub fn iterations_of(&self, epochs: u64, corpus: &Corpus) -> Result<u64> {
+        let learned = match self.validation > 0. {
+            true => {
+                let held_out = corpus.held_out(self.validation, self.randomness)?;
+                held_out.iter().filter(|is_held_out| !**is_held_out).count()
+            }
+            false => corpus.names().len(),
+        };
+        let iterations = epochs.checked_mul(learned as u64);
+        match iterations.map(|examples| examples.div_ceil(self.batch_size as u64)) {
+            Some(iterations) if iterations > 0 => Ok(iterations),
+            _ => Err(Error::Setting {
+                name: "--epochs",
+                value: epochs.to_string(),
+                rule: format!("it must be from 1 to {}", u64::MAX / learned as u64),
+            }),
+        }
+    }
+
     /// Whether a run is done after so many iterations, the last `since` looks at the held-out
     /// names no better than the one before.
     pub fn is_done(&self, iterations: u64, since: u64) -> bool {

@@ -5,7 +5,9 @@ use super::{Failure, progress::rounded};
 use candle_core::Device;
 use char_rnn::checkpoint::{self, Saved};
 use char_rnn::corpus::Case;
-use char_rnn::history::LossCurve;
+use char_rnn::history::{History, LossCurve};
+use char_rnn::model::PARAMETERS;
+use char_rnn::optim::{Algorithm, Decay};
 use clap::Args;
 use serde_json::json;
 use std::io::{BufWriter, Write, stdout};
@@ -39,6 +41,17 @@ fn parameters(saved: &Saved) -> usize {
     saved.model.parameters().iter().map(|(_, tensor)| tensor.elem_count()).sum()
 }
 
+/// Of each gradient that was measured the iteration, the norms and the shares that were clipped.
+fn gradients(history: &History) -> serde_json::Value {
+    let measured = history.gradients.values().iter().map(|(iteration, gradients)| {
+        let tensors = PARAMETERS.iter().zip(gradients).map(|(name, gradient)| {
+            (name.to_string(), json!({ "norm": gradient.norm, "clipped": gradient.clipped }))
+        });
+        json!([iteration, tensors.collect::<serde_json::Map<_, _>>()])
+    });
+    measured.collect()
+}
+
 fn as_json(path: &Path, saved: &Saved) -> serde_json::Value {
     let shapes: serde_json::Map<_, _> = saved
         .model
@@ -56,6 +69,15 @@ fn as_json(path: &Path, saved: &Saved) -> serde_json::Value {
                     "batch_size": settings.batch_size,
                     "sample_every": settings.sample_every,
                     "samples": settings.samples,
+                    "validation": settings.validation,
+                    "patience": settings.patience,
+                    "held_out": resume.trained.validation.as_ref().map(|validation| json!({
+                        "names_sha256": validation.names,
+                        "loss": validation.loss,
+                        "looks_since_best": validation.since,
+                        "best_iteration": validation.best.as_ref().map(|best| best.iteration),
+                        "best_loss": validation.best.as_ref().map(|best| best.loss),
+                    })),
                     "list_sha256": resume.list,
                     "loss": resume.trained.progress.loss,
                     "changes": resume.changes,
@@ -63,6 +85,9 @@ fn as_json(path: &Path, saved: &Saved) -> serde_json::Value {
                 json!({
                     "iterations_per_point": history.loss.stride(),
                     "loss": points.iter().map(|point| point.loss).collect::<Vec<_>>(),
+                    "validation": history.validation.values(),
+                    "gradients": gradients(history),
+                    "samples": history.samples.values(),
                     "smoothed_loss": points.iter().map(|point| point.smoothed).collect::<Vec<_>>(),
                 }),
                 json!(null),
@@ -121,10 +146,20 @@ fn print(out: &mut impl Write, path: &Path, saved: &Saved) -> Result<(), Failure
     )?;
     let batch =
         resume.map_or(String::new(), |run| format!("--batch-size {} ", run.settings.batch_size));
+    let optimizer = match record.optimizer {
+        Algorithm::Sgd => String::new(),
+        Algorithm::AdamW => {
+            format!("--optimizer adamw --weight-decay {} ", record.weight_decay)
+        }
+    };
+    let decay = match record.decay {
+        Decay::None => String::new(),
+        decay => format!(" --decay {decay}"),
+    };
     line(
         "settings",
         format!(
-            "{batch}--learning-rate {} --clip {} --seed {}",
+            "{batch}{optimizer}--learning-rate {}{decay} --clip {} --seed {}",
             record.learning_rate,
             record.clip.unwrap_or(f64::INFINITY),
             record.seed
@@ -145,6 +180,20 @@ fn print(out: &mut impl Write, path: &Path, saved: &Saved) -> Result<(), Failure
                 change.from.escape_debug(),
                 change.to.escape_debug()
             ),
+        )?;
+    }
+    if let Some(validation) = &run.trained.validation {
+        let last = rounded(validation.loss);
+        line(
+            "held out",
+            match validation.better() {
+                Some(best) => format!(
+                    "{} nats a name after iteration {}, which is this model; {last} after the last",
+                    rounded(best.loss),
+                    best.iteration
+                ),
+                None => format!("{last} nats a name after the last iteration"),
+            } + &format!(", of --validation {}", run.settings.validation),
         )?;
     }
     if let Some((lowest, highest, bars)) = sparkline(&run.trained.history.loss) {

@@ -77,12 +77,14 @@ pub struct Live<'a> {
     pub bar: Bar,
     corpus: &'a Corpus,
     case: Case,
+    /// The loss of the held-out names, from their being looked at until names are sampled.
+    held_out: Option<f64>,
     written: io::Result<()>,
 }
 
 impl<'a> Live<'a> {
     pub fn new(bar: Bar, corpus: &'a Corpus, case: Case) -> Self {
-        Self { bar, corpus, case, written: Ok(()) }
+        Self { bar, corpus, case, held_out: None, written: Ok(()) }
     }
 
     /// Prints `names`, one a line. A reader that has gone does not end training: the model is
@@ -101,9 +103,15 @@ impl<'a> Live<'a> {
 }
 
 impl Observer for Live<'_> {
+    fn validated(&mut self, _progress: &Progress, loss: f64) {
+        self.held_out = Some(loss);
+    }
+
     fn samples(&mut self, progress: &Progress, names: &[Sampled]) {
         let loss = rounded(progress.smoothed);
-        self.bar.say(&format!("iteration {}, loss {loss}", progress.iteration));
+        let held_out = self.held_out.take().map(|loss| format!(", held out {}", rounded(loss)));
+        let held_out = held_out.unwrap_or_default();
+        self.bar.say(&format!("iteration {}, loss {loss}{held_out}", progress.iteration));
         let names: Vec<String> =
             names.iter().map(|sampled| self.corpus.vocabulary().decode(&sampled.indices)).collect();
         self.print(names.iter().map(String::as_str));

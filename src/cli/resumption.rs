@@ -69,6 +69,10 @@ impl Begun {
         let dtype = |settings: &Settings| settings.dtype.as_str().to_string();
         let changes: Vec<Change> = [
             ("--learning-rate", was.learning_rate.to_string(), settings.learning_rate.to_string()),
+            ("--decay", was.decay.to_string(), settings.decay.to_string()),
+            ("--optimizer", was.optimizer.to_string(), settings.optimizer.to_string()),
+            ("--weight-decay", was.weight_decay.to_string(), settings.weight_decay.to_string()),
+            ("--validation", was.validation.to_string(), settings.validation.to_string()),
             ("--batch-size", was.batch_size.to_string(), settings.batch_size.to_string()),
             ("--clip", was.clip.to_string(), settings.clip.to_string()),
             ("--seed", was.randomness.to_string(), settings.randomness.to_string()),
@@ -87,7 +91,7 @@ impl Begun {
         .collect();
         let other_run: Vec<String> = changes
             .iter()
-            .filter(|change| change.setting != "--learning-rate")
+            .filter(|change| !["--learning-rate", "--decay"].contains(&change.setting.as_str()))
             .map(|Change { setting, from, to, .. }| format!("{setting} {from}, not {to}"))
             .collect();
         if !force && !other_run.is_empty() {

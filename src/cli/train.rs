@@ -11,6 +11,7 @@ use candle_core::Device;
 use char_rnn::checkpoint;
 use char_rnn::corpus::{Case, Corpus};
 use char_rnn::engine::Backprop;
+use char_rnn::optim::{Algorithm, Decay};
 use char_rnn::output_file::Claim;
 use char_rnn::random::Randomness;
 use char_rnn::train::{Settings, Trained, Training};
@@ -32,6 +33,7 @@ Examples:
   char-rnn train                                 learn the built-in dinosaurs
   char-rnn train towns.txt                       learn a list, save towns.safetensors
   char-rnn train towns.txt --hidden 100 -o big.safetensors
+  char-rnn train towns.txt --validation 0.1 --patience 5                    until it learns no more
   char-rnn train --resume towns.safetensors towns.txt                       after Ctrl-C
   char-rnn train --resume towns.safetensors towns.txt --iterations 90000    more of it
   char-rnn train --notebook | diff - notebook.log")]
@@ -68,6 +70,24 @@ pub struct Train {
     #[arg(value_parser = whole_number::<u64>, allow_negative_numbers = true)]
     iterations: Option<u64>,
 
+    /// How many times to go round the list, instead of --iterations
+    #[arg(long, value_name = "N", conflicts_with = "iterations")]
+    #[arg(value_parser = whole_number::<u64>, allow_negative_numbers = true)]
+    epochs: Option<u64>,
+
+    /// Hold out this share of the list: do not learn it, and judge by it
+    ///
+    /// Such as 0.1. Which names depends on the seed; a name that stands twice is not parted. Their
+    /// loss is shown with the others', and the saved model is the one that did best on them.
+    #[arg(long, value_name = "X")]
+    #[arg(value_parser = real_number, allow_negative_numbers = true)]
+    validation: Option<f64>,
+
+    /// With --validation, end after N looks (see --sample-every) that found it no better
+    #[arg(long, value_name = "N")]
+    #[arg(value_parser = whole_number::<u64>, allow_negative_numbers = true)]
+    patience: Option<u64>,
+
     /// How many names to learn side by side each time [default: 1]
     ///
     /// The loss is their mean, so that the learning rate keeps its meaning; each has a hidden
@@ -81,10 +101,25 @@ pub struct Train {
     #[arg(value_parser = whole_number::<usize>, allow_negative_numbers = true)]
     hidden: Option<usize>,
 
-    /// How far to step down the gradient [default: 0.01]
+    /// How the weights follow from the gradients [default: sgd]
+    #[arg(long, value_name = "NAME")]
+    optimizer: Option<Optimizer>,
+
+    /// How far to step down the gradient [default: 0.01, and 0.003 for adamw]
     #[arg(long, value_name = "X")]
     #[arg(value_parser = real_number, allow_negative_numbers = true)]
     learning_rate: Option<f64>,
+
+    /// How the learning rate falls: none, cosine, or step:N:X [default: none]
+    ///
+    /// cosine: to zero at the last iteration. step:N:X: after each N iterations, times X.
+    #[arg(long, value_name = "HOW")]
+    decay: Option<Decay>,
+
+    /// What adamw takes from each weight at a step, over the learning rate [default: 0.01]
+    #[arg(long, value_name = "X")]
+    #[arg(value_parser = real_number, allow_negative_numbers = true)]
+    weight_decay: Option<f64>,
 
     /// Clamp each entry of the gradients to [-X, X]; inf clamps nothing [default: 5]
     #[arg(long, value_name = "X")]
@@ -98,7 +133,7 @@ pub struct Train {
     #[arg(value_parser = whole_number::<u64>, allow_negative_numbers = true)]
     seed: Option<u64>,
 
-    /// Print names every N iterations, beginning with the first [default: 2000]
+    /// Print names, and look at those held out, every N iterations [default: 2000]
     #[arg(long, value_name = "N")]
     #[arg(value_parser = whole_number::<u64>, allow_negative_numbers = true)]
     sample_every: Option<u64>,
@@ -146,6 +181,17 @@ enum Way {
     Hand,
 }
 
+#[derive(Clone, Copy, ValueEnum)]
+enum Optimizer {
+    /// Stochastic gradient descent, the notebook's
+    Sgd,
+    /// Adam with decoupled weight decay: it chooses each weight's step
+    Adamw,
+}
+
+/// AdamW's steps are of the size of the learning rate, whatever the size of the gradient.
+const ADAMW_LEARNING_RATE: f64 = 0.003;
+
 impl Train {
     pub fn run(self) -> Result<(), Failure> {
         let device = self.device.open()?;
@@ -160,13 +206,16 @@ impl Train {
             Some(path) => Some(Begun::load(path, &device)?),
             None => None,
         };
-        let settings = self.settings(begun.as_ref(), device)?;
+        let mut settings = self.settings(begun.as_ref(), device)?;
         let case = match &begun {
             Some(begun) if !self.list.keep_case => begun.record.case,
             _ => self.list.case(),
         };
         let list = List { path: self.list.path.clone(), keep_case: case == Case::Keep };
         let corpus = list.read()?;
+        if let Some(epochs) = self.epochs {
+            settings.iterations = settings.iterations_of(epochs, &corpus)?;
+        }
         let (mut training, changes) = match &begun {
             Some(begun) => {
                 let path = self.list.path.as_deref();
@@ -195,15 +244,21 @@ impl Train {
             return log.finish();
         }
 
-        let [names, characters] = [corpus.names().len(), corpus.vocabulary().size() - 1];
+        let (names, held_out) = training.sizes();
+        let held_out = match held_out {
+            0 => String::new(),
+            _ => format!(", and {held_out} held out"),
+        };
+        let names = format!("{names} names{held_out}");
+        let characters = corpus.vocabulary().size() - 1;
         let (hidden, iterations) = (settings.hidden, settings.iterations);
         bar.say(&match done {
             0 => format!(
-                "Learning {names} names, written with {characters} characters: \
+                "Learning {names}, written with {characters} characters: \
                  {hidden} hidden units, {iterations} iterations"
             ),
             _ => format!(
-                "Going on after {done} of {iterations} iterations: {names} names, \
+                "Going on after {done} of {iterations} iterations: {names}, \
                  written with {characters} characters, {hidden} hidden units"
             ),
         });
@@ -226,17 +281,34 @@ impl Train {
             let Settings { dtype, randomness, .. } = Settings::notebook();
             base = Settings { dtype, randomness, ..base };
         }
+        let optimizer = match self.optimizer {
+            Some(Optimizer::Sgd) => Algorithm::Sgd,
+            Some(Optimizer::Adamw) => Algorithm::AdamW,
+            None => base.optimizer,
+        };
+        let usual_rate = match optimizer {
+            same if same == base.optimizer => base.learning_rate,
+            Algorithm::AdamW => ADAMW_LEARNING_RATE,
+            Algorithm::Sgd => Settings::default().learning_rate,
+        };
+        if self.weight_decay.is_some() && optimizer != Algorithm::AdamW {
+            return Err(char_rnn::Error::Setting {
+                name: "--weight-decay",
+                value: self.weight_decay.unwrap_or_default().to_string(),
+                rule: "it belongs to --optimizer adamw".to_string(),
+            });
+        }
         let settings = Settings {
             iterations: self.iterations.unwrap_or(base.iterations),
             batch_size: self.batch_size.unwrap_or(base.batch_size),
             hidden: self.hidden.unwrap_or(base.hidden),
-            learning_rate: self.learning_rate.unwrap_or(base.learning_rate),
+            learning_rate: self.learning_rate.unwrap_or(usual_rate),
             clip: self.clip.unwrap_or(base.clip),
-            optimizer: base.optimizer,
-            decay: base.decay,
-            weight_decay: base.weight_decay,
-            validation: base.validation,
-            patience: base.patience,
+            optimizer,
+            decay: self.decay.unwrap_or(base.decay),
+            weight_decay: self.weight_decay.unwrap_or(base.weight_decay),
+            validation: self.validation.unwrap_or(base.validation),
+            patience: self.patience.or(base.patience),
             sample_every: self.sample_every.unwrap_or(base.sample_every),
             samples: self.samples.unwrap_or(base.samples),
             backprop: match self.backprop {
@@ -314,6 +386,15 @@ impl Train {
         signals: &Signals,
     ) -> Result<(), Failure> {
         bar.finish();
+        if training.is_done() && trained.progress.iteration + 1 < settings.iterations {
+            bar.say(&format!(
+                "Ended after {} of {} iterations: the last {} looks found the held-out names no \
+                 better",
+                trained.progress.iteration + 1,
+                settings.iterations,
+                settings.patience.unwrap_or_default()
+            ));
+        }
         let stopped: Option<Signal> = signals.caught().filter(|_| !training.is_done());
         match (saver.as_mut(), stopped) {
             (Some(saver), None) => saver.save_finished(trained)?,
@@ -350,7 +431,7 @@ impl Train {
         settings: &Settings,
         trained: &Trained,
     ) -> Result<(), Failure> {
-        let (model, vocabulary) = (&trained.model, corpus.vocabulary());
+        let (model, vocabulary) = (trained.chosen(), corpus.vocabulary());
         let mut seen: HashSet<String> = corpus.names().iter().cloned().collect();
         let mut new = Vec::new();
         let found = pick(model, vocabulary, settings.randomness, settings.samples, |name| {
@@ -360,9 +441,20 @@ impl Train {
             }
             Ok(is_new)
         })?;
+        let held_out = trained.validation.as_ref().map_or(String::new(), |validation| {
+            let last = rounded(validation.loss);
+            match validation.better() {
+                None => format!(", held out {last}"),
+                Some(best) => format!(
+                    ", held out {last}; by the network of iteration {}, where that was {}",
+                    best.iteration,
+                    rounded(best.loss)
+                ),
+            }
+        });
         live.bar.say(&format!(
-            "New names, after {} iterations with the loss at {}:",
-            settings.iterations,
+            "New names, after {} iterations with the loss at {}{held_out}:",
+            trained.progress.iteration + 1,
             rounded(trained.progress.smoothed)
         ));
         live.print(new.iter().map(String::as_str));
