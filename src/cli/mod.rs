@@ -171,6 +171,16 @@ enum DeviceName {
     Cuda(usize),
 }
 
+/// As on the command line.
+impl fmt::Display for DeviceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cpu => f.write_str("cpu"),
+            Self::Cuda(ordinal) => write!(f, "cuda:{ordinal}"),
+        }
+    }
+}
+
 impl FromStr for DeviceName {
     type Err = String;
 

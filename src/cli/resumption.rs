@@ -1,6 +1,6 @@
 //! Going on with a run: what `train --resume` finds in the file, and what may be changed.
 
-use super::Failure;
+use super::{DeviceName, Failure};
 use candle_core::Device;
 use char_rnn::Error;
 use char_rnn::checkpoint::{self, Record};
@@ -111,9 +111,39 @@ fn different(learned: &Vocabulary, listed: &Vocabulary) -> String {
     missing.map_or(String::new(), |missing| format!("the list has no {missing:?}"))
 }
 
+/// The command that goes on with the run in the file at `path`, on the list at `list` and on
+/// `device`, the one thing that a run's file does not say of it.
+pub fn command(path: &Path, list: Option<&Path>, device: DeviceName) -> String {
+    let mut command = format!("char-rnn train --resume {}", quoted(path));
+    if let Some(list) = list {
+        command.extend([" ", &quoted(list)]);
+    }
+    if device != DeviceName::Cpu {
+        command.extend([" --device ", &device.to_string()]);
+    }
+    command
+}
+
 /// A path as a shell takes it.
 pub fn quoted(path: &Path) -> String {
     let path = path.display().to_string();
     // A path with a NUL, the only failure, cannot have been given.
     shlex::try_quote(&path).map_or_else(|_| path.clone(), |quoted| quoted.into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_that_goes_on_says_what_the_file_does_not() {
+        let (file, list) = (Path::new("my run"), Path::new("towns.txt"));
+        let command = |list, device: &str| command(file, list, device.parse().unwrap());
+        assert_eq!(command(None, "cpu"), "char-rnn train --resume 'my run'");
+        assert_eq!(
+            command(Some(list), "cuda"),
+            "char-rnn train --resume 'my run' towns.txt --device cuda:0"
+        );
+        assert_eq!(command(None, "cuda:1"), "char-rnn train --resume 'my run' --device cuda:1");
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::notebook_log::NotebookLog;
 use super::progress::{Bar, Live, rounded};
-use super::resumption::{Begun, quoted};
+use super::resumption::{self, Begun, quoted};
 use super::sample::pick;
 use super::saving::{self, Saver};
 use super::signals::{Signal, Signals};
@@ -322,16 +322,13 @@ impl Train {
         let outcome = match saver {
             None => "; nothing is saved, for want of -o".to_string(),
             Some(saver) => {
-                let list = self.list.path.as_deref().map(|path| format!(" {}", quoted(path)));
                 let file = quoted(saver.path());
+                let command =
+                    resumption::command(saver.path(), self.list.path.as_deref(), self.device);
                 let kept = saver
                     .kept()
                     .map(|kept| format!("; the older model is kept as {}", kept.display()));
-                format!(
-                    "; saved as {file}; to go on: char-rnn train --resume {file}{}{}",
-                    list.unwrap_or_default(),
-                    kept.unwrap_or_default()
-                )
+                format!("; saved as {file}; to go on: {command}{}", kept.unwrap_or_default())
             }
         };
         Err(Failure::Stopped(signal, format!(" after {done} of {all} iterations{outcome}")))
