@@ -309,6 +309,21 @@ fn another_list_or_other_settings_are_refused_with_both_values_unless_forced() {
 }
 
 #[test]
+fn the_names_of_an_earlier_list_are_no_new_ones() {
+    let folder = folder();
+    folder.write("other.txt", "coda\nbold\nneva\n");
+    folder.succeeds(&format!("train {SMALL} --iterations 20 -o run"));
+    folder.succeeds("train --resume run other.txt --iterations 30 --force -o both");
+    folder.succeeds("train --resume both other.txt --iterations 40");
+    let saved = checkpoint::load(&folder.path().join("both"), &Device::Cpu).unwrap();
+    let known = saved.known.unwrap();
+    for name in ["anna", "bob", "cleo", "dave", "coda", "bold", "neva"] {
+        assert!(known.contains(name), "{name}");
+    }
+    assert!(!known.contains("adan"));
+}
+
+#[test]
 fn what_the_shapes_depend_on_cannot_be_forced() {
     let folder = folder();
     folder.succeeds(&format!("train {SMALL} --iterations 20 -o run"));

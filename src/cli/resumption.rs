@@ -5,6 +5,7 @@ use candle_core::Device;
 use char_rnn::Error;
 use char_rnn::checkpoint::{self, Record};
 use char_rnn::corpus::{Case, Corpus};
+use char_rnn::known::KnownNames;
 use char_rnn::resume::{Change, Resume};
 use char_rnn::train::Settings;
 use char_rnn::vocab::Vocabulary;
@@ -16,6 +17,7 @@ pub struct Begun {
     vocabulary: Vocabulary,
     pub record: Record,
     pub resume: Resume,
+    pub known: Option<KnownNames>,
 }
 
 impl Begun {
@@ -24,8 +26,8 @@ impl Begun {
         let resume = saved
             .resume
             .map_err(|problem| Error::ModelFile { path: path.to_path_buf(), problem })?;
-        let (vocabulary, record) = (saved.vocabulary, saved.record);
-        Ok(Self { path: path.to_path_buf(), vocabulary, record, resume })
+        let (vocabulary, record, known) = (saved.vocabulary, saved.record, saved.known);
+        Ok(Self { path: path.to_path_buf(), vocabulary, record, resume, known })
     }
 
     fn wrong(&self, problem: String) -> Failure {

@@ -53,6 +53,12 @@ impl<'a> Saver<'a> {
         Self { path, corpus, settings, case, changes, replaces, kept, bar, list, known }
     }
 
+    /// Counts the names that the run learned before among those that the model knows: what comes
+    /// from an earlier list is not new.
+    pub fn also_knows(&mut self, earlier: &KnownNames) {
+        self.known = self.known.union(earlier);
+    }
+
     /// Where the run goes.
     pub fn path(&self) -> &Path {
         self.path

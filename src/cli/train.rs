@@ -181,7 +181,11 @@ impl Train {
         let mut saver = match &output {
             Some(path) => {
                 let replaces = self.replaces(path)?;
-                Some(Saver::new(path, replaces, &corpus, case, &settings, changes, &bar))
+                let mut saver = Saver::new(path, replaces, &corpus, case, &settings, changes, &bar);
+                if let Some(known) = begun.as_ref().and_then(|begun| begun.known.as_ref()) {
+                    saver.also_knows(known);
+                }
+                Some(saver)
             }
             None => None,
         };
