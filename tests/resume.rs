@@ -356,6 +356,49 @@ fn another_learning_rate_needs_no_force_and_is_told() {
 }
 
 #[test]
+fn a_run_that_diverges_says_what_is_left_and_how_to_go_on() {
+    let folder = folder();
+    let diverges = |arguments: &str| {
+        let run = folder.run(&format!("train {arguments} --quiet"));
+        assert_eq!(run.status, Some(2), "{run:?}");
+        assert_eq!(run.stderr.lines().count(), 1, "{run:?}");
+        assert_says(&run.stderr, &["char-rnn: the loss became ", "a smaller --learning-rate"]);
+        run.stderr
+    };
+    // Nothing was saved.
+    let message = diverges("names.txt --learning-rate 1e39 -o run");
+    assert!(!message.contains("run after"), "{message}");
+    assert!(!folder.path().join("run").exists());
+
+    // It was saved by the run before, and is left alone.
+    folder.succeeds(&format!("train {SMALL} --iterations 20 -o run"));
+    let saved = folder.read("run");
+    for elsewhere in ["", "-o other"] {
+        let message = diverges(&format!(
+            "--resume run names.txt --iterations 100 --learning-rate 1e39 {elsewhere}"
+        ));
+        assert_says(
+            &message,
+            &[
+                "run holds the run after 20 of 100 iterations",
+                "char-rnn train --resume run names.txt --learning-rate 5e38",
+            ],
+        );
+        assert!(folder.read("run") == saved);
+    }
+
+    // The place of an older model: before it was saved there, and after.
+    let message = diverges("names.txt --learning-rate 1e39 -o run");
+    assert_says(&message, &["the older model in run is as it was"]);
+    assert!(folder.read("run") == saved);
+    let begin = "names.txt --hidden 8 --samples 0 --iterations 100 --checkpoint-every 1";
+    let message = diverges(&format!("{begin} --learning-rate 1e38 -o run"));
+    assert_says(&message, &["run holds the run after ", "the older model is kept as run.old"]);
+    assert!(folder.read("run.old") == saved);
+    assert_says(&folder.succeeds("info run"), &["char-rnn train --resume run"]);
+}
+
+#[test]
 fn a_finished_run_asks_for_more_iterations() {
     let folder = folder();
     folder.succeeds(&format!("train {SMALL} --iterations 20 -o run"));

@@ -69,6 +69,11 @@ impl<'a> Saver<'a> {
         self.kept.as_deref()
     }
 
+    /// Whether an older model is where the run goes, and will be until the run is saved.
+    pub fn replaces(&self) -> bool {
+        self.replaces
+    }
+
     /// Saves a run that is not finished. An older model is kept beside it: that is to be replaced
     /// by a finished one.
     pub fn save_unfinished(&mut self, trained: &Trained) -> char_rnn::Result<()> {

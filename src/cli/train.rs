@@ -13,7 +13,7 @@ use char_rnn::corpus::{Case, Corpus};
 use char_rnn::engine::Backprop;
 use char_rnn::output_file::Claim;
 use char_rnn::random::Randomness;
-use char_rnn::train::{Settings, Trained, Training};
+use char_rnn::train::{Observer, Settings, Trained, Training};
 use clap::{Args, ValueEnum};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -189,13 +189,11 @@ impl Train {
             }
             None => None,
         };
-        let every = self.checkpoint_every;
         let signals = Signals::watch();
         if settings.randomness == Randomness::Notebook {
             let alone = output.is_none();
             let mut log = NotebookLog::new(bar.clone(), &corpus, case, self.verbose, alone);
-            let trained = saving::run(&mut training, &mut log, &bar, every, &mut saver, &signals)?;
-            self.save(&training, &trained, &settings, &bar, &mut saver, &signals)?;
+            self.learn(&mut training, &mut log, &settings, &bar, &mut saver, &signals)?;
             return log.finish();
         }
 
@@ -212,8 +210,8 @@ impl Train {
             ),
         });
         let mut live = Live::new(bar.clone(), &corpus, case);
-        let trained = saving::run(&mut training, &mut live, &bar, every, &mut saver, &signals)?;
-        self.save(&training, &trained, &settings, &bar, &mut saver, &signals)?;
+        let trained =
+            self.learn(&mut training, &mut live, &settings, &bar, &mut saver, &signals)?;
         self.print_new_names(&mut live, &corpus, &settings, &trained)?;
         if let Some(path) = &output {
             live.bar
@@ -302,6 +300,54 @@ impl Train {
         }
     }
 
+    /// Trains and saves; if it diverges, says how to go on.
+    fn learn(
+        &self,
+        training: &mut Training,
+        observer: &mut dyn Observer,
+        settings: &Settings,
+        bar: &Bar,
+        saver: &mut Option<Saver>,
+        signals: &Signals,
+    ) -> Result<Trained, Failure> {
+        let every = self.checkpoint_every;
+        match saving::run(training, observer, bar, every, saver, signals) {
+            Ok(trained) => {
+                self.save(training, &trained, settings, bar, saver, signals)?;
+                Ok(trained)
+            }
+            Err(Failure::Library(error @ char_rnn::Error::Diverged { .. })) => {
+                bar.finish();
+                Err(Failure::Diverged(error, self.left_of(settings, saver.as_ref())))
+            }
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// What there is of a run that diverged, and of what it was to replace.
+    fn left_of(&self, settings: &Settings, saver: Option<&Saver>) -> String {
+        let own = saver.filter(|saver| !saver.replaces()).map(Saver::path);
+        let saved = own.into_iter().chain(self.resume.as_deref()).find_map(|path| {
+            let saved = checkpoint::load(path, &Device::Cpu).ok()?;
+            saved.resume.is_ok().then_some((path, saved.record.iterations))
+        });
+        let mut outcome = String::new();
+        if let Some((path, iterations)) = saved {
+            let command = resumption::command(path, self.list.path.as_deref(), self.device);
+            outcome += &format!(
+                "; {} holds the run after {iterations} of {} iterations; to go on from there: \
+                 {command} --learning-rate {:?}",
+                path.display(),
+                settings.iterations,
+                settings.learning_rate / 2.
+            );
+        }
+        if let Some(saver) = saver.filter(|saver| saver.replaces()) {
+            outcome += &format!("; the older model in {} is as it was", saver.path().display());
+        }
+        outcome + &saver.and_then(Saver::kept).map(kept_as).unwrap_or_default()
+    }
+
     /// Saves the run as it ended; if a signal ended it, says how to go on.
     fn save(
         &self,
@@ -329,9 +375,7 @@ impl Train {
                 let file = quoted(saver.path());
                 let command =
                     resumption::command(saver.path(), self.list.path.as_deref(), self.device);
-                let kept = saver
-                    .kept()
-                    .map(|kept| format!("; the older model is kept as {}", kept.display()));
+                let kept = saver.kept().map(kept_as);
                 format!("; saved as {file}; to go on: {command}{}", kept.unwrap_or_default())
             }
         };
@@ -370,4 +414,8 @@ impl Train {
         }
         Ok(())
     }
+}
+
+fn kept_as(kept: &Path) -> String {
+    format!("; the older model is kept as {}", kept.display())
 }
