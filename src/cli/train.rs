@@ -310,7 +310,7 @@ impl Train {
         saver: &mut Option<Saver>,
         signals: &Signals,
     ) -> Result<Trained, Failure> {
-        let every = self.checkpoint_every;
+        let every = self.checkpoint_every.into();
         match saving::run(training, observer, bar, every, saver, signals) {
             Ok(trained) => {
                 self.save(training, &trained, settings, bar, saver, signals)?;
