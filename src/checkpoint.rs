@@ -155,7 +155,7 @@ fn is_foreign(file: &mut File) -> io::Result<bool> {
 
 /// The first bytes of a safetensors file, up to the end of its header, and the header's metadata.
 /// No more is read, since a file of another kind can be larger than the memory.
-fn read_header(file: &mut File) -> io::Result<std::result::Result<Header, String>> {
+fn read_header(file: &mut dyn Read) -> io::Result<std::result::Result<Header, String>> {
     /// As much of the header as tells whose file this is.
     #[derive(Deserialize)]
     struct Start {
@@ -297,9 +297,26 @@ pub fn load(path: &Path, device: &Device) -> Result<Saved> {
     if !metadata.is_file() {
         return Err(wrong("this is not a file, so it is no model".to_string()));
     }
+    let mut file = File::open(path).map_err(|source| Error::read(path, source))?;
+    read(&mut file, path, device)
+}
+
+/// Reads a model out of `file`, which need not be a file: a program can carry its model in itself.
+/// `path` is what error messages call it.
+///
+/// # Errors
+/// As [`load`].
+///
+/// ```
+/// use char_rnn::checkpoint;
+/// let mut bytes = b"not a model".as_slice();
+/// let refusal = checkpoint::read(&mut bytes, "built in".as_ref(), &candle_core::Device::Cpu);
+/// assert!(refusal.unwrap_err().to_string().starts_with("built in: this is not a char-rnn model"));
+/// ```
+pub fn read(file: &mut dyn Read, path: &Path, device: &Device) -> Result<Saved> {
+    let wrong = |problem: String| Error::model_file(path, problem);
     let cannot_read = |source| Error::read(path, source);
-    let mut file = File::open(path).map_err(cannot_read)?;
-    let (mut bytes, metadata) = read_header(&mut file).map_err(cannot_read)?.map_err(wrong)?;
+    let (mut bytes, metadata) = read_header(file).map_err(cannot_read)?.map_err(wrong)?;
     let (vocabulary, record) = describe(&metadata).map_err(wrong)?;
     file.read_to_end(&mut bytes).map_err(cannot_read)?;
     let file = file_of(&bytes).map_err(wrong)?;

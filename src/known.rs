@@ -42,6 +42,14 @@ impl KnownNames {
         }
     }
 
+    /// The filter that knows the names of both.
+    pub fn union(&self, other: &Self) -> Self {
+        let mut fingerprints = [&self.fingerprints[..], &other.fingerprints].concat();
+        fingerprints.sort_unstable();
+        fingerprints.dedup();
+        Self { fingerprints }
+    }
+
     /// The fingerprints, sorted.
     pub fn fingerprints(&self) -> &[u32] {
         &self.fingerprints
@@ -101,7 +109,10 @@ mod tests {
             let known = KnownNames::of(names.iter().map(String::as_str));
             prop_assert!(names.iter().all(|name| known.contains(name)));
             let again = KnownNames::from_fingerprints(known.fingerprints().to_vec());
-            prop_assert_eq!(again.unwrap(), known);
+            prop_assert_eq!(again.unwrap(), known.clone());
+            let (one, other) = names.split_at(names.len() / 3);
+            let [one, other] = [one, other].map(|part| KnownNames::of(part.iter().map(String::as_str)));
+            prop_assert_eq!(one.union(&other), known);
         }
     }
 }

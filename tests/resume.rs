@@ -329,6 +329,21 @@ fn another_list_or_other_settings_are_refused_with_both_values_unless_forced() {
 }
 
 #[test]
+fn the_names_of_an_earlier_list_are_no_new_ones() {
+    let folder = folder();
+    folder.write("other.txt", "coda\nbold\nneva\n");
+    folder.succeeds(&format!("train {SMALL} --iterations 20 -o run"));
+    folder.succeeds("train --resume run other.txt --iterations 30 --force -o both");
+    folder.succeeds("train --resume both other.txt --iterations 40");
+    let saved = checkpoint::load(&folder.path().join("both"), &Device::Cpu).unwrap();
+    let known = saved.known.unwrap();
+    for name in ["anna", "bob", "cleo", "dave", "coda", "bold", "neva"] {
+        assert!(known.contains(name), "{name}");
+    }
+    assert!(!known.contains("adan"));
+}
+
+#[test]
 fn what_the_shapes_depend_on_cannot_be_forced() {
     let folder = folder();
     folder.succeeds(&format!("train {SMALL} --iterations 20 -o run"));
@@ -358,6 +373,49 @@ fn another_learning_rate_needs_no_force_and_is_told() {
     // It stays, and so does what is told of it.
     folder.succeeds("train --resume run names.txt --iterations 40");
     assert_says(&folder.succeeds("info run"), &["--learning-rate 0.1 ", "from 0.3 to 0.1"]);
+}
+
+#[test]
+fn a_run_that_diverges_says_what_is_left_and_how_to_go_on() {
+    let folder = folder();
+    let diverges = |arguments: &str| {
+        let run = folder.run(&format!("train {arguments} --quiet"));
+        assert_eq!(run.status, Some(2), "{run:?}");
+        assert_eq!(run.stderr.lines().count(), 1, "{run:?}");
+        assert_says(&run.stderr, &["char-rnn: the loss became ", "a smaller --learning-rate"]);
+        run.stderr
+    };
+    // Nothing was saved.
+    let message = diverges("names.txt --learning-rate 1e39 -o run");
+    assert!(!message.contains("run after"), "{message}");
+    assert!(!folder.path().join("run").exists());
+
+    // It was saved by the run before, and is left alone.
+    folder.succeeds(&format!("train {SMALL} --iterations 20 -o run"));
+    let saved = folder.read("run");
+    for elsewhere in ["", "-o other"] {
+        let message = diverges(&format!(
+            "--resume run names.txt --iterations 100 --learning-rate 1e39 {elsewhere}"
+        ));
+        assert_says(
+            &message,
+            &[
+                "run holds the run after 20 of 100 iterations",
+                "char-rnn train --resume run names.txt --learning-rate 5e38",
+            ],
+        );
+        assert!(folder.read("run") == saved);
+    }
+
+    // The place of an older model: before it was saved there, and after.
+    let message = diverges("names.txt --learning-rate 1e39 -o run");
+    assert_says(&message, &["the older model in run is as it was"]);
+    assert!(folder.read("run") == saved);
+    let begin = "names.txt --hidden 8 --samples 0 --iterations 100 --checkpoint-every 1";
+    let message = diverges(&format!("{begin} --learning-rate 1e38 -o run"));
+    assert_says(&message, &["run holds the run after ", "the older model is kept as run.old"]);
+    assert!(folder.read("run.old") == saved);
+    assert_says(&folder.succeeds("info run"), &["char-rnn train --resume run"]);
 }
 
 #[test]

@@ -80,6 +80,8 @@ impl Cli {
 pub enum Failure {
     /// The library's reason.
     Library(char_rnn::Error),
+    /// Training left the finite numbers: the library's reason, and how things stand.
+    Diverged(char_rnn::Error, String),
     /// Standard output could not be written.
     Output(io::Error),
     /// What was asked about is not so: said in a sentence.
@@ -95,7 +97,7 @@ impl Failure {
         match self {
             Self::Check(_) => 1,
             Self::Stopped(signal, _) => signal.exit_status(),
-            Self::Library(_) | Self::Output(_) => 2,
+            Self::Library(_) | Self::Diverged(..) | Self::Output(_) => 2,
         }
     }
 
@@ -109,6 +111,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Library(error) => error.fmt(f),
+            Self::Diverged(error, outcome) => write!(f, "{error}{outcome}"),
             Self::Output(error) => write!(f, "cannot write to standard output: {error}"),
             Self::Check(answer) => answer.fmt(f),
             Self::Stopped(signal, outcome) => write!(f, "stopped by {}{outcome}", signal.name()),
@@ -169,6 +172,16 @@ impl List {
 enum DeviceName {
     Cpu,
     Cuda(usize),
+}
+
+/// As on the command line.
+impl fmt::Display for DeviceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cpu => f.write_str("cpu"),
+            Self::Cuda(ordinal) => write!(f, "cuda:{ordinal}"),
+        }
+    }
 }
 
 impl FromStr for DeviceName {

@@ -1,10 +1,11 @@
 //! Going on with a run: what `train --resume` finds in the file, and what may be changed.
 
-use super::Failure;
+use super::{DeviceName, Failure};
 use candle_core::Device;
 use char_rnn::Error;
 use char_rnn::checkpoint::{self, Record};
 use char_rnn::corpus::{Case, Corpus};
+use char_rnn::known::KnownNames;
 use char_rnn::resume::{Change, Resume};
 use char_rnn::train::Settings;
 use char_rnn::vocab::Vocabulary;
@@ -16,6 +17,7 @@ pub struct Begun {
     vocabulary: Vocabulary,
     pub record: Record,
     pub resume: Resume,
+    pub known: Option<KnownNames>,
 }
 
 impl Begun {
@@ -24,8 +26,8 @@ impl Begun {
         let resume = saved
             .resume
             .map_err(|problem| Error::ModelFile { path: path.to_path_buf(), problem })?;
-        let (vocabulary, record) = (saved.vocabulary, saved.record);
-        Ok(Self { path: path.to_path_buf(), vocabulary, record, resume })
+        let (vocabulary, record, known) = (saved.vocabulary, saved.record, saved.known);
+        Ok(Self { path: path.to_path_buf(), vocabulary, record, resume, known })
     }
 
     fn wrong(&self, problem: String) -> Failure {
@@ -115,9 +117,39 @@ fn different(learned: &Vocabulary, listed: &Vocabulary) -> String {
     missing.map_or(String::new(), |missing| format!("the list has no {missing:?}"))
 }
 
+/// The command that goes on with the run in the file at `path`, on the list at `list` and on
+/// `device`, the one thing that a run's file does not say of it.
+pub fn command(path: &Path, list: Option<&Path>, device: DeviceName) -> String {
+    let mut command = format!("char-rnn train --resume {}", quoted(path));
+    if let Some(list) = list {
+        command.extend([" ", &quoted(list)]);
+    }
+    if device != DeviceName::Cpu {
+        command.extend([" --device ", &device.to_string()]);
+    }
+    command
+}
+
 /// A path as a shell takes it.
 pub fn quoted(path: &Path) -> String {
     let path = path.display().to_string();
     // A path with a NUL, the only failure, cannot have been given.
     shlex::try_quote(&path).map_or_else(|_| path.clone(), |quoted| quoted.into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_that_goes_on_says_what_the_file_does_not() {
+        let (file, list) = (Path::new("my run"), Path::new("towns.txt"));
+        let command = |list, device: &str| command(file, list, device.parse().unwrap());
+        assert_eq!(command(None, "cpu"), "char-rnn train --resume 'my run'");
+        assert_eq!(
+            command(Some(list), "cuda"),
+            "char-rnn train --resume 'my run' towns.txt --device cuda:0"
+        );
+        assert_eq!(command(None, "cuda:1"), "char-rnn train --resume 'my run' --device cuda:1");
+    }
 }

@@ -15,8 +15,22 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// How often a run is saved where nothing else is asked for.
-const SAVE: Duration = Duration::from_secs(60);
+/// How often a run is saved on its way.
+#[derive(Clone, Copy)]
+pub enum Every {
+    /// At every iteration that this divides.
+    Iterations(u64),
+    /// When so much time has gone by.
+    Time(Duration),
+}
+
+/// What `--checkpoint-every` asks for; once a minute without it.
+impl From<Option<u64>> for Every {
+    fn from(iterations: Option<u64>) -> Self {
+        iterations.map_or(Self::Time(Duration::from_secs(60)), Self::Iterations)
+    }
+}
+
 /// How often the bar moves. Asking the clock is all that an iteration pays for both.
 const REDRAW: Duration = Duration::from_millis(50);
 
@@ -54,6 +68,12 @@ impl<'a> Saver<'a> {
         Self { path, corpus, settings, case, changes, replaces, kept, bar, list, known }
     }
 
+    /// Counts the names that the run learned before among those that the model knows: what comes
+    /// from an earlier list is not new.
+    pub fn also_knows(&mut self, earlier: &KnownNames) {
+        self.known = self.known.union(earlier);
+    }
+
     /// Where the run goes.
     pub fn path(&self) -> &Path {
         self.path
@@ -62,6 +82,11 @@ impl<'a> Saver<'a> {
     /// Where an older model is kept, if one is.
     pub fn kept(&self) -> Option<&Path> {
         self.kept.as_deref()
+    }
+
+    /// Whether an older model is where the run goes, and will be until the run is saved.
+    pub fn replaces(&self) -> bool {
+        self.replaces
     }
 
     /// Saves a run that is not finished. An older model is kept beside it: that is to be replaced
@@ -107,7 +132,7 @@ pub fn run(
     training: &mut Training,
     observer: &mut dyn Observer,
     bar: &Bar,
-    every: Option<u64>,
+    every: Every,
     saver: &mut Option<Saver>,
     signals: &Signals,
 ) -> Result<Trained, Failure> {
@@ -138,8 +163,7 @@ pub fn run(
 struct Watch<'a> {
     observer: &'a mut dyn Observer,
     bar: &'a Bar,
-    /// Save at every iteration that this divides, or by the clock.
-    every: Option<u64>,
+    every: Every,
     signals: &'a Signals,
     shown: Instant,
     saved: Instant,
@@ -158,9 +182,9 @@ impl Observer for Watch<'_> {
         if now - self.shown >= REDRAW {
             self.shown = now;
             self.bar.show(progress);
-            self.due = self.every.is_none() && now - self.saved >= SAVE;
+            self.due = matches!(self.every, Every::Time(time) if now - self.saved >= time);
         }
-        if let Some(every) = self.every {
+        if let Every::Iterations(every) = self.every {
             self.due = (progress.iteration + 1).is_multiple_of(every);
         }
         if self.due || self.signals.caught().is_some() {
@@ -179,5 +203,56 @@ impl Observer for Watch<'_> {
 
     fn samples(&mut self, progress: &Progress, names: &[Sampled]) {
         self.observer.samples(progress, names);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Ends training once it has been saved twice.
+    struct UntilSavedTwice<'a> {
+        path: &'a Path,
+        saved: Vec<u64>,
+        start: Instant,
+    }
+
+    impl Observer for UntilSavedTwice<'_> {
+        fn iteration(&mut self, _progress: &Progress) -> ControlFlow<()> {
+            assert!(self.start.elapsed() < Duration::from_secs(60), "not saved in a minute");
+            if self.path.exists() {
+                let saved = checkpoint::load(self.path, &candle_core::Device::Cpu).unwrap();
+                let iterations = saved.record.iterations;
+                if self.saved.last() != Some(&iterations) {
+                    self.saved.push(iterations);
+                }
+            }
+            match self.saved[..] {
+                [_, _, ..] => ControlFlow::Break(()),
+                _ => ControlFlow::Continue(()),
+            }
+        }
+    }
+
+    #[test]
+    fn a_run_is_saved_by_the_clock_each_time_that_it_is_due() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run");
+        let corpus = Corpus::dinos();
+        let settings = Settings { hidden: 4, iterations: u64::MAX, ..Settings::default() };
+        let bar = Bar::new(settings.iterations, 0, true);
+        let time = Duration::from_millis(300);
+        let start = Instant::now();
+        let mut saver =
+            Some(Saver::new(&path, false, &corpus, Case::Lower, &settings, vec![], &bar));
+        let mut training = Training::new(&corpus, &settings).unwrap();
+        let mut observer = UntilSavedTwice { path: &path, saved: vec![], start };
+        let signals = Signals::default();
+        let every = Every::Time(time);
+        let trained = run(&mut training, &mut observer, &bar, every, &mut saver, &signals).unwrap();
+        // Not before it was due, and not the last iteration, which is the caller's to save.
+        assert!(start.elapsed() >= 2 * time);
+        assert!(observer.saved[0] < observer.saved[1]);
+        assert_eq!(observer.saved[1], trained.progress.iteration);
     }
 }

@@ -9,7 +9,8 @@ use signal_hook::low_level::signal_name;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-/// Watches for signals from its creation on.
+/// The signals that came; none ever comes to the default.
+#[derive(Default)]
 pub struct Signals {
     /// The first that came, or 0.
     caught: Arc<AtomicUsize>,
@@ -33,8 +34,9 @@ impl Signal {
 }
 
 impl Signals {
+    /// Watches for signals from now on.
     pub fn watch() -> Self {
-        let signals = Self { caught: Arc::default(), at_once: Arc::default() };
+        let signals = Self::default();
         #[cfg(not(target_os = "linux"))]
         let watched = [SIGINT, SIGTERM];
         // A closed terminal can be told from `nohup` on Linux alone.

@@ -2,7 +2,7 @@
 
 use super::notebook_log::NotebookLog;
 use super::progress::{Bar, Live, rounded};
-use super::resumption::{Begun, quoted};
+use super::resumption::{self, Begun, quoted};
 use super::sample::pick;
 use super::saving::{self, Saver};
 use super::signals::{Signal, Signals};
@@ -14,7 +14,7 @@ use char_rnn::engine::Backprop;
 use char_rnn::optim::{Algorithm, Decay};
 use char_rnn::output_file::Claim;
 use char_rnn::random::Randomness;
-use char_rnn::train::{Settings, Trained, Training};
+use char_rnn::train::{Observer, Settings, Trained, Training};
 use clap::{Args, ValueEnum};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -230,17 +230,19 @@ impl Train {
         let mut saver = match &output {
             Some(path) => {
                 let replaces = self.replaces(path)?;
-                Some(Saver::new(path, replaces, &corpus, case, &settings, changes, &bar))
+                let mut saver = Saver::new(path, replaces, &corpus, case, &settings, changes, &bar);
+                if let Some(known) = begun.as_ref().and_then(|begun| begun.known.as_ref()) {
+                    saver.also_knows(known);
+                }
+                Some(saver)
             }
             None => None,
         };
-        let every = self.checkpoint_every;
         let signals = Signals::watch();
         if settings.randomness == Randomness::Notebook {
             let alone = output.is_none();
             let mut log = NotebookLog::new(bar.clone(), &corpus, case, self.verbose, alone);
-            let trained = saving::run(&mut training, &mut log, &bar, every, &mut saver, &signals)?;
-            self.save(&training, &trained, &settings, &bar, &mut saver, &signals)?;
+            self.learn(&mut training, &mut log, &settings, &bar, &mut saver, &signals)?;
             return log.finish();
         }
 
@@ -263,8 +265,8 @@ impl Train {
             ),
         });
         let mut live = Live::new(bar.clone(), &corpus, case);
-        let trained = saving::run(&mut training, &mut live, &bar, every, &mut saver, &signals)?;
-        self.save(&training, &trained, &settings, &bar, &mut saver, &signals)?;
+        let trained =
+            self.learn(&mut training, &mut live, &settings, &bar, &mut saver, &signals)?;
         self.print_new_names(&mut live, &corpus, &settings, &trained)?;
         if let Some(path) = &output {
             live.bar
@@ -375,6 +377,54 @@ impl Train {
         }
     }
 
+    /// Trains and saves; if it diverges, says how to go on.
+    fn learn(
+        &self,
+        training: &mut Training,
+        observer: &mut dyn Observer,
+        settings: &Settings,
+        bar: &Bar,
+        saver: &mut Option<Saver>,
+        signals: &Signals,
+    ) -> Result<Trained, Failure> {
+        let every = self.checkpoint_every.into();
+        match saving::run(training, observer, bar, every, saver, signals) {
+            Ok(trained) => {
+                self.save(training, &trained, settings, bar, saver, signals)?;
+                Ok(trained)
+            }
+            Err(Failure::Library(error @ char_rnn::Error::Diverged { .. })) => {
+                bar.finish();
+                Err(Failure::Diverged(error, self.left_of(settings, saver.as_ref())))
+            }
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// What there is of a run that diverged, and of what it was to replace.
+    fn left_of(&self, settings: &Settings, saver: Option<&Saver>) -> String {
+        let own = saver.filter(|saver| !saver.replaces()).map(Saver::path);
+        let saved = own.into_iter().chain(self.resume.as_deref()).find_map(|path| {
+            let saved = checkpoint::load(path, &Device::Cpu).ok()?;
+            saved.resume.is_ok().then_some((path, saved.record.iterations))
+        });
+        let mut outcome = String::new();
+        if let Some((path, iterations)) = saved {
+            let command = resumption::command(path, self.list.path.as_deref(), self.device);
+            outcome += &format!(
+                "; {} holds the run after {iterations} of {} iterations; to go on from there: \
+                 {command} --learning-rate {:?}",
+                path.display(),
+                settings.iterations,
+                settings.learning_rate / 2.
+            );
+        }
+        if let Some(saver) = saver.filter(|saver| saver.replaces()) {
+            outcome += &format!("; the older model in {} is as it was", saver.path().display());
+        }
+        outcome + &saver.and_then(Saver::kept).map(kept_as).unwrap_or_default()
+    }
+
     /// Saves the run as it ended; if a signal ended it, says how to go on.
     fn save(
         &self,
@@ -408,16 +458,11 @@ impl Train {
         let outcome = match saver {
             None => "; nothing is saved, for want of -o".to_string(),
             Some(saver) => {
-                let list = self.list.path.as_deref().map(|path| format!(" {}", quoted(path)));
                 let file = quoted(saver.path());
-                let kept = saver
-                    .kept()
-                    .map(|kept| format!("; the older model is kept as {}", kept.display()));
-                format!(
-                    "; saved as {file}; to go on: char-rnn train --resume {file}{}{}",
-                    list.unwrap_or_default(),
-                    kept.unwrap_or_default()
-                )
+                let command =
+                    resumption::command(saver.path(), self.list.path.as_deref(), self.device);
+                let kept = saver.kept().map(kept_as);
+                format!("; saved as {file}; to go on: {command}{}", kept.unwrap_or_default())
             }
         };
         Err(Failure::Stopped(signal, format!(" after {done} of {all} iterations{outcome}")))
@@ -466,4 +511,8 @@ impl Train {
         }
         Ok(())
     }
+}
+
+fn kept_as(kept: &Path) -> String {
+    format!("; the older model is kept as {}", kept.display())
 }

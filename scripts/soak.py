@@ -1,0 +1,125 @@
+#!/usr/bin/env python3
+"""Trains for an hour and makes a million names, and fails if either takes more memory as it goes.
+
+    python3 scripts/soak.py                                  an hour and a few seconds
+    python3 scripts/soak.py --minutes 2 --names 100000       the same, sooner
+
+The resident memory is read from /proc, so this is for Linux. The program's first seconds, in which it takes what it needs,
+do not count; of the rest, the second half must not stand above the first by more than a little. It saves and prints names on
+its way as any run does, and is ended by Ctrl-C as a person would. Further arguments go to `char-rnn train`.
+"""
+
+import argparse
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+# Far below what a leak of one byte an iteration would come to; above what pages come and go by.
+TOLERANCE = 1024
+
+
+def resident(process, key="VmRSS"):
+    """KiB, or None where the process has ended."""
+    try:
+        status = Path(f"/proc/{process.pid}/status").read_text()
+    except OSError:
+        return None
+    found = re.search(rf"^{key}:\s+(\d+) kB", status, re.MULTILINE)
+    return int(found[1]) if found else None
+
+
+class Watch:
+    """The resident memory of a process, at regular times in its life."""
+
+    def __init__(self, process, every):
+        self.process, self.every = process, every
+        self.times, self.sizes, self.peak = [], [], 0
+        self.start = time.monotonic()
+
+    def run(self, seconds=float("inf")):
+        """Until the process ends or the time is over."""
+        while self.process.poll() is None and time.monotonic() - self.start < seconds:
+            size, peak = resident(self.process), resident(self.process, "VmHWM")
+            if size and peak:
+                self.times.append(time.monotonic() - self.start)
+                self.sizes.append(size)
+                self.peak = max(self.peak, size, peak)
+            time.sleep(self.every)
+
+    def report(self, what):
+        """Prints how the memory went; whether it stayed."""
+        # What it takes in the first twentieth of its life is what it needs.
+        settled = [size for at, size in zip(self.times, self.sizes) if at >= self.times[-1] / 20]
+        half = len(settled) // 2
+        if not half:
+            sys.exit(f"{what}: it was over before it could be measured")
+        first, second = max(settled[:half]), max(settled[half:])
+        stays = second <= first + TOLERANCE
+        print(f"{what}: {self.times[-1]:.0f} s, {len(self.sizes)} measurements in KiB")
+        print(
+            f"  start {settled[0]}, end {settled[-1]}, peak {self.peak}; "
+            f"most in the first half {first}, in the second {second}: {'constant' if stays else 'IT GROWS'}",
+            flush=True,
+        )
+        return stays
+
+
+def train(program, folder, minutes, further):
+    """Whether memory stayed while it trained."""
+    command = [program, "train", "--iterations", str(2**63), "-o", "soak.safetensors", *further]
+    with open(folder / "stderr", "w+") as stderr:
+        process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=stderr)
+        watch = Watch(process, 1)
+        watch.run(minutes * 60)
+        process.send_signal(signal.SIGINT)
+        status = process.wait()
+        stderr.seek(0)
+        last = stderr.read().splitlines()[-1]
+    if status != 130:
+        sys.exit(f"training ended by itself, with status {status}: {last}")
+    iterations = re.search(r"after (\d+) of", last)[1]
+    return watch.report(f"train, {int(iterations):,} iterations")
+
+
+def sample(program, folder, names):
+    """Whether memory stayed while it made names."""
+    command = [program, "sample", "soak.safetensors", "-n", str(names), "--seed", "1"]
+    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE)
+    watch = Watch(process, 0.02)
+    watching = threading.Thread(target=watch.run)
+    watching.start()
+    lines = 0
+    while part := process.stdout.read(1 << 16):
+        lines += part.count(b"\n")
+    status = process.wait()
+    watching.join()
+    if (status, lines) != (0, names):
+        sys.exit(f"sample ended with status {status} after {lines} of {names} names")
+    return watch.report(f"sample, {names:,} names")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--minutes", type=float, default=60)
+    parser.add_argument("--names", type=int, default=1_000_000)
+    parser.add_argument("--program", help="another than the one that is built here and now")
+    arguments, further = parser.parse_known_args()
+    if not arguments.program:
+        subprocess.run(["cargo", "build", "--release", "--quiet"], cwd=ROOT, check=True)
+    program = Path(arguments.program or TARGET / "release/char-rnn").resolve()
+    with tempfile.TemporaryDirectory() as folder:
+        stays = train(program, Path(folder), arguments.minutes, further)
+        stays &= sample(program, Path(folder), arguments.names)
+    return 0 if stays else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
