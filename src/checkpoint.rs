@@ -68,6 +68,9 @@ pub struct Record {
     pub weight_decay: f64,
     /// The clamp on each entry of the gradients; absent where nothing was clamped.
     pub clip: Option<f64>,
+    /// Whether each name began from the zero state.
+    #[serde(default)]
+    pub zero_state: bool,
     /// Where the gradient came from.
     pub backprop: String,
     /// The seed, or `notebook` for the notebook's.
@@ -88,6 +91,7 @@ impl Record {
             decay: settings.decay,
             weight_decay: settings.weight_decay,
             clip: settings.clip.is_finite().then_some(settings.clip),
+            zero_state: settings.zero_state,
             backprop: settings.backprop.to_string(),
             seed: settings.randomness.to_string(),
         }
@@ -467,6 +471,7 @@ mod tests {
             decay: Decay::None,
             weight_decay: 0.,
             clip: None,
+            zero_state: false,
             backprop: "unrolled".to_string(),
             seed: "1".to_string(),
         }

@@ -84,6 +84,9 @@ pub trait Engine {
     /// As [`step`](Self::step).
     fn measured_step(&mut self, batch: &Batch, gradients: Option<&mut Gradients>) -> Result<f64>;
 
+    /// Lets the next step begin at the zero state.
+    fn clear_state(&mut self);
+
     /// Sets the learning rate from the next step on.
     fn set_learning_rate(&mut self, learning_rate: f64);
 
@@ -236,6 +239,10 @@ impl Engine for Graph {
         scalar(&loss)
     }
 
+    fn clear_state(&mut self) {
+        self.state = None;
+    }
+
     fn set_learning_rate(&mut self, learning_rate: f64) {
         self.optimizer.set_learning_rate(learning_rate);
     }
@@ -348,6 +355,10 @@ impl<F: Float> Engine for Hand<F> {
         Ok(loss)
     }
 
+    fn clear_state(&mut self) {
+        self.state.clear();
+    }
+
     fn set_learning_rate(&mut self, learning_rate: f64) {
         self.optimizer.learning_rate = learning_rate;
     }
@@ -414,6 +425,10 @@ impl Engine for HandOnDevice {
         self.optimizer.step_along(found.iter().map(Some))?;
         self.state = Some(back.last);
         scalar(&(back.loss * scale)?)
+    }
+
+    fn clear_state(&mut self) {
+        self.state = None;
     }
 
     fn set_learning_rate(&mut self, learning_rate: f64) {

@@ -214,6 +214,7 @@ impl Resume {
             learning_rate: record.learning_rate,
             decay: record.decay,
             weight_decay: record.weight_decay,
+            zero_state: record.zero_state,
             validation: written.validation,
             patience: written.patience,
             clip: record.clip.unwrap_or(f64::INFINITY),

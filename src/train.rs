@@ -44,6 +44,9 @@ pub struct Settings {
     pub weight_decay: f64,
     /// Each entry of a gradient is clamped to [-clip, clip].
     pub clip: f64,
+    /// Whether each name begins from the zero state, as a sampled one does, and not with the state
+    /// that the name before it left.
+    pub zero_state: bool,
     /// The share of the distinct names that is held out: not learned, but judged by. 0 holds out
     /// none.
     pub validation: f64,
@@ -76,6 +79,7 @@ impl Default for Settings {
             decay: Decay::None,
             weight_decay,
             clip,
+            zero_state: false,
             validation: 0.,
             patience: None,
             sample_every: 2000,
@@ -474,6 +478,9 @@ impl<'a> Training<'a> {
             self.batch.fill(next.map(|index| examples[index].1.as_slice()));
 
             // Forward, backward, clip, update; the hidden state is carried on to the next example.
+            if settings.zero_state {
+                self.engine.clear_state();
+            }
             let Settings { learning_rate, decay, iterations, .. } = *settings;
             self.engine.set_learning_rate(decay.rate(learning_rate, iteration, iterations));
             let mut measured = history.gradients.keeps_next().then(Gradients::default);

@@ -157,6 +157,7 @@ proptest! {
         (learning_rate, clip) in (1e-9f64..0.5, prop_oneof![1e-9f64..9., Just(f64::INFINITY)]),
         (sample_every, seed) in (1u64..900, any::<u64>()),
         (validation, patience) in (prop_oneof![Just(0.), 0.1f64..0.9], prop::option::of(1u64..9)),
+        zero_state in any::<bool>(),
         optimizer in prop::sample::select(&Algorithm::ALL[..]),
         decay in prop::sample::select(
             &[Decay::None, Decay::Cosine, Decay::Step { every: 300, factor: 0.7 }][..],
@@ -170,7 +171,7 @@ proptest! {
         let validation = if distinct.len() > 1 { validation } else { 0. };
         let settings = Settings {
             iterations, batch_size, hidden, learning_rate, clip, sample_every, dtype, optimizer, decay,
-            validation,
+            zero_state, validation,
             patience: patience.filter(|_| validation > 0.),
             samples: 2,
             backprop: Backprop::Hand,

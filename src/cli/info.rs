@@ -156,10 +156,11 @@ fn print(out: &mut impl Write, path: &Path, saved: &Saved) -> Result<(), Failure
         Decay::None => String::new(),
         decay => format!(" --decay {decay}"),
     };
+    let zero_state = if record.zero_state { "--zero-state " } else { "" };
     line(
         "settings",
         format!(
-            "{batch}{optimizer}--learning-rate {}{decay} --clip {} --seed {}",
+            "{batch}{zero_state}{optimizer}--learning-rate {}{decay} --clip {} --seed {}",
             record.learning_rate,
             record.clip.unwrap_or(f64::INFINITY),
             record.seed

@@ -67,7 +67,8 @@ impl Begun {
             )));
         }
         let list = |names: usize, digest: &str| format!("{names} names of SHA-256 {digest}");
-        let keep = |case| if case == Case::Keep { "on" } else { "off" }.to_string();
+        let switch = |on| if on { "on" } else { "off" }.to_string();
+        let keep = |case| switch(case == Case::Keep);
         let dtype = |settings: &Settings| settings.dtype.as_str().to_string();
         let changes: Vec<Change> = [
             ("--learning-rate", was.learning_rate.to_string(), settings.learning_rate.to_string()),
@@ -75,6 +76,7 @@ impl Begun {
             ("--optimizer", was.optimizer.to_string(), settings.optimizer.to_string()),
             ("--weight-decay", was.weight_decay.to_string(), settings.weight_decay.to_string()),
             ("--validation", was.validation.to_string(), settings.validation.to_string()),
+            ("--zero-state", switch(was.zero_state), switch(settings.zero_state)),
             ("--batch-size", was.batch_size.to_string(), settings.batch_size.to_string()),
             ("--clip", was.clip.to_string(), settings.clip.to_string()),
             ("--seed", was.randomness.to_string(), settings.randomness.to_string()),

@@ -96,6 +96,13 @@ pub struct Train {
     #[arg(value_parser = whole_number::<usize>, allow_negative_numbers = true)]
     batch_size: Option<usize>,
 
+    /// Begin each name from the zero state, as new names begin
+    ///
+    /// Without it a name begins with what the network remembers of the name before it, as in the
+    /// notebook. New names are then a little less like the list's.
+    #[arg(long)]
+    zero_state: bool,
+
     /// Hidden units: how much the network can remember [default: 50]
     #[arg(long, value_name = "N")]
     #[arg(value_parser = whole_number::<usize>, allow_negative_numbers = true)]
@@ -309,6 +316,7 @@ impl Train {
             optimizer,
             decay: self.decay.unwrap_or(base.decay),
             weight_decay: self.weight_decay.unwrap_or(base.weight_decay),
+            zero_state: self.zero_state || base.zero_state,
             validation: self.validation.unwrap_or(base.validation),
             patience: self.patience.or(base.patience),
             sample_every: self.sample_every.unwrap_or(base.sample_every),

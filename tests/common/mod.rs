@@ -102,7 +102,8 @@ impl Folder {
         first
     }
 
-    fn refused(&self, arguments: &str) -> Run {
+    /// A run that must be refused, as by [`refuses`](Self::refuses), in however many lines.
+    pub fn refused(&self, arguments: &str) -> Run {
         let before = self.files();
         let run = self.run(arguments);
         assert_eq!((run.status, run.stdout.as_str()), (Some(2), ""), "{arguments}: {run:?}");
