@@ -34,7 +34,7 @@ fn training_step(c: &mut Criterion) {
             let config = Config { vocabulary: VOCABULARY, hidden };
             let normals = Randomness::Seed(1).normals();
             let vars = initialize(config, normals, DType::F32, &Device::Cpu).expect("CPU, F32");
-            let mut engine = engine(way, config, &vars, DescentConfig::default()).expect("CPU");
+            let mut engine = engine(way, config, &vars, DescentConfig::default(), 1).expect("CPU");
             group.bench_function(BenchmarkId::from_parameter(way), |b| {
                 b.iter(|| engine.step(&batch).expect("a batch of the same size"));
             });

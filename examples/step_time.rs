@@ -134,7 +134,7 @@ fn random_names(arguments: &Arguments) -> Result<Vec<f64>, Box<dyn Error>> {
     let config = Config { vocabulary: VOCABULARY, hidden: arguments.hidden };
     let normals = Randomness::Seed(1).normals();
     let vars = initialize(config, normals, arguments.dtype, &Device::Cpu)?;
-    let mut engine = engine(arguments.backprop, config, &vars, DescentConfig::default())?;
+    let mut engine = engine(arguments.backprop, config, &vars, DescentConfig::default(), 1)?;
 
     let mut next = batches.iter().cycle();
     stretches(arguments, 1, |steps| {

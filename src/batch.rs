@@ -7,6 +7,7 @@
 
 pub use crate::kernels::NONE;
 use crate::vocab::END;
+use std::ops::Range;
 
 /// A minibatch of names, `steps` (T) by `size` (B).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -77,6 +78,25 @@ impl Batch {
         }
     }
 
+    /// Makes this the batch of these names of `whole`, in the memory it already has.
+    ///
+    /// # Panics
+    /// Where there are no names in `range`, or not so many in `whole`.
+    pub(crate) fn fill_part(&mut self, whole: &Self, range: Range<usize>) {
+        let last = whole.last_rows[range.clone()].iter().max().expect("a batch has names");
+        (self.size, self.steps) = (range.len(), *last as usize / whole.size + 1);
+        for (part, rows) in [(&mut self.x, &whole.x), (&mut self.y, &whole.y)] {
+            part.clear();
+            let rows = rows.chunks_exact(whole.size).take(self.steps);
+            rows.for_each(|row| part.extend_from_slice(&row[range.clone()]));
+        }
+        self.last_rows.clear();
+        for (i, &last) in whole.last_rows[range].iter().enumerate() {
+            let step = last as usize / whole.size;
+            self.last_rows.push((step * self.size + i) as u32);
+        }
+    }
+
     /// Inputs, (T * B): the index of the previous character, [`NONE`] at the start of a name.
     pub fn x(&self) -> &[u32] {
         &self.x
@@ -101,5 +121,25 @@ impl Batch {
     /// there is the one that is carried on.
     pub fn last_rows(&self) -> &[u32] {
         &self.last_rows
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_part_of_a_batch_is_the_batch_of_its_names(
+            names in prop::collection::vec(prop::collection::vec(1u32..9, 0..7), 1..9),
+            (a, b) in any::<(prop::sample::Index, prop::sample::Index)>(),
+        ) {
+            let (a, b) = (a.index(names.len()), b.index(names.len()));
+            let range = a.min(b)..a.max(b) + 1;
+            let mut part = Batch::new([&[5u32; 20][..]]);
+            part.fill_part(&Batch::new(names.iter().map(Vec::as_slice)), range.clone());
+            prop_assert_eq!(part, Batch::new(names[range].iter().map(Vec::as_slice)));
+        }
     }
 }

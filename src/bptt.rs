@@ -69,7 +69,7 @@ use crate::kernels::recurrence::{
     recurrence_weight_gradient,
 };
 use crate::kernels::transpose::transpose;
-use crate::kernels::update::{clip_in_place, clipped_descent};
+use crate::kernels::update::{add_in_place, clip_in_place, clipped_descent};
 use crate::kernels::{Element, NONE};
 
 /// The five tensors of the model, row-major, or their gradients, which have the same shapes.
@@ -130,6 +130,17 @@ impl<F: Element> Parameters<F> {
             ("b", &mut self.b),
             ("by", &mut self.by),
         ]
+    }
+
+    /// Adds `others`, element by element.
+    ///
+    /// # Panics
+    ///
+    /// When the shapes differ.
+    pub fn add(&mut self, others: &Self) {
+        for ((_, own), (_, other)) in self.tensors_mut().into_iter().zip(others.tensors()) {
+            add_in_place(own, other);
+        }
     }
 
     /// The seed's `clip`: every element into `-clip ..= clip`.

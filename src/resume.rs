@@ -94,6 +94,12 @@ struct Written {
     patience: Option<u64>,
     #[serde(default)]
     held_out: Option<HeldOut>,
+    #[serde(default = "one")]
+    threads: usize,
+}
+
+fn one() -> usize {
+    1
 }
 
 /// A [`Validation`] without its network.
@@ -132,6 +138,7 @@ impl Resume {
             names: history.samples.values().to_vec(),
             validation: self.settings.validation,
             patience: self.settings.patience,
+            threads: self.settings.threads,
             held_out: validation.as_ref().map(|validation| HeldOut {
                 names: validation.names.clone(),
                 loss: validation.loss,
@@ -221,6 +228,7 @@ impl Resume {
             sample_every: written.sample_every,
             samples: written.samples,
             backprop: record.backprop.parse().map_err(wrong)?,
+            threads: written.threads,
             dtype: model.dtype(),
             device: model.device().clone(),
             randomness: record.seed.parse().map_err(wrong)?,

@@ -20,6 +20,8 @@ use std::ops::ControlFlow;
 const MOST_HIDDEN: usize = 8192;
 /// The largest batch that is accepted.
 const LARGEST_BATCH: usize = 65_536;
+/// The most threads that are accepted.
+const MOST_THREADS: usize = 1024;
 /// The most names that are sampled at a time while training.
 const MOST_SAMPLES: u64 = 1_000_000;
 
@@ -58,6 +60,9 @@ pub struct Settings {
     pub samples: u64,
     /// Where the gradient comes from.
     pub backprop: Backprop,
+    /// How many threads learn the names of a batch side by side; more than there are names do
+    /// nothing. It changes the order of additions, and so the last digits.
+    pub threads: usize,
     /// The number type, `F32` or `F64`.
     pub dtype: DType,
     /// Where the arithmetic is done.
@@ -85,6 +90,7 @@ impl Default for Settings {
             sample_every: 2000,
             samples: 7,
             backprop: Backprop::default(),
+            threads: 1,
             dtype: DType::F32,
             device: Device::Cpu,
             randomness: Randomness::Seed(1),
@@ -173,6 +179,12 @@ impl Settings {
             "--samples",
             self.samples.to_string(),
             format!("it must be at most {MOST_SAMPLES}"),
+        )?;
+        require(
+            (1..=MOST_THREADS).contains(&self.threads),
+            "--threads",
+            self.threads.to_string(),
+            format!("it must be from 1 to {MOST_THREADS}"),
         )?;
         require(
             matches!(self.dtype, DType::F32 | DType::F64),
@@ -349,7 +361,7 @@ impl<'a> Training<'a> {
             examples,
             held_out,
             vocabulary: corpus.vocabulary(),
-            engine: engine(settings.backprop, config, vars, settings.descent())?,
+            engine: engine(settings.backprop, config, vars, settings.descent(), settings.threads)?,
             batch: Batch::default(),
             next: 0,
             loss: f64::NAN,

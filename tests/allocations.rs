@@ -62,7 +62,7 @@ fn allocations_of_the_engine(dtype: DType) -> usize {
     let config = Config { vocabulary: 27, hidden: 50 };
     let normals = Randomness::Seed(1).normals();
     let vars = initialize(config, normals, dtype, &Device::Cpu).unwrap();
-    let mut engine = engine(Backprop::Hand, config, &vars, DescentConfig::default()).unwrap();
+    let mut engine = engine(Backprop::Hand, config, &vars, DescentConfig::default(), 1).unwrap();
     let longest = [7; 20];
     let mut batch = Batch::default();
     let mut iterate = |length: usize| {

@@ -22,7 +22,7 @@ fn parameters(model: &CharRnn) -> Vec<f64> {
 /// The losses of `steps` training steps on batches of names of many lengths, and the parameters
 /// that they lead to.
 fn run(
-    (backprop, algorithm): (Backprop, Algorithm),
+    (backprop, algorithm, threads): (Backprop, Algorithm, usize),
     dtype: DType,
     size: usize,
     clip: f64,
@@ -31,7 +31,7 @@ fn run(
     let mut normals = Randomness::Seed(2).normals();
     let vars = initialize(config, || normals() * 40., dtype, &Device::Cpu).unwrap();
     let optimizer = DescentConfig { algorithm, learning_rate: 0.05, clip, weight_decay: 0.1 };
-    let mut engine = engine(backprop, config, &vars, optimizer).unwrap();
+    let mut engine = engine(backprop, config, &vars, optimizer, threads).unwrap();
     let mut batch = Batch::default();
     let names: Vec<Vec<u32>> = (0..40)
         .map(|i| (0..1 + i * 7 % 11).map(|j| 1 + (i * j + j) as u32 % 8).collect())
@@ -59,10 +59,18 @@ fn all_ways_back_learn_the_same() {
         for size in [1, 2, 7, 32] {
             for clip in [0.1, f64::INFINITY] {
                 for algorithm in Algorithm::ALL {
-                    let (losses, learned) = run((Backprop::Unrolled, algorithm), dtype, size, clip);
-                    for backprop in [Backprop::Autograd, Backprop::Hand] {
-                        let (other_losses, other) = run((backprop, algorithm), dtype, size, clip);
-                        let what = format!("{backprop} {algorithm} {size}");
+                    let (losses, learned) =
+                        run((Backprop::Unrolled, algorithm, 1), dtype, size, clip);
+                    for (backprop, threads) in [
+                        (Backprop::Autograd, 1),
+                        (Backprop::Hand, 1),
+                        (Backprop::Unrolled, 3),
+                        (Backprop::Autograd, 3),
+                        (Backprop::Hand, 3),
+                    ] {
+                        let (other_losses, other) =
+                            run((backprop, algorithm, threads), dtype, size, clip);
+                        let what = format!("{backprop} {algorithm} {size} {threads}");
                         assert_close(&other_losses, &losses, bound, &format!("{what} loss"));
                         assert_close(&other, &learned, bound, &format!("{what} parameter"));
                     }
@@ -78,7 +86,7 @@ fn the_loss_of_a_batch_is_the_mean_of_its_names() {
     let alone = |backprop, names: &[&[u32]]| {
         let normals = Randomness::Seed(2).normals();
         let vars = initialize(config, normals, DType::F64, &Device::Cpu).unwrap();
-        let mut engine = engine(backprop, config, &vars, DescentConfig::default()).unwrap();
+        let mut engine = engine(backprop, config, &vars, DescentConfig::default(), 1).unwrap();
         engine.step(&Batch::new(names.iter().copied())).unwrap()
     };
     for backprop in Backprop::ALL {
@@ -94,7 +102,7 @@ fn a_batch_of_another_size_or_a_foreign_index_is_refused() {
         let config = Config { vocabulary: 4, hidden: 3 };
         let normals = Randomness::Seed(2).normals();
         let vars = initialize(config, normals, DType::F32, &Device::Cpu).unwrap();
-        let mut engine = engine(backprop, config, &vars, DescentConfig::default()).unwrap();
+        let mut engine = engine(backprop, config, &vars, DescentConfig::default(), 1).unwrap();
         engine.step(&Batch::new([&[1][..], &[2]])).unwrap();
         assert!(engine.step(&Batch::new([&[1][..]])).is_err(), "{backprop}");
     }
@@ -102,7 +110,7 @@ fn a_batch_of_another_size_or_a_foreign_index_is_refused() {
         let config = Config { vocabulary: 4, hidden: 3 };
         let normals = Randomness::Seed(2).normals();
         let vars = initialize(config, normals, DType::F32, &Device::Cpu).unwrap();
-        let mut engine = engine(backprop, config, &vars, DescentConfig::default()).unwrap();
+        let mut engine = engine(backprop, config, &vars, DescentConfig::default(), 1).unwrap();
         assert!(engine.step(&Batch::new([&[4][..]])).is_err(), "{backprop}");
     }
 }

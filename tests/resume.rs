@@ -133,6 +133,7 @@ fn by_every_way_back_batch_size_and_number_type_stopping_changes_nothing() {
                         // So large that the hidden state matters from the first iterations on.
                         learning_rate: 0.3,
                         validation: 0.3,
+                        threads: 2,
                         optimizer,
                         backprop,
                         dtype,
@@ -157,7 +158,7 @@ proptest! {
         (learning_rate, clip) in (1e-9f64..0.5, prop_oneof![1e-9f64..9., Just(f64::INFINITY)]),
         (sample_every, seed) in (1u64..900, any::<u64>()),
         (validation, patience) in (prop_oneof![Just(0.), 0.1f64..0.9], prop::option::of(1u64..9)),
-        zero_state in any::<bool>(),
+        (zero_state, threads) in (any::<bool>(), 1usize..4),
         optimizer in prop::sample::select(&Algorithm::ALL[..]),
         decay in prop::sample::select(
             &[Decay::None, Decay::Cosine, Decay::Step { every: 300, factor: 0.7 }][..],
@@ -171,7 +172,7 @@ proptest! {
         let validation = if distinct.len() > 1 { validation } else { 0. };
         let settings = Settings {
             iterations, batch_size, hidden, learning_rate, clip, sample_every, dtype, optimizer, decay,
-            zero_state, validation,
+            zero_state, threads, validation,
             patience: patience.filter(|_| validation > 0.),
             samples: 2,
             backprop: Backprop::Hand,

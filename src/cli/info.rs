@@ -69,6 +69,7 @@ fn as_json(path: &Path, saved: &Saved) -> serde_json::Value {
                     "batch_size": settings.batch_size,
                     "sample_every": settings.sample_every,
                     "samples": settings.samples,
+                    "threads": settings.threads,
                     "validation": settings.validation,
                     "patience": settings.patience,
                     "held_out": resume.trained.validation.as_ref().map(|validation| json!({

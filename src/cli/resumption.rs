@@ -11,6 +11,9 @@ use char_rnn::train::Settings;
 use char_rnn::vocab::Vocabulary;
 use std::path::{Path, PathBuf};
 
+/// What may change on the way without making it another run.
+const ORDINARY: [&str; 3] = ["--learning-rate", "--decay", "--threads"];
+
 /// A run out of a file.
 pub struct Begun {
     path: PathBuf,
@@ -73,6 +76,7 @@ impl Begun {
         let changes: Vec<Change> = [
             ("--learning-rate", was.learning_rate.to_string(), settings.learning_rate.to_string()),
             ("--decay", was.decay.to_string(), settings.decay.to_string()),
+            ("--threads", was.threads.to_string(), settings.threads.to_string()),
             ("--optimizer", was.optimizer.to_string(), settings.optimizer.to_string()),
             ("--weight-decay", was.weight_decay.to_string(), settings.weight_decay.to_string()),
             ("--validation", was.validation.to_string(), settings.validation.to_string()),
@@ -95,7 +99,7 @@ impl Begun {
         .collect();
         let other_run: Vec<String> = changes
             .iter()
-            .filter(|change| !["--learning-rate", "--decay"].contains(&change.setting.as_str()))
+            .filter(|change| !ORDINARY.contains(&change.setting.as_str()))
             .map(|Change { setting, from, to, .. }| format!("{setting} {from}, not {to}"))
             .collect();
         if !force && !other_run.is_empty() {

@@ -150,6 +150,13 @@ pub struct Train {
     #[arg(value_parser = whole_number::<u64>, allow_negative_numbers = true)]
     samples: Option<u64>,
 
+    /// How many threads learn the names of a batch side by side [default: 1]
+    ///
+    /// Of use for large batches of large networks. Another number changes the last digits.
+    #[arg(long, value_name = "N")]
+    #[arg(value_parser = whole_number::<usize>, allow_negative_numbers = true)]
+    threads: Option<usize>,
+
     /// The number type: single or double precision [default: f32]
     #[arg(long, value_name = "TYPE")]
     dtype: Option<Precision>,
@@ -327,6 +334,7 @@ impl Train {
                 Some(Way::Hand) => Backprop::Hand,
                 None => base.backprop,
             },
+            threads: self.threads.unwrap_or(base.threads),
             dtype: self.dtype.map_or(base.dtype, Precision::dtype),
             randomness: self.seed.map_or(base.randomness, Randomness::Seed),
             device,

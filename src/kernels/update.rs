@@ -1,4 +1,4 @@
-//! Measuring and clipping gradients, and the updates of stochastic gradient descent and of AdamW.
+//! Adding, measuring and clipping gradients, and the updates of stochastic gradient descent and of AdamW.
 
 use super::simd::{Element, dispatch, map, zip};
 use pulp::{Simd, WithSimd};
@@ -27,6 +27,30 @@ impl<F: Element> WithSimd for Clip<'_, F> {
 pub fn clip_in_place<F: Element>(g: &mut [F], clip: F) {
     assert!(clip >= F::ZERO, "clip is negative or NaN: {clip}");
     dispatch(Clip(g, clip));
+}
+
+struct Add<'a, F>(&'a mut [F], &'a [F]);
+impl<F: Element> WithSimd for Add<'_, F> {
+    type Output = ();
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        zip(
+            simd,
+            self.0,
+            self.1,
+            #[inline(always)]
+            |a, b| F::plus(simd, a, b),
+        );
+    }
+}
+
+/// `g += h`, element by element.
+///
+/// # Panics
+///
+/// When the lengths differ.
+pub fn add_in_place<F: Element>(g: &mut [F], h: &[F]) {
+    dispatch(Add(g, h));
 }
 
 struct Descend<'a, F> {
@@ -213,12 +237,15 @@ mod tests {
             let (rate, clip) = (F::from_f64(0.01), F::from_f64(0.5));
             let mut clipped = g.clone();
             clip_in_place(&mut clipped, clip);
+            let mut sum = w.clone();
+            add_in_place(&mut sum, &g);
             let mut got = w.clone();
             clipped_descent(&mut got, &g, rate, clip);
             let mut want = w;
             for i in 0..length {
                 let c = F::from_f64(g[i].to_f64().clamp(-0.5, 0.5));
                 assert_eq!(clipped[i], c);
+                assert_eq!(sum[i], want[i] + g[i]);
                 want[i] -= rate * c;
             }
             assert_close("w", &got, &want, 1e-7);
@@ -226,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn the_update_equals_its_definition() {
+    fn sums_and_updates_equal_their_definitions() {
         on_every_path(check::<f32>);
         on_every_path(check::<f64>);
     }
