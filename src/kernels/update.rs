@@ -322,9 +322,7 @@ mod tests {
                     let adamw = AdamW::new(1, 0.1, 0., 5.);
                     adamw_moments(&mut moments, &g, &adamw);
                     adamw_descent(&mut w, &moments, &adamw);
-                    for i in 0..length {
-                        assert_eq!(w[i].is_nan(), i == at);
-                    }
+                    assert!(w.iter().enumerate().all(|(i, w)| w.is_nan() == (i == at)));
                 }
             }
         });
