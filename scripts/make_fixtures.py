@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes every file under tests/fixtures that the tests compare with, from real NumPy.
+"""Makes every file under tests/fixtures that the tests compare with, from real NumPy and PyTorch.
 
     target/peers/bin/python scripts/make_fixtures.py
 
@@ -201,10 +201,34 @@ def make_seed_cells():
     save("seed_cells.safetensors", tensors)
 
 
+# ---- PyTorch's AdamW -----------------------------------------------------------------------------------------------
+
+
+def make_adamw():
+    """Sixty steps of torch.optim.AdamW along random gradients, clamped, while the learning rate falls along a cosine."""
+    import torch
+
+    rng = np.random.RandomState(5)
+    start, gradients = rng.randn(3, 4), rng.randn(60, 3, 4)
+    w = torch.nn.Parameter(torch.from_numpy(start.copy()))
+    optimizer = torch.optim.AdamW([w], lr=0.05, weight_decay=0.1)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=60)
+    weights = []
+    for gradient in gradients:
+        w.grad = torch.from_numpy(gradient.copy())
+        torch.nn.utils.clip_grad_value_([w], 0.8)
+        optimizer.step()
+        schedule.step()
+        weights.append(w.detach().numpy().copy())
+    tensors = {"start": start, "gradients": gradients, "weights": np.stack(weights)}
+    save_file(tensors, FIXTURES / "adamw.safetensors", metadata={"torch": torch.__version__})
+
+
 def main():
     FIXTURES.mkdir(parents=True, exist_ok=True)
     make_seed_cells()
     make_numpy_random()
+    make_adamw()
     make_logs()
     for path in sorted(FIXTURES.iterdir()):
         print(f"{path.stat().st_size:>8} {path.name}")

@@ -291,50 +291,7 @@ impl Optimizer for Descent {
 mod tests {
     use super::*;
     use candle_core::Device;
-    use candle_nn::{AdamW, ParamsAdamW};
     use proptest::prelude::*;
-
-    #[test]
-    fn adamw_steps_as_candles_own_does() {
-        let start = Tensor::new(&[0.5f64, -2., 3., 0.], &Device::Cpu).unwrap();
-        let target = Tensor::new(&[1f64, 1., -1., 0.25], &Device::Cpu).unwrap();
-        let (own, other) = (Var::from_tensor(&start).unwrap(), Var::from_tensor(&start).unwrap());
-        let config = DescentConfig {
-            algorithm: Algorithm::AdamW,
-            learning_rate: 0.05,
-            clip: f64::INFINITY,
-            weight_decay: 0.1,
-        };
-        let params = ParamsAdamW { lr: 0.05, weight_decay: 0.1, ..ParamsAdamW::default() };
-        let mut ours = Descent::new(vec![own.clone()], config).unwrap();
-        let mut candles = AdamW::new(vec![other.clone()], params).unwrap();
-        for step in 0..200 {
-            if step == 100 {
-                ours.set_learning_rate(0.01);
-                candles.set_learning_rate(0.01);
-            }
-            for (optimizer, var) in
-                [(&mut ours as &mut dyn Step, &own), (&mut candles as &mut dyn Step, &other)]
-            {
-                let loss = (var.as_tensor() - &target).unwrap().sqr().unwrap().sum_all().unwrap();
-                optimizer.descend(&loss);
-            }
-            let (a, b) = (own.to_vec1::<f64>().unwrap(), other.to_vec1::<f64>().unwrap());
-            for (a, b) in a.iter().zip(&b) {
-                assert!((a - b).abs() < 1e-12, "step {step}: {a} is not {b}");
-            }
-        }
-    }
-
-    /// `Optimizer` is no trait for `dyn`.
-    trait Step {
-        fn descend(&mut self, loss: &Tensor);
-    }
-    impl<O: Optimizer> Step for O {
-        fn descend(&mut self, loss: &Tensor) {
-            self.backward_step(loss).unwrap();
-        }
-    }
 
     #[test]
     fn an_optimizer_that_goes_on_from_anothers_state_takes_the_same_steps() {
