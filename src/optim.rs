@@ -91,14 +91,26 @@ pub enum Decay {
     Cosine,
     /// By a factor, after each so many iterations.
     Step {
-        /// How many iterations lie between two falls.
+        /// How many iterations lie between two falls, above 0.
         every: u64,
         /// What is left of the rate after each, above 0 and at most 1.
         factor: f64,
     },
 }
 
+/// What a decay may be.
+pub(crate) const DECAYS: &str = "it must be none, cosine, or step:N:X: after each N iterations, \
+                                 times X, which is above 0 and at most 1";
+
 impl Decay {
+    /// Whether its numbers are in their ranges.
+    pub(crate) fn is_good(&self) -> bool {
+        match *self {
+            Self::None | Self::Cosine => true,
+            Self::Step { every, factor } => every > 0 && factor > 0. && factor <= 1.,
+        }
+    }
+
     /// The learning rate at `iteration`, counted from 0, of `iterations`.
     ///
     /// ```
@@ -113,7 +125,9 @@ impl Decay {
                 let part = iteration as f64 / iterations as f64;
                 rate * 0.5 * (1. + (std::f64::consts::PI * part).cos())
             }
-            Self::Step { every, factor } => rate * factor.powf((iteration / every) as f64),
+            Self::Step { every, factor } => {
+                rate * factor.powf(iteration.checked_div(every).unwrap_or(0) as f64)
+            }
         }
     }
 }
@@ -149,7 +163,7 @@ impl FromStr for Decay {
     fn from_str(text: &str) -> std::result::Result<Self, String> {
         let step = |(every, factor): (&str, &str)| {
             let (every, factor) = (every.parse().ok()?, factor.parse().ok()?);
-            (every > 0 && factor > 0. && factor <= 1.).then_some(Self::Step { every, factor })
+            Some(Self::Step { every, factor }).filter(Self::is_good)
         };
         match text {
             "none" => Ok(Self::None),
@@ -158,11 +172,7 @@ impl FromStr for Decay {
                 .strip_prefix("step:")
                 .and_then(|parts| parts.split_once(':'))
                 .and_then(step)
-                .ok_or_else(|| {
-                    "it must be none, cosine, or step:N:X: after each N iterations, times X, which \
-                     is above 0 and at most 1"
-                        .to_string()
-                }),
+                .ok_or_else(|| DECAYS.to_string()),
         }
     }
 }

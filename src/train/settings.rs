@@ -3,7 +3,7 @@
 use crate::corpus::Corpus;
 use crate::engine::Backprop;
 use crate::error::{Error, Result};
-use crate::optim::{Algorithm, Decay, DescentConfig};
+use crate::optim::{Algorithm, DECAYS, Decay, DescentConfig};
 use crate::random::Randomness;
 use candle_core::{DType, Device};
 
@@ -133,6 +133,7 @@ impl Settings {
             self.clip.to_string(),
             "it must be above 0 (inf clips nothing)".to_string(),
         )?;
+        require(self.decay.is_good(), "--decay", self.decay.to_string(), DECAYS.to_string())?;
         require(
             self.weight_decay.is_finite() && self.weight_decay >= 0.,
             "--weight-decay",
