@@ -398,14 +398,19 @@ mod tests {
         }
 
         #[test]
-        fn any_text_gives_names_that_its_vocabulary_spells(text in "(?s).{0,80}") {
-            if let Ok(corpus) = Corpus::parse(text.as_bytes(), "", Case::Lower) {
-                for (name, indices) in corpus.names().iter().zip(corpus.encoded()) {
-                    prop_assert!(!name.is_empty() && !name.contains('\n'));
-                    prop_assert!(!indices.contains(&crate::vocab::END));
-                    prop_assert_eq!(&corpus.vocabulary().decode(&indices), name);
-                }
+        fn any_text_gives_clean_names_that_its_vocabulary_spells(
+            text in "(?s).{0,80}",
+            case in prop::sample::select(&[Case::Lower, Case::Keep][..]),
+        ) {
+            let Ok(corpus) = Corpus::parse(text.as_bytes(), "", case) else { return Ok(()) };
+            for (name, indices) in corpus.names().iter().zip(corpus.encoded()) {
+                prop_assert!(!name.is_empty() && !name.contains(breaks_lines));
+                prop_assert!(!indices.contains(&crate::vocab::END));
+                prop_assert_eq!(&corpus.vocabulary().decode(&indices), name);
+                prop_assert_eq!(encode(name, corpus.vocabulary(), case).unwrap(), indices);
             }
+            let again = Corpus::parse(corpus.names().join("\n").as_bytes(), "", case).unwrap();
+            prop_assert_eq!(again.names(), corpus.names());
         }
     }
 }

@@ -337,10 +337,15 @@ mod tests {
 
     /// A network whose weights are large enough that its names differ.
     fn lively(vocabulary: usize, hidden: usize) -> CharRnn {
+        scaled(vocabulary, hidden, 60., DType::F64)
+    }
+
+    /// A network whose weights are so many times as large as they would be.
+    fn scaled(vocabulary: usize, hidden: usize, scale: f64, dtype: DType) -> CharRnn {
         let config = Config { vocabulary, hidden };
         let mut normals = Randomness::Seed(5).normals();
-        let vars = initialize(config, || normals() * 60., DType::F64, &Device::Cpu).unwrap();
-        char_rnn(config, VarBuilder::from_varmap(&vars, DType::F64, &Device::Cpu)).unwrap()
+        let vars = initialize(config, || normals() * scale, dtype, &Device::Cpu).unwrap();
+        char_rnn(config, VarBuilder::from_varmap(&vars, dtype, &Device::Cpu)).unwrap()
     }
 
     fn names(model: &CharRnn, max_length: usize, count: u64) -> Vec<Sampled> {
@@ -528,6 +533,40 @@ mod tests {
                 }
             }
             prop_assert_eq!(&names_by(&model, &options, 7)[..], &sampled[..7]);
+        }
+
+        /// Weights may be so large that no score is a number.
+        #[test]
+        fn sampling_ends_every_name_whatever_the_network_and_the_options(
+            (vocabulary, hidden) in (2usize..7, 1usize..6),
+            scale in prop_oneof![Just(0.), (-330f64..310.).prop_map(|exponent| 10f64.powf(exponent))],
+            dtype in prop::sample::select(&[DType::F32, DType::F64][..]),
+            randomness in prop_oneof![any::<u64>().prop_map(Randomness::Seed), Just(Randomness::Notebook)],
+            temperature in prop_oneof![
+                (-330f64..310.).prop_map(|exponent| 10f64.powf(exponent)),
+                Just(f64::INFINITY),
+            ],
+            top_k in prop::option::of(prop_oneof![1usize..9, Just(usize::MAX)]),
+            top_p in prop::option::of(prop_oneof![1e-300f64..=1., Just(f64::MIN_POSITIVE), Just(1.)]),
+            lengths in prop::array::uniform3(prop_oneof![0usize..9, 0..=LONGEST_NAME]),
+            first in any::<u64>(),
+        ) {
+            let model = scaled(vocabulary, hidden, scale, dtype);
+            let [min_length, longer, prefix] = lengths;
+            let max_length = (min_length + longer).min(LONGEST_NAME);
+            let prefix = (0..prefix as u32).map(|i| 1 + i % (vocabulary as u32 - 1)).collect();
+            let options = Options { temperature, top_k, top_p, prefix, min_length, max_length };
+            prop_assume!(options.check().is_ok());
+            let range = first..first.saturating_add(3);
+            let names = Names::with_options(&model, randomness, options.clone(), range.clone());
+            let names: Vec<Sampled> = names.unwrap().collect::<Result<_>>().unwrap();
+            prop_assert_eq!(names.len() as u64, range.end - range.start);
+            for Sampled { indices, ended } in names {
+                prop_assert!(indices.starts_with(&options.prefix));
+                prop_assert!((min_length..=max_length).contains(&indices.len()));
+                prop_assert!(ended || indices.len() == max_length);
+                prop_assert!(!indices.contains(&END));
+            }
         }
 
         #[test]

@@ -9,7 +9,7 @@ use char_rnn::engine::{Backprop, engine};
 use char_rnn::model::{CharRnn, Config, initialize};
 use char_rnn::optim::{Algorithm, DescentConfig};
 use char_rnn::random::Randomness;
-use char_rnn::sample::Sampled;
+use char_rnn::sample::{MAX_LENGTH, Sampled};
 use char_rnn::train::{Observer, Progress, Settings, train};
 use proptest::prelude::*;
 use std::ops::ControlFlow;
@@ -121,6 +121,7 @@ struct Witness {
     losses: Vec<f64>,
     smoothed: Vec<f64>,
     sampled: Vec<(u64, usize)>,
+    names: Vec<Sampled>,
     examples: Vec<usize>,
 }
 
@@ -135,6 +136,7 @@ impl Observer for Witness {
     }
     fn samples(&mut self, progress: &Progress, names: &[Sampled]) {
         self.sampled.push((progress.iteration, names.len()));
+        self.names.extend_from_slice(names);
     }
 }
 
@@ -192,25 +194,55 @@ fn training_that_leaves_the_finite_numbers_says_when() {
     }
 }
 
+/// Short names, names of any characters, a single name, and names up to the longest.
+fn lists() -> impl Strategy<Value = String> {
+    prop_oneof![
+        "([a-cé가]{0,9}[\r\n ]{1,2}){1,12}",
+        "(\\PC{1,12}\n){1,6}",
+        "\\PC{1,40}",
+        "[a-z]",
+        "([a-c]{1,3}\n){0,2}[a-f]{900,1000}",
+    ]
+}
+
+/// Rates and limits of every size, and such as are none.
+fn numbers() -> impl Strategy<Value = f64> {
+    prop_oneof![
+        4 => 0f64..9.,
+        4 => (-330f64..310.).prop_map(|exponent| 10f64.powf(exponent)),
+        1 => prop::sample::select(&[0., -1., f64::NAN, f64::INFINITY, f64::MAX][..]),
+    ]
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
     fn any_list_and_settings_train_or_are_refused(
-        text in "([a-cé가]{0,9}[\r\n ]{1,2}){1,12}",
+        text in lists(),
+        case in prop::sample::select(&[Case::Lower, Case::Keep][..]),
         (iterations, batch_size, hidden) in (0u64..12, 0usize..9, 0usize..12),
         (sample_every, samples) in (0u64..5, 0u64..4),
-        learning_rate in prop_oneof![0f64..1., Just(f64::NAN), Just(-1.), Just(1e300)],
-        clip in prop_oneof![0f64..9., Just(f64::NAN), Just(f64::INFINITY), Just(-1.)],
+        learning_rate in numbers(),
+        clip in numbers(),
         backprop in prop::sample::select(&Backprop::ALL[..]),
         dtype in prop::sample::select(&[DType::F32, DType::F64, DType::U8][..]),
+        randomness in prop_oneof![any::<u64>().prop_map(Randomness::Seed), Just(Randomness::Notebook)],
     ) {
-        let Ok(corpus) = Corpus::parse(text.as_bytes(), "", Case::Lower) else { return Ok(()) };
+        let Ok(corpus) = Corpus::parse(text.as_bytes(), "", case) else { return Ok(()) };
         let settings = Settings {
             iterations, batch_size, hidden, sample_every, samples, learning_rate, clip, backprop, dtype,
+            randomness,
             ..Settings::default()
         };
-        match train(&corpus, &settings, &mut ()) {
+        let mut seen = Witness::default();
+        let trained = train(&corpus, &settings, &mut seen);
+        for name in &seen.names {
+            prop_assert!(name.indices.len() <= MAX_LENGTH);
+            let spelled = corpus.vocabulary().decode(&name.indices);
+            prop_assert_eq!(&corpus.vocabulary().encode(&spelled).unwrap(), &name.indices);
+        }
+        match trained {
             Ok(trained) => prop_assert!(parameters(&trained.model).iter().all(|p| p.is_finite())),
             Err(Error::Setting { .. }) => prop_assert!(settings.check().is_err()),
             Err(Error::Diverged { .. }) => {}
