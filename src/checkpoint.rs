@@ -17,7 +17,7 @@
 //! Anything that reads safetensors can open it, and equal contents are equal bytes. The file is
 //! written whole or not at all ([`crate::output_file`]).
 
-use crate::corpus::{Case, Corpus};
+use crate::corpus::{Case, Corpus, breaks_lines};
 use crate::error::{Error, Result};
 use crate::known::KnownNames;
 use crate::model::{CharRnn, Config, PARAMETERS, char_rnn};
@@ -375,10 +375,26 @@ fn describe(
         _ => return Err(format!("the file is damaged: its format version is {version:?}")),
     }
     let vocabulary = Vocabulary::from_characters(value("vocabulary")?)
+        .and_then(of_a_list)
         .map_err(|problem| format!("the file is damaged: {problem}"))?;
     let record = serde_json::from_str(value("training")?)
         .map_err(|error| format!("the file is damaged: its training record: {error}"))?;
     Ok((vocabulary, record))
+}
+
+/// Refuses a vocabulary that no list has: names of other characters would be none, or would do
+/// to a terminal what whoever made the file wants.
+fn of_a_list(vocabulary: Vocabulary) -> std::result::Result<Vocabulary, String> {
+    let [_end, characters @ ..] = vocabulary.characters() else {
+        unreachable!("it has a line end")
+    };
+    if let Some(found) = characters.iter().find(|&&character| breaks_lines(character)) {
+        return Err(format!("the vocabulary has the control character {found:?}"));
+    }
+    match characters.is_empty() {
+        true => Err("the vocabulary has no character but the line end".to_string()),
+        false => Ok(vocabulary),
+    }
 }
 
 /// The five tensors, and `n_a`.
@@ -557,6 +573,8 @@ mod tests {
         assert!(changed("format_version", Some("x")).contains("damaged"));
         assert!(changed("vocabulary", Some("abc")).contains("line end"));
         assert!(changed("vocabulary", Some("\nab")).contains("does not fit"));
+        assert!(changed("vocabulary", Some("\nab\u{1b}")).contains("control character '\\u{1b}'"));
+        assert!(changed("vocabulary", Some("\n")).contains("no character but"));
         assert!(changed("vocabulary", None).contains("vocabulary"));
         assert!(changed("training", Some("{}")).contains("training record"));
 

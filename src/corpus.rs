@@ -264,7 +264,7 @@ pub(crate) fn composed(text: &str) -> String {
 }
 
 /// Whether `character` would break the rule of one name a line, or a terminal.
-fn breaks_lines(character: char) -> bool {
+pub(crate) fn breaks_lines(character: char) -> bool {
     character.is_control() || matches!(character, '\u{2028}' | '\u{2029}')
 }
 

@@ -472,6 +472,7 @@ fn a_run_that_this_version_does_not_understand_is_sampled_but_cannot_go_on() {
         ("no batch", r#"\"batch_size\":1"#, r#"\"batch_size\":0"#),
         ("another history", r#"\"history_stride\":1"#, r#"\"history_stride\":3"#),
         ("a new way back", r#"\"backprop\":\"autograd\""#, r#"\"backprop\":\"autographs\""#),
+        ("a foreign hand", r#"\"backprop\":\"autograd\""#, r#"\"backprop\":\"\\u001b[1m\""#),
     ] {
         let text = String::from_utf8_lossy(&good[8..]).into_owned();
         assert!(text.contains(from), "{what}: {text}");
@@ -490,6 +491,8 @@ fn a_run_that_this_version_does_not_understand_is_sampled_but_cannot_go_on() {
         );
         let message = folder.refuses("train --resume changed names.txt --iterations 30");
         assert_says(&message, &["changed: ", "cannot go on"]);
+        // What may be a command to the terminal is shown, and not given.
+        assert!(!folder.succeeds("info changed").contains('\u{1b}'), "{what}");
     }
 }
 

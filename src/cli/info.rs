@@ -114,7 +114,7 @@ fn as_json(path: &Path, saved: &Saved) -> serde_json::Value {
 fn print(out: &mut impl Write, path: &Path, saved: &Saved) -> Result<(), Failure> {
     let (record, config) = (&saved.record, saved.model.config());
     let resume = saved.resume.as_ref();
-    let mut line = |what: &str, text: String| writeln!(out, "{what:<11} {text}");
+    let mut line = |what: &str, text: String| writeln!(out, "{what:<11} {}", harmless(&text));
     line("model", path.display().to_string())?;
     line(
         "network",
@@ -126,9 +126,7 @@ fn print(out: &mut impl Write, path: &Path, saved: &Saved) -> Result<(), Failure
             saved.model.dtype().as_str()
         ),
     )?;
-    // A control character, which only a foreign file has, must not reach the terminal.
-    let characters = saved.vocabulary.characters()[1..].iter();
-    line("characters", characters.flat_map(|character| character.escape_debug()).collect())?;
+    line("characters", saved.vocabulary.characters()[1..].iter().collect())?;
     let case = match record.case {
         Case::Lower => "in lower case",
         Case::Keep => "as they are written",
@@ -167,7 +165,7 @@ fn print(out: &mut impl Write, path: &Path, saved: &Saved) -> Result<(), Failure
             record.seed
         ),
     )?;
-    line("saved by", record.program.escape_debug().to_string())?;
+    line("saved by", record.program.clone())?;
     let run = match resume {
         Ok(run) => run,
         Err(problem) => return Ok(line("resume", format!("no: {problem}"))?),
@@ -177,10 +175,7 @@ fn print(out: &mut impl Write, path: &Path, saved: &Saved) -> Result<(), Failure
             "changed",
             format!(
                 "after {} iterations: {} from {} to {}",
-                change.iteration,
-                change.setting.escape_debug(),
-                change.from.escape_debug(),
-                change.to.escape_debug()
+                change.iteration, change.setting, change.from, change.to
             ),
         )?;
     }
@@ -205,6 +200,13 @@ fn print(out: &mut impl Write, path: &Path, saved: &Saved) -> Result<(), Failure
     let more = if run.is_unfinished() { "" } else { " --iterations N, to add to them" };
     line("resume", format!("char-rnn train --resume {} [NAMES]{more}", quoted(path)))?;
     Ok(())
+}
+
+/// The text without control characters, which a file of another's making may have anywhere and
+/// which must not reach the terminal.
+fn harmless(text: &str) -> String {
+    let escaped = |c: char| if c.is_control() { c.escape_debug().collect() } else { c.to_string() };
+    text.chars().map(escaped).collect()
 }
 
 /// The smoothed loss as bars, at most so many, with the lowest and the highest of them.
