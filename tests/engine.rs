@@ -7,7 +7,7 @@ use char_rnn::batch::Batch;
 use char_rnn::corpus::{Case, Corpus};
 use char_rnn::engine::{Backprop, engine};
 use char_rnn::model::{CharRnn, Config, initialize};
-use char_rnn::optim::{Algorithm, DescentConfig};
+use char_rnn::optim::{Algorithm, Decay, DescentConfig};
 use char_rnn::random::Randomness;
 use char_rnn::sample::{MAX_LENGTH, Sampled};
 use char_rnn::train::{Observer, Progress, Settings, train};
@@ -214,8 +214,33 @@ fn numbers() -> impl Strategy<Value = f64> {
     ]
 }
 
+/// Every other setting, in its range and now and then outside.
+fn other_settings() -> impl Strategy<Value = Settings> {
+    let decay = prop_oneof![
+        2 => Just(Decay::None),
+        2 => Just(Decay::Cosine),
+        4 => (1u64..5, 0.01f64..=1.).prop_map(|(every, factor)| Decay::Step { every, factor }),
+        1 => Just(Decay::Step { every: 0, factor: 2. }),
+    ];
+    let validation = prop_oneof![4 => Just(0.), 4 => 0.01f64..0.99, 1 => -1f64..2.];
+    let patience = prop_oneof![3 => Just(None), 1 => (0u64..4).prop_map(Some)];
+    let ways = (prop::sample::select(&Algorithm::ALL[..]), any::<bool>(), 1usize..5);
+    (ways, decay, numbers(), validation, patience).prop_map(
+        |((optimizer, zero_state, threads), decay, weight_decay, validation, patience)| Settings {
+            optimizer,
+            zero_state,
+            threads: threads % 4,
+            decay,
+            weight_decay,
+            validation,
+            patience,
+            ..Settings::default()
+        },
+    )
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(192))]
 
     #[test]
     fn any_list_and_settings_train_or_are_refused(
@@ -228,12 +253,13 @@ proptest! {
         backprop in prop::sample::select(&Backprop::ALL[..]),
         dtype in prop::sample::select(&[DType::F32, DType::F64, DType::U8][..]),
         randomness in prop_oneof![any::<u64>().prop_map(Randomness::Seed), Just(Randomness::Notebook)],
+        others in other_settings(),
     ) {
         let Ok(corpus) = Corpus::parse(text.as_bytes(), "", case) else { return Ok(()) };
         let settings = Settings {
             iterations, batch_size, hidden, sample_every, samples, learning_rate, clip, backprop, dtype,
             randomness,
-            ..Settings::default()
+            ..others
         };
         let mut seen = Witness::default();
         let trained = train(&corpus, &settings, &mut seen);
@@ -246,6 +272,8 @@ proptest! {
             Ok(trained) => prop_assert!(parameters(&trained.model).iter().all(|p| p.is_finite())),
             Err(Error::Setting { .. }) => prop_assert!(settings.check().is_err()),
             Err(Error::Diverged { .. }) => {}
+            // One name cannot be held out and learned.
+            Err(Error::Names { .. }) => prop_assert!(settings.validation > 0.),
             Err(other) => prop_assert!(false, "{other}"),
         }
     }
