@@ -31,16 +31,17 @@ SEEDS = (1, 2, 3)
 SETTINGS = {
     "dinosaurs": {
         "default": "",
-        "its own best": "--sample-every 1000 --validation 0.1",
-        "zero state": "--sample-every 1000 --validation 0.1 --zero-state",
+        "best looked at": "--validation 0.1 --sample-every 1000",
+        "zero state": "--validation 0.1 --sample-every 1000 --zero-state",
         "best found": "--validation 0.1 --zero-state --optimizer adamw --decay cosine --hidden 100 --batch-size 8 "
         "--epochs 15 --learning-rate 0.008 --weight-decay 0.1 --sample-every 125",
     },
     "surnames": {
         "default": "",
-        "its own best": "--sample-every 1000 --validation 0.1",
-        "zero state": "--sample-every 1000 --validation 0.1 --zero-state",
-        "best found": "",
+        "best looked at": "--validation 0.1 --sample-every 1000",
+        "zero state": "--validation 0.1 --sample-every 1000 --zero-state",
+        "best found": "--validation 0.1 --zero-state --optimizer adamw --decay cosine --hidden 256 --batch-size 64 "
+        "--epochs 20 --learning-rate 0.003 --weight-decay 0.03 --sample-every 900 --backprop hand",
     },
 }
 
