@@ -830,6 +830,7 @@ impl StepSizes {
         let series = |(i, name): (usize, &&str)| Series {
             name: name.to_string(),
             points: self.steps.iter().map(|step| (step.step, step.relative_errors[i])).collect(),
+            pale: false,
         };
         LineChart {
             title: "Central differences: their error by their step".to_string(),
