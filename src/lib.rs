@@ -44,6 +44,7 @@ pub mod plot;
 pub mod random;
 pub mod resume;
 pub mod sample;
+pub mod tensorboard;
 pub mod train;
 pub mod validation;
 pub mod vocab;
