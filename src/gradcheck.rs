@@ -842,6 +842,7 @@ impl StepSizes {
             x: "step h".to_string(),
             y: "relative error".to_string(),
             logarithmic: [true, true],
+            least: [vec![], vec![]],
             series: self.tensors.iter().enumerate().map(series).collect(),
         }
         .picture()

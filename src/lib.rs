@@ -33,6 +33,7 @@ pub mod eval;
 pub mod export;
 pub mod gradcheck;
 pub mod history;
+pub mod history_plot;
 pub mod kernels;
 pub mod known;
 pub mod model;

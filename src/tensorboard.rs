@@ -58,7 +58,11 @@ impl Events {
             }
             events.flush()
         };
-        begin().map_err(|source| Error::write(&events.path, source))?;
+        if let Err(source) = begin() {
+            // What is begun on a full disk stands in nobody's way.
+            let _ = std::fs::remove_file(&events.path);
+            return Err(Error::write(&events.path, source));
+        }
         Ok(events)
     }
 
@@ -267,7 +271,7 @@ mod tests {
     fn messages(mut bytes: &[u8]) -> Vec<Vec<u8>> {
         let masked = |bytes: &[u8]| {
             let crc = crc_bit_by_bit(bytes);
-            ((crc >> 15) | (crc << 17)).wrapping_add(0xa282_ead8).to_le_bytes()
+            crc.rotate_right(15).wrapping_add(0xa282_ead8).to_le_bytes()
         };
         let mut messages = Vec::new();
         while !bytes.is_empty() {

@@ -59,6 +59,9 @@ impl Axis {
             span if !self.logarithmic || span > 2. => round(low, high, self.logarithmic)
                 .into_iter()
                 .map(|(position, label)| match self.logarithmic {
+                    true if low >= -3.5 && high <= 4.5 => {
+                        (position, format!("{}", 10f64.powi(position as i32)))
+                    }
                     true => (position, format!("1e{position}")),
                     false => (position, label),
                 })
@@ -134,6 +137,7 @@ mod tests {
                 "9.999990e8 9.999995e8 1.0000000e9 1.0000005e9 1.0000010e9",
             ),
             (true, [1e-12, 1.], "1e-12 1e-10 1e-8 1e-6 1e-4 1e-2 1e0"),
+            (true, [0.02, 300.], "0.1 1 10 100"),
             (true, [0.3, 20.], "0.5 1 2 5 10 20"),
             (true, [3., 7.], "3 4 5 6 7"),
         ] {

@@ -40,6 +40,8 @@ pub struct LineChart {
     pub y: String,
     /// Whether x, and whether y, are on a logarithmic scale.
     pub logarithmic: [bool; 2],
+    /// What of x, and of y, is shown even where no line reaches.
+    pub least: [Vec<f64>; 2],
     /// The lines; beyond seven, colours repeat.
     pub series: Vec<Series>,
 }
@@ -63,16 +65,18 @@ impl LineChart {
         picture
     }
 
-    /// The x of all points.
+    /// The x of all points, and of what is shown beside.
     pub(super) fn places_along(&self) -> impl Iterator<Item = f64> {
-        self.series.iter().flat_map(|series| &series.points).map(|point| point.0)
+        let points = self.series.iter().flat_map(|series| &series.points).map(|point| point.0);
+        points.chain(self.least[0].iter().copied())
     }
 
     /// Draws the lines in their frame, what runs upwards on its left and the legend on its right.
     pub(super) fn draw(&self, picture: &mut Picture, frame: Frame, x: &Axis) {
         let [left, right, top, bottom] = frame;
-        let points = self.series.iter().flat_map(|series| &series.points);
-        let mut y = Axis::fit(self.logarithmic[1], points.map(|point| point.1), (bottom, top));
+        let heights = self.series.iter().flat_map(|series| &series.points).map(|point| point.1);
+        let heights = heights.chain(self.least[1].iter().copied());
+        let mut y = Axis::fit(self.logarithmic[1], heights, (bottom, top));
         y.widen(0.03);
         for (position, _) in x.ticks() {
             let at = x.place(position);
@@ -136,6 +140,7 @@ mod tests {
                     x: "x".to_string(),
                     y: "y".to_string(),
                     logarithmic,
+                    least: [vec![], vec![3.]],
                     series: vec![Series { name: "s".to_string(), points, pale: false }],
                 };
                 roxmltree::Document::parse(&chart.picture().svg()).unwrap();

@@ -14,6 +14,7 @@
 //!     x: "iteration".to_string(),
 //!     y: "nats".to_string(),
 //!     logarithmic: [false, false],
+//!     least: [vec![], vec![0.]],
 //!     series: vec![Series { name: "train".to_string(), points: vec![(0., 3.3), (100., 2.1)], pale: false }],
 //! };
 //! assert!(chart.picture().svg().starts_with("<svg"));

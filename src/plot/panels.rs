@@ -37,10 +37,10 @@ const MARGIN: f32 = 20.;
 const TITLE: f32 = 22.;
 const ROW: f32 = 17.;
 const TEXT: f32 = 12.;
-/// Between two columns of a table, and the bounds of a column's width.
+/// Between two columns of a table, and the bounds of what a column is given at least.
 const GAP: f32 = 18.;
 const NARROWEST: f32 = 60.;
-const WIDEST: f32 = 190.;
+const WIDEST: f32 = 140.;
 
 /// Panels under a title, as one picture. `notes` are lines below the title.
 pub fn panels(title: &str, notes: &[String], panels: &[Panel]) -> Picture {
@@ -87,26 +87,29 @@ pub fn panels(title: &str, notes: &[String], panels: &[Panel]) -> Picture {
 }
 
 impl Table {
-    /// The width of a column: most texts are whole.
-    fn column(&self, font: &Font) -> f32 {
+    /// How many columns have room in which most texts are whole, and from one to the next.
+    fn columns(&self, font: &Font) -> (usize, f32) {
         let texts = self.rows.iter().flat_map(|row| &row.1);
         let mut widths: Vec<f32> = texts.map(|text| font.width(text, TEXT)).collect();
         widths.sort_by(f32::total_cmp);
         let most = widths.get(widths.len() * 9 / 10).copied().unwrap_or_default();
-        most.clamp(NARROWEST, WIDEST)
+        let room = WIDTH - LEFT - MARGIN + GAP;
+        let longest = self.rows.iter().map(|row| row.1.len()).max().unwrap_or_default();
+        let columns = (room / (most.clamp(NARROWEST, WIDEST) + GAP)) as usize;
+        let columns = columns.min(longest).max(1);
+        (columns, room / columns as f32)
     }
 
     fn draw(&self, picture: &mut Picture, font: &Font, top: f32) {
-        let (width, room) = (self.column(font), WIDTH - LEFT - MARGIN);
-        let columns = ((room + GAP) / (width + GAP)) as usize;
+        let (columns, step) = self.columns(font);
         picture.text((LEFT, top + TITLE - 12.), TEXT, Anchor::Start, &self.title);
         picture.text((LEFT - 8., top + TITLE - 12.), 11., Anchor::End, &self.label);
         for (i, (label, texts)) in self.rows.iter().enumerate() {
             let y = top + TITLE + ROW * (i as f32 + 0.5);
             picture.text((LEFT - 8., y), 11., Anchor::End, label);
             for (j, text) in texts.iter().take(columns).enumerate() {
-                let at = (LEFT + (width + GAP) * j as f32, y);
-                picture.text(at, TEXT, Anchor::Start, font.fitted(text, TEXT, width));
+                let at = (LEFT + step * j as f32, y);
+                picture.text(at, TEXT, Anchor::Start, font.fitted(text, TEXT, step - GAP));
             }
             let (above, colour) = (y - ROW / 2., if i == 0 { FAINT } else { GRID });
             picture.line(vec![(LEFT, above), (WIDTH - MARGIN, above)], 0.75, colour);

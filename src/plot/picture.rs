@@ -224,7 +224,7 @@ impl Shape {
                 let colour = hexadecimal(*colour);
                 svg.push_str("<polyline points=\"");
                 for (x, y) in points {
-                    write_to(svg, format_args!("{x:.2},{y:.2} "));
+                    write_to(svg, format_args!("{x:.1},{y:.1} "));
                 }
                 write_to(
                     svg,
