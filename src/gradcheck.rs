@@ -830,6 +830,7 @@ impl StepSizes {
         let series = |(i, name): (usize, &&str)| Series {
             name: name.to_string(),
             points: self.steps.iter().map(|step| (step.step, step.relative_errors[i])).collect(),
+            pale: false,
         };
         LineChart {
             title: "Central differences: their error by their step".to_string(),
@@ -841,6 +842,7 @@ impl StepSizes {
             x: "step h".to_string(),
             y: "relative error".to_string(),
             logarithmic: [true, true],
+            least: [vec![], vec![]],
             series: self.tensors.iter().enumerate().map(series).collect(),
         }
         .picture()

@@ -206,6 +206,11 @@ impl LossCurve {
         }
     }
 
+    /// How many iterations were added.
+    pub fn iterations(&self) -> u64 {
+        self.points.len() as u64 * self.stride + self.count
+    }
+
     /// How many iterations a point stands for: the n-th, counted from 0, for those from
     /// `n * stride` on.
     pub fn stride(&self) -> u64 {

@@ -16,6 +16,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         // The reader has seen enough, as `head` does.
         Err(failure) if failure.is_closed_pipe() => ExitCode::SUCCESS,
+        Err(failure @ cli::Failure::Told) => ExitCode::from(failure.exit_status()),
         Err(failure) => {
             // If standard error is gone too, there is nobody left to tell.
             let _ = writeln!(std::io::stderr(), "char-rnn: {failure}");

@@ -23,6 +23,29 @@ pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
     Ok(())
 }
 
+/// Refuses a place where no file can be written, before there is anything to write.
+///
+/// # Errors
+/// [`Error::Write`], where there is no such folder, or it is not to be written to, or `path` is a
+/// folder.
+pub fn check_writable(path: &Path) -> Result<()> {
+    if path.is_dir() {
+        return Err(Error::write(path, io::ErrorKind::IsADirectory.into()));
+    }
+    temporary_beside(path).map(drop)
+}
+
+/// Whether two paths mean one file, which need not be there yet.
+pub fn is_same_place(one: &Path, other: &Path) -> bool {
+    same_file::is_same_file(one, other).unwrap_or_else(|_| {
+        let place = |path: &Path| {
+            let folder = std::fs::canonicalize(folder_of(path)).ok()?;
+            Some(folder.join(path.file_name()?))
+        };
+        place(one).is_some_and(|one| place(other) == Some(one))
+    })
+}
+
 /// Writes `bytes` to a new file at `path`, whole or not at all. What stands there already is left
 /// alone.
 ///
@@ -251,6 +274,21 @@ mod tests {
             }
         });
         assert!(granted.into_inner() > 0);
+    }
+
+    #[test]
+    fn two_spellings_of_a_place_are_one_whether_the_file_is_there_or_not() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("inner")).unwrap();
+        let (plain, round) = (folder.path().join("one"), folder.path().join("inner/../one"));
+        let other = folder.path().join("inner/one");
+        for _ in 0..2 {
+            assert!(is_same_place(&plain, &round) && !is_same_place(&plain, &other));
+            std::fs::write(&plain, "").unwrap();
+        }
+        assert!(check_writable(&plain).is_ok() && check_writable(folder.path()).is_err());
+        assert!(check_writable(&folder.path().join("none/one")).is_err());
+        assert_eq!(names(folder.path()), ["inner", "one"]);
     }
 
     #[test]

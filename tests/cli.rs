@@ -541,7 +541,7 @@ fn training_that_diverges_names_the_iteration_and_leaves_the_older_model_alone()
 fn help_goes_to_standard_output_and_names_every_command() {
     let folder = Folder::new();
     let help = folder.succeeds("--help");
-    for command in ["train", "sample", "eval", "explain", "vocab"] {
+    for command in ["train", "sample", "eval", "explain", "plot", "vocab"] {
         assert_says(&help, &[&format!("\n  {command} ")]);
         assert_says(
             &folder.succeeds(&format!("{command} --help")),

@@ -158,6 +158,48 @@ fn a_signal_ends_the_run_with_all_saved_and_the_rest_of_it_gives_what_one_run_gi
 }
 
 #[test]
+fn a_run_that_is_stopped_is_told_to_its_log_and_drawn() {
+    let folder = Folder::with_names();
+    let watched = "--log log.jsonl --plot run.svg --tensorboard run";
+    let run = Running::training(&folder, &format!("train {QUICK} {ENDLESS} {watched}"));
+    std::thread::sleep(Duration::from_millis(100));
+    run.signal("INT");
+    let (status, said) = run.end();
+    assert_eq!(status.code(), Some(130), "{said}");
+    let done = iterations(&folder.path().join("names.safetensors"));
+    let log = String::from_utf8(folder.read("log.jsonl")).unwrap();
+    let end = format!("{{\"end\":\"stopped\",\"iterations\":{done},\"because\":\"SIGINT\"}}");
+    assert_eq!(log.lines().last().unwrap(), end);
+    let last = format!("{{\"iteration\":{},", done - 1);
+    assert!(log.lines().rev().nth(1).unwrap().starts_with(&last));
+    let picture = String::from_utf8(folder.read("run.svg")).unwrap();
+    assert_says(&picture, &[&format!("{done} of 999999999999 iterations")]);
+}
+
+#[test]
+fn a_run_that_is_killed_leaves_whole_lines_up_to_its_last_checkpoint_at_least() {
+    let folder = Folder::with_names();
+    let watched = "--log log.jsonl --checkpoint-every 1000";
+    let run = Running::training(&folder, &format!("train {QUICK} {ENDLESS} {watched}"));
+    wait_until("it is saved", || names(&folder).contains(&"names.safetensors".to_string()));
+    run.kill();
+    let done = iterations(&folder.path().join("names.safetensors"));
+    let log = String::from_utf8(folder.read("log.jsonl")).unwrap();
+    let told = |line: &str| -> Option<u64> {
+        let line: serde_json::Value = serde_json::from_str(line).ok()?;
+        line.get("iteration")?.as_u64()
+    };
+    let iterations: Vec<u64> = log.lines().filter_map(told).collect();
+    assert!(iterations.len() as u64 >= done, "{} of {done}", iterations.len());
+    assert!(iterations.iter().copied().eq(0..iterations.len() as u64));
+    let resume = "train --resume names.safetensors names.txt --log log.jsonl";
+    let more = done + 500;
+    folder.succeeds(&format!("{resume} --iterations {more}"));
+    let log = String::from_utf8(folder.read("log.jsonl")).unwrap();
+    assert!(log.lines().filter_map(told).eq(0..more));
+}
+
+#[test]
 fn a_notebook_that_is_saved_nowhere_says_so_when_it_is_stopped() {
     let folder = Folder::with_names();
     let mut command = folder.command(&format!("train {QUICK} {ENDLESS} --notebook"));

@@ -7,11 +7,11 @@ use char_rnn::checkpoint;
 use char_rnn::gradcheck::{
     Case, Checked, DIFFERENCES, Options, Pair, Report, Sizes, StepSizes, TENSORS, check, step_sizes,
 };
-use char_rnn::plot::Format;
+use char_rnn::plot::{Format, Picture};
 use clap::{Args, ValueEnum};
 use serde_json::json;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Compare the gradients of every way back with each other and with central differences
 ///
@@ -132,9 +132,7 @@ impl Way {
 impl Gradcheck {
     pub fn run(self) -> Result<(), Failure> {
         // What can be refused is refused before the work.
-        if let Some(path) = &self.plot {
-            Format::of(path)?;
-        }
+        self.plot()?;
         if self.entries == Some(0) {
             return Err(setting("--entries", "0", "differences of one entry, at least, are taken"));
         }
@@ -149,10 +147,15 @@ impl Gradcheck {
         for (dtype, device) in &kinds {
             checks.push(check(&case, *dtype, device, &options)?);
         }
-        if let Some(path) = &self.plot {
-            draw(path, &checks, pair)?;
+        if let Some((path, format)) = self.plot()? {
+            picture(&checks, pair)?.save(path, format)?;
         }
         self.show(&checks)
+    }
+
+    fn plot(&self) -> char_rnn::Result<Option<(&Path, Format)>> {
+        let Some(path) = &self.plot else { return Ok(None) };
+        Ok(Some((path, Format::of(path, "--plot")?)))
     }
 
     fn chosen_pair(&self) -> Result<Option<[&'static str; 2]>, Failure> {
@@ -232,8 +235,8 @@ impl Gradcheck {
     }
 
     fn show_step_sizes(&self, found: &StepSizes) -> Result<(), Failure> {
-        if let Some(path) = &self.plot {
-            found.picture().save(path)?;
+        if let Some((path, format)) = self.plot()? {
+            found.picture().save(path, format)?;
         }
         let mut out = anstream::stdout().lock();
         if self.json {
@@ -257,11 +260,7 @@ fn setting(name: &'static str, value: &str, rule: &str) -> Failure {
     char_rnn::Error::Setting { name, value, rule }.into()
 }
 
-fn draw(
-    path: &std::path::Path,
-    checks: &[Checked],
-    pair: Option<[&str; 2]>,
-) -> Result<(), Failure> {
+fn picture(checks: &[Checked], pair: Option<[&str; 2]>) -> Result<Picture, Failure> {
     // Of several checks the first that fails; else the first.
     let checked = checks.iter().find(|checked| !checked.report.agree).unwrap_or(&checks[0]);
     let pair = match pair {
@@ -271,7 +270,7 @@ fn draw(
             setting("--pair", &ways.join(","), &rule)
         })?,
     };
-    Ok(checked.picture(pair).save(path)?)
+    Ok(checked.picture(pair))
 }
 
 const HEADING: Style = Style::new().bold();

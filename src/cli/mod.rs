@@ -7,7 +7,10 @@ mod explain;
 mod export;
 mod gradcheck;
 mod info;
+mod json_log;
+mod metrics;
 mod notebook_log;
+mod plot;
 mod progress;
 mod resumption;
 mod sample;
@@ -45,9 +48,10 @@ pub struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    Train(train::Train),
+    Train(Box<train::Train>),
     Sample(sample::Sample),
     Info(info::Info),
+    Plot(plot::Plot),
     Export(export::Export),
     Eval(eval::Eval),
     Explain(explain::Explain),
@@ -64,6 +68,7 @@ impl Cli {
             Command::Train(command) => command.run(),
             Command::Sample(command) => command.run(),
             Command::Info(command) => command.run(),
+            Command::Plot(command) => command.run(),
             Command::Export(command) => command.run(),
             Command::Eval(command) => command.run(),
             Command::Explain(command) => command.run(),
@@ -88,6 +93,8 @@ pub enum Failure {
     Check(String),
     /// A signal ended the work: which, and how things stand.
     Stopped(signals::Signal, String),
+    /// Something went wrong on the way, and was said then.
+    Told,
 }
 
 impl Failure {
@@ -97,7 +104,7 @@ impl Failure {
         match self {
             Self::Check(_) => 1,
             Self::Stopped(signal, _) => signal.exit_status(),
-            Self::Library(_) | Self::Diverged(..) | Self::Output(_) => 2,
+            Self::Library(_) | Self::Diverged(..) | Self::Output(_) | Self::Told => 2,
         }
     }
 
@@ -115,6 +122,7 @@ impl fmt::Display for Failure {
             Self::Output(error) => write!(f, "cannot write to standard output: {error}"),
             Self::Check(answer) => answer.fmt(f),
             Self::Stopped(signal, outcome) => write!(f, "stopped by {}{outcome}", signal.name()),
+            Self::Told => f.write_str("not all went well"),
         }
     }
 }

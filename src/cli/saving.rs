@@ -1,6 +1,7 @@
 //! Saving a run as it goes: when, where, and what becomes of an older model there.
 
 use super::Failure;
+use super::metrics::Metrics;
 use super::progress::Bar;
 use super::signals::Signals;
 use char_rnn::checkpoint::{self, Record};
@@ -126,22 +127,26 @@ impl<'a> Saver<'a> {
     }
 }
 
-/// Runs `training`, shows and saves it as it goes, and returns when it is done, `observer` breaks
-/// or a signal came.
+/// Runs `training`, shows, measures and saves it as it goes, and returns when it is done, `observer`
+/// breaks or a signal came.
 pub fn run(
     training: &mut Training,
     observer: &mut dyn Observer,
+    metrics: &mut Metrics,
     bar: &Bar,
     every: Every,
     saver: &mut Option<Saver>,
     signals: &Signals,
 ) -> Result<Trained, Failure> {
     let now = Instant::now();
-    let mut watch = Watch { observer, bar, every, signals, shown: now, saved: now, due: false };
+    let due = false;
+    let mut watch = Watch { observer, metrics, bar, every, signals, shown: now, saved: now, due };
     let mut warned = false;
     loop {
         watch.due = false;
         let trained = training.run(&mut watch)?;
+        // What is saved has been told: a run that goes on from there leaves no gap.
+        watch.metrics.flush();
         if training.is_done() || !watch.due || signals.caught().is_some() {
             return Ok(trained);
         }
@@ -160,8 +165,9 @@ pub fn run(
 }
 
 /// Ends training for a while when there is something to do.
-struct Watch<'a> {
+struct Watch<'a, 'm> {
     observer: &'a mut dyn Observer,
+    metrics: &'a mut Metrics<'m>,
     bar: &'a Bar,
     every: Every,
     signals: &'a Signals,
@@ -171,12 +177,13 @@ struct Watch<'a> {
     due: bool,
 }
 
-impl Observer for Watch<'_> {
+impl Observer for Watch<'_, '_> {
     fn example(&mut self, iteration: u64, index: usize, name: &str, characters: &[u32]) {
         self.observer.example(iteration, index, name, characters);
     }
 
     fn iteration(&mut self, progress: &Progress) -> ControlFlow<()> {
+        self.metrics.iteration(progress);
         self.observer.iteration(progress)?;
         let now = Instant::now();
         if now - self.shown >= REDRAW {
@@ -194,14 +201,17 @@ impl Observer for Watch<'_> {
     }
 
     fn gradients(&mut self, progress: &Progress, gradients: &Gradients) {
+        self.metrics.gradients(gradients);
         self.observer.gradients(progress, gradients);
     }
 
     fn validated(&mut self, progress: &Progress, loss: f64) {
+        self.metrics.validated(loss);
         self.observer.validated(progress, loss);
     }
 
     fn samples(&mut self, progress: &Progress, names: &[Sampled]) {
+        self.metrics.samples(names);
         self.observer.samples(progress, names);
     }
 }
@@ -209,6 +219,7 @@ impl Observer for Watch<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::metrics::{Flags, Run};
 
     /// Ends training once it has been saved twice.
     struct UntilSavedTwice<'a> {
@@ -249,7 +260,13 @@ mod tests {
         let mut observer = UntilSavedTwice { path: &path, saved: vec![], start };
         let signals = Signals::default();
         let every = Every::Time(time);
-        let trained = run(&mut training, &mut observer, &bar, every, &mut saver, &signals).unwrap();
+        let (flags, device) = (Flags::default(), "cpu".to_string());
+        let (case, list, model) = (Case::Lower, None, None);
+        let watched = Run { corpus: &corpus, case, settings: &settings, list, model, device };
+        let mut metrics = Metrics::open(&flags, watched, None, &bar).unwrap();
+        let trained =
+            run(&mut training, &mut observer, &mut metrics, &bar, every, &mut saver, &signals)
+                .unwrap();
         // Not before it was due, and not the last iteration, which is the caller's to save.
         assert!(start.elapsed() >= 2 * time);
         assert!(observer.saved[0] < observer.saved[1]);

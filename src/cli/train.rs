@@ -1,5 +1,6 @@
 //! `char-rnn train`: learn a list.
 
+use super::metrics::{self, Metrics};
 use super::notebook_log::NotebookLog;
 use super::progress::{Bar, Live, rounded};
 use super::resumption::{self, Begun, quoted};
@@ -180,6 +181,9 @@ pub struct Train {
     #[arg(long, requires = "notebook")]
     verbose: bool,
 
+    #[command(flatten)]
+    metrics: metrics::Flags,
+
     /// Print names alone: nothing on standard error but errors
     #[arg(short, long)]
     quiet: bool,
@@ -211,6 +215,11 @@ impl Train {
         let device = self.device.open()?;
         let output = self.output_path();
         self.check_checkpoints(output.is_some())?;
+        self.metrics.check([
+            (output.as_deref(), "it is where the model goes"),
+            (self.resume.as_deref(), "it is the run to go on with"),
+            (self.list.path.as_deref(), "it is the list"),
+        ])?;
         // Claimed before it is read, so that nobody else goes on from it meanwhile.
         let _claim = output.as_deref().map(Claim::new).transpose()?;
         if let Some(path) = &output {
@@ -252,12 +261,23 @@ impl Train {
             }
             None => None,
         };
+        let run = metrics::Run {
+            corpus: &corpus,
+            case,
+            settings: &settings,
+            list: self.list.path.as_deref(),
+            model: output.as_deref(),
+            device: self.device.to_string(),
+        };
+        let resumed_at = begun.is_some().then_some(done);
+        let mut metrics = Metrics::open(&self.metrics, run, resumed_at, &bar)?;
         let signals = Signals::watch();
         if settings.randomness == Randomness::Notebook {
             let alone = output.is_none();
             let mut log = NotebookLog::new(bar.clone(), &corpus, case, self.verbose, alone);
-            self.learn(&mut training, &mut log, &settings, &bar, &mut saver, &signals)?;
-            return log.finish();
+            self.learn(&mut training, &mut log, &mut metrics, &bar, &mut saver, &signals)?;
+            log.finish()?;
+            return metrics.finish();
         }
 
         let (names, held_out) = training.sizes();
@@ -280,13 +300,14 @@ impl Train {
         });
         let mut live = Live::new(bar.clone(), &corpus, case);
         let trained =
-            self.learn(&mut training, &mut live, &settings, &bar, &mut saver, &signals)?;
+            self.learn(&mut training, &mut live, &mut metrics, &bar, &mut saver, &signals)?;
         self.print_new_names(&mut live, &corpus, &settings, &trained)?;
         if let Some(path) = &output {
             live.bar
                 .say(&format!("\nSaved {0}; for more names: char-rnn sample {0}", path.display()));
         }
-        live.finish()
+        live.finish()?;
+        metrics.finish()
     }
 
     /// The settings: those of the command line, then those of the run that goes on.
@@ -393,28 +414,30 @@ impl Train {
         }
     }
 
-    /// Trains and saves; if it diverges, says how to go on.
+    /// Trains, saves and tells how it ended; if it diverges, says how to go on.
     fn learn(
         &self,
         training: &mut Training,
         observer: &mut dyn Observer,
-        settings: &Settings,
+        metrics: &mut Metrics,
         bar: &Bar,
         saver: &mut Option<Saver>,
         signals: &Signals,
     ) -> Result<Trained, Failure> {
         let every = self.checkpoint_every.into();
-        match saving::run(training, observer, bar, every, saver, signals) {
+        let settings = metrics.settings();
+        let ended = match saving::run(training, observer, metrics, bar, every, saver, signals) {
             Ok(trained) => {
-                self.save(training, &trained, settings, bar, saver, signals)?;
-                Ok(trained)
+                self.save(training, &trained, settings, bar, saver, signals).map(|()| trained)
             }
             Err(Failure::Library(error @ char_rnn::Error::Diverged { .. })) => {
                 bar.finish();
                 Err(Failure::Diverged(error, self.left_of(settings, saver.as_ref())))
             }
             Err(failure) => Err(failure),
-        }
+        };
+        metrics.end(&ended, training);
+        ended
     }
 
     /// What there is of a run that diverged, and of what it was to replace.

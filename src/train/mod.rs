@@ -254,6 +254,11 @@ impl<'a> Training<'a> {
         self.settings.is_done(self.next, self.held_out.as_ref().map_or(0, HeldOut::since))
     }
 
+    /// The course so far, also of a run that has failed.
+    pub fn history(&self) -> &History {
+        &self.history
+    }
+
     /// How many names are learned, and how many held out.
     pub fn sizes(&self) -> (usize, usize) {
         (self.examples.len(), self.held_out.as_ref().map_or(0, HeldOut::len))
