@@ -197,7 +197,11 @@ fn print(out: &mut impl Write, path: &Path, saved: &Saved) -> Result<(), Failure
         let (lowest, highest) = (rounded(lowest), rounded(highest));
         line("loss", format!("{bars}  smoothed, from {lowest} to {highest}"))?;
     }
-    let more = if run.is_unfinished() { "" } else { " --iterations N, to add to them" };
+    let more = match run.is_unfinished() {
+        true => "",
+        false if record.iterations < run.settings.iterations => " --patience N, to wait longer",
+        false => " --iterations N, to add to them",
+    };
     line("resume", format!("char-rnn train --resume {} [NAMES]{more}", quoted(path)))?;
     Ok(())
 }

@@ -15,14 +15,23 @@ pub struct NotebookLog<'a> {
     corpus: &'a Corpus,
     case: Case,
     verbose: bool,
+    /// How many examples there are.
+    examples: u64,
     /// Whether the log is all that is wanted, so that training may end when it has no reader.
     alone: bool,
     written: io::Result<()>,
 }
 
 impl<'a> NotebookLog<'a> {
-    pub fn new(bar: Bar, corpus: &'a Corpus, case: Case, verbose: bool, alone: bool) -> Self {
-        Self { bar, corpus, case, verbose, alone, written: Ok(()) }
+    pub fn new(
+        bar: Bar,
+        corpus: &'a Corpus,
+        case: Case,
+        verbose: bool,
+        examples: usize,
+        alone: bool,
+    ) -> Self {
+        Self { bar, corpus, case, verbose, examples: examples as u64, alone, written: Ok(()) }
     }
 
     /// Whether all of the log could be written.
@@ -41,7 +50,7 @@ impl<'a> NotebookLog<'a> {
 
 impl Observer for NotebookLog<'_> {
     fn example(&mut self, iteration: u64, index: usize, name: &str, characters: &[u32]) {
-        let examples = self.corpus.names().len() as u64;
+        let examples = self.examples;
         if !self.verbose || ![0, examples - 1, examples].contains(&iteration) {
             return;
         }

@@ -274,7 +274,9 @@ impl Train {
         let signals = Signals::watch();
         if settings.randomness == Randomness::Notebook {
             let alone = output.is_none();
-            let mut log = NotebookLog::new(bar.clone(), &corpus, case, self.verbose, alone);
+            let (examples, _) = training.sizes();
+            let mut log =
+                NotebookLog::new(bar.clone(), &corpus, case, self.verbose, examples, alone);
             self.learn(&mut training, &mut log, &mut metrics, &bar, &mut saver, &signals)?;
             log.finish()?;
             return metrics.finish();
