@@ -1,8 +1,9 @@
-//! Pictures: heat maps and line charts, as SVG and as PNG.
+//! Pictures: heat maps, line charts and tables, as SVG and as PNG.
 //!
 //! Drawing only: what is drawn, and what it means, is the caller's. A [`Picture`] is a list of
 //! shapes that is written once as SVG and once as pixels, so that both show the same. Text in a PNG
-//! is drawn with a font that is built in (DejaVu Sans, see `data/font/`), so a machine needs none.
+//! is drawn with a font that is built in (DejaVu Sans, see `data/font/`), so a machine needs none;
+//! [`Picture::boxes`] tells which characters it lacks.
 //! The colour maps (viridis, and red to blue) and the line colours (Okabe and Ito's) can be told
 //! apart with every common kind of colour blindness.
 //!
@@ -15,9 +16,14 @@
 //!     y: "nats".to_string(),
 //!     logarithmic: [false, false],
 //!     least: [vec![], vec![0.]],
-//!     series: vec![Series { name: "train".to_string(), points: vec![(0., 3.3), (100., 2.1)], pale: false }],
+//!     series: vec![Series {
+//!         name: "train".to_string(),
+//!         points: vec![(0., 3.3), (100., 2.1)],
+//!         pale: false,
+//!     }],
 //! };
 //! assert!(chart.picture().svg().starts_with("<svg"));
+//! ```
 
 mod axis;
 mod font;
