@@ -17,10 +17,10 @@ printf 'a\xe2\x80\xa8b\na\0b\n' > "$lists/control"
 printf 'ab%.0s' {1..500} > "$lists/longest"
 head -n 20 data/dinos.txt > "$lists/dinos"
 
-printf 'anna\nbob\ncleo\n' > "$models/list.txt"
+printf 'anna\nbob\ncleo\n' > "$lists/few"
 for dtype in f32 f64; do
     for hidden in 1 3; do
-        "$program" train "$models/list.txt" --iterations 5 --hidden "$hidden" --dtype "$dtype" --quiet --force \
+        "$program" train "$lists/few" --iterations 5 --hidden "$hidden" --dtype "$dtype" --quiet --force \
             -o "$models/$dtype-$hidden" > /dev/null
     done
 done

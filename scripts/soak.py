@@ -4,9 +4,10 @@
     python3 scripts/soak.py                                  an hour and a few seconds
     python3 scripts/soak.py --minutes 2 --names 100000       the same, sooner
 
-The resident memory is read from /proc, so this is for Linux. The program's first seconds, in which it takes what it needs,
-do not count; of the rest, the second half must not stand above the first by more than a little. It saves and prints names on
-its way as any run does, and is ended by Ctrl-C as a person would. Further arguments go to `char-rnn train`.
+The memory is read from /proc, so this is for Linux: what the program has allocated and touched, without the parts of its
+own file that happen to be in memory. Its first seconds, in which it takes what it needs, do not count; of the rest, the
+second half must not stand above the first by more than a little. It saves and prints names on
+its way as any run does, and is ended by `kill`, which it heeds in the background too. Further arguments go to `char-rnn train`.
 """
 
 import argparse
@@ -26,7 +27,7 @@ TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
 TOLERANCE = 1024
 
 
-def resident(process, key="VmRSS"):
+def resident(process, key):
     """KiB, or None where the process has ended."""
     try:
         status = Path(f"/proc/{process.pid}/status").read_text()
@@ -37,7 +38,7 @@ def resident(process, key="VmRSS"):
 
 
 class Watch:
-    """The resident memory of a process, at regular times in its life."""
+    """The memory of a process, at regular times in its life."""
 
     def __init__(self, process, every):
         self.process, self.every = process, every
@@ -47,11 +48,11 @@ class Watch:
     def run(self, seconds=float("inf")):
         """Until the process ends or the time is over."""
         while self.process.poll() is None and time.monotonic() - self.start < seconds:
-            size, peak = resident(self.process), resident(self.process, "VmHWM")
+            size, peak = resident(self.process, "RssAnon"), resident(self.process, "VmHWM")
             if size and peak:
                 self.times.append(time.monotonic() - self.start)
                 self.sizes.append(size)
-                self.peak = max(self.peak, size, peak)
+                self.peak = peak
             time.sleep(self.every)
 
     def report(self, what):
@@ -65,8 +66,8 @@ class Watch:
         stays = second <= first + TOLERANCE
         print(f"{what}: {self.times[-1]:.0f} s, {len(self.sizes)} measurements in KiB")
         print(
-            f"  start {settled[0]}, end {settled[-1]}, peak {self.peak}; "
-            f"most in the first half {first}, in the second {second}: {'constant' if stays else 'IT GROWS'}",
+            f"  allocated: start {settled[0]}, end {settled[-1]}, most in the first half {first}, in the second {second}: "
+            f"{'constant' if stays else 'IT GROWS'}; peak with the program itself {self.peak}",
             flush=True,
         )
         return stays
@@ -79,11 +80,11 @@ def train(program, folder, minutes, further):
         process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=stderr)
         watch = Watch(process, 1)
         watch.run(minutes * 60)
-        process.send_signal(signal.SIGINT)
-        status = process.wait()
+        process.terminate()
+        status = process.wait(timeout=600)
         stderr.seek(0)
         last = stderr.read().splitlines()[-1]
-    if status != 130:
+    if status != 128 + signal.SIGTERM:
         sys.exit(f"training ended by itself, with status {status}: {last}")
     iterations = re.search(r"after (\d+) of", last)[1]
     return watch.report(f"train, {int(iterations):,} iterations")

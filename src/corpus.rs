@@ -1,9 +1,9 @@
 //! A list of names: reading, cleaning, encoding.
 //!
 //! A list is UTF-8 text with one name a line. Line ends may be Unix's or Windows's, a byte-order
-//! mark may open it, the last line end may be missing. Names are composed to Unicode's NFC,
-//! lower-cased unless asked otherwise (as the notebook does) and stripped of the white space
-//! around them; blank lines are skipped. A name that stands twice in the list is learned twice,
+//! mark may open it (or any line: lists are put together), the last line end may be missing. Names
+//! are composed to Unicode's NFC, lower-cased unless asked otherwise (as the notebook does) and
+//! stripped of the white space around them; blank lines are skipped. A name that stands twice in the list is learned twice,
 //! as in the notebook.
 
 use crate::error::{Error, Result};
@@ -183,7 +183,7 @@ pub fn read_names(path: &Path, case: Case) -> Result<Vec<String>> {
 /// ```
 pub fn encode(text: &str, vocabulary: &Vocabulary, case: Case) -> Result<Vec<u32>> {
     let cleaned = clean(text, case);
-    let cleaned = cleaned.trim_start_matches(|c: char| c.is_whitespace() && !breaks_lines(c));
+    let cleaned = cleaned.trim_start_matches(|c| is_blank(c) && !breaks_lines(c));
     match cleaned.chars().find(|&c| breaks_lines(c)) {
         Some(character) => Err(Error::UnknownCharacter { character }),
         None => vocabulary.encode(cleaned),
@@ -223,7 +223,7 @@ fn names_of(bytes: &[u8], origin: &str, case: Case) -> Result<(Vec<String>, usiz
         let cleaned = clean(line, case);
         characters += cleaned.chars().count() + usize::from(ended);
 
-        let name = cleaned.trim();
+        let name = cleaned.trim_matches(is_blank);
         if let Some(found) = name.chars().find(|&c| breaks_lines(c)) {
             return Err(wrong(format!(
                 "line {number} has the control character U+{:04X}, which no name can have; \
@@ -261,6 +261,11 @@ fn clean(line: &str, case: Case) -> String {
 /// `text` in Unicode's NFC.
 pub(crate) fn composed(text: &str) -> String {
     text.nfc().collect()
+}
+
+/// Whether `character` is nothing to see at the edge of a name: white space, or the byte-order mark.
+fn is_blank(character: char) -> bool {
+    character.is_whitespace() || character == '\u{feff}'
 }
 
 /// Whether `character` would break the rule of one name a line, or a terminal.
@@ -310,6 +315,14 @@ mod tests {
     fn windows_line_ends_a_mark_blank_lines_and_a_missing_last_line_end_are_cleaned_away() {
         let corpus = parse("\u{feff}Ada\r\n\r\n  \t\nBOB  \r\nEve").unwrap();
         assert_eq!(corpus.names(), ["ada", "bob", "eve"]);
+    }
+
+    #[test]
+    fn the_mark_of_a_list_that_was_put_after_another_is_no_character() {
+        let corpus = parse("ada\n\u{feff}bob\n \u{feff}\u{feff} \neve\u{feff}\n").unwrap();
+        assert_eq!(corpus.names(), ["ada", "bob", "eve"]);
+        assert_eq!(corpus.vocabulary().characters(), ['\n', 'a', 'b', 'd', 'e', 'o', 'v']);
+        assert!(refusal("\n\u{feff}\n".as_bytes()).contains("only blank lines"));
     }
 
     #[test]
