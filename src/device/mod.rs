@@ -10,11 +10,39 @@ use candle_core::Device;
 /// number, or where the GPU cannot be used.
 pub fn cuda(ordinal: usize) -> Result<Device> {
     available(ordinal).map_err(Error::Device)?;
-    Device::new_cuda(ordinal).map_err(|error| match Error::from(error) {
+    let opened = Device::new_cuda(ordinal).and_then(|device| {
+        #[cfg(feature = "cuda")]
+        save_calls(&device)?;
+        Ok(device)
+    });
+    opened.map_err(|error| match Error::from(error) {
         // Too little memory, said already.
         told @ Error::Device(_) => told,
         error => Error::Device(format!("the GPU cuda:{ordinal} cannot be used: {error}")),
     })
+}
+
+/// Two things that candle leaves as they are, and that cost calls of the driver at every tensor.
+#[cfg(feature = "cuda")]
+fn save_calls(device: &Device) -> candle_core::Result<()> {
+    use candle_core::cuda_backend::WrapErr;
+    use candle_core::cuda_backend::cudarc::driver::{result, sys};
+    let device = device.as_cuda_device()?;
+    // SAFETY: events would order several streams, and candle has one for each device.
+    unsafe { device.disable_event_tracking() };
+    // Memory that is freed is kept for the next tensor; without this it goes back to the driver
+    // whenever the device is waited for.
+    let mut all = u64::MAX;
+    let threshold = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
+    let context = device.cuda_stream().context().clone();
+    if context.has_async_alloc() {
+        // SAFETY: the context keeps the device open, and the attribute is a number of 64 bits.
+        unsafe {
+            let pool = result::device::get_default_mem_pool(context.cu_device()).w()?;
+            sys::cuMemPoolSetAttribute(pool, threshold, (&raw mut all).cast()).result().w()?;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(not(feature = "cuda"))]

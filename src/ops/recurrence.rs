@@ -94,7 +94,10 @@ fn on_gpu(waa: &Tensor, a0: &Tensor, a: &Tensor, da: &Tensor, batch: usize) -> R
         let da0 = super::stepwise::backward(&waa, &a, &dpx, batch)?;
         [dpx, da0]
     };
-    let earlier = Tensor::cat(&[&a0, &a.narrow(0, 0, a.dim(0)? - batch)?], 0)?;
+    let earlier = match a.dim(0)? - batch {
+        0 => a0,
+        others => Tensor::cat(&[&a0, &a.narrow(0, 0, others)?], 0)?,
+    };
     let dwaa = dpx.t()?.matmul(&earlier)?;
     Ok([dpx, dwaa, da0])
 }

@@ -508,7 +508,7 @@ fn a_planted_error_in_a_gpu_kernel_is_found() {
         ("g[k] < -clip ? -clip", "g[k] < -clip ? clip"),
         ("clamped * clamped - *v", "g[k] * g[k] - *v"),
         ("moments + count + k;", "moments + k;"),
-        ("correction + epsilon", "correction - epsilon * 1e8"),
+        ("* correction + epsilon)", "* correction - epsilon)"),
         // Barriers left out, one after the other.
         ("partial[threadIdx.x] = sum;\n    __syncthreads();", "partial[threadIdx.x] = sum;"),
         (
