@@ -36,8 +36,7 @@ pub fn loss_and_gradients(
     ops::check_indices(batch.x(), vocabulary)?;
     ops::check_indices(batch.y(), vocabulary)?;
     let a0 = start.a().detach();
-    let indices = |indices: &[u32]| Tensor::from_slice(indices, indices.len(), device);
-    let (x, y) = (indices(batch.x())?, indices(batch.y())?);
+    let [x, y] = batch.x_and_y_on(device)?;
     #[cfg(feature = "cuda")]
     if device.is_cuda() {
         use ops::cuda::{OfOne, bptt_of_one};
@@ -59,7 +58,7 @@ pub fn loss_and_gradients(
     let [dpx, dwaa, da0] = ops::recurrence_gradients(waa, &a0, &a, &da)?;
     let [dwax, db] = ops::project_input_gradients(&x, &dpx, vocabulary)?;
 
-    let last = a.index_select(&indices(batch.last_rows())?, 0)?;
+    let last = a.index_select(&batch.last_rows_on(device)?, 0)?;
     Ok(Gradients {
         loss,
         parameters: [dwax, dwaa, dwya, db, dby],

@@ -1,6 +1,7 @@
 //! The training loop, told in the notebook's order: take an example, go forward, go backward,
 //! clip, update, smooth the loss, and now and then look at what the network has learned.
 
+mod inputs;
 mod settings;
 
 pub use settings::Settings;
@@ -17,6 +18,7 @@ use crate::validation::{HeldOut, Validation};
 use crate::vocab::Vocabulary;
 use candle_core::{DType, Var};
 use candle_nn::VarMap;
+use inputs::Inputs;
 use std::ops::ControlFlow;
 
 /// How training stands after an iteration.
@@ -116,6 +118,8 @@ pub struct Training<'a> {
     vocabulary: &'a Vocabulary,
     engine: Box<dyn Engine>,
     batch: Batch,
+    /// All batches on the device, where that is worth it.
+    inputs: Option<Inputs>,
     /// The iteration that comes next.
     next: u64,
     loss: f64,
@@ -159,8 +163,11 @@ impl<'a> Training<'a> {
             examples = others;
         }
         settings.randomness.shuffle(&mut examples);
+        let indices: Vec<&[u32]> = examples.iter().map(|(_, indices)| &indices[..]).collect();
+        let inputs = Inputs::new(&indices, settings.batch_size, &settings.device)?;
         Ok(Self {
             settings: settings.clone(),
+            inputs,
             examples,
             held_out,
             vocabulary: corpus.vocabulary(),
@@ -326,6 +333,9 @@ impl<'a> Training<'a> {
         let Settings { learning_rate, decay, iterations, zero_state, .. } = self.settings;
         let next = self.examples_of(iteration);
         self.batch.fill(next.map(|index| self.examples[index].1.as_slice()));
+        if let Some(inputs) = &self.inputs {
+            inputs.place(&mut self.batch, iteration)?;
+        }
         if zero_state {
             self.engine.clear_state();
         }
