@@ -7,6 +7,7 @@
 
 pub use crate::kernels::NONE;
 use crate::vocab::END;
+use candle_core::{Device, Result, Tensor};
 use std::ops::Range;
 
 /// A minibatch of names, `steps` (T) by `size` (B).
@@ -17,7 +18,31 @@ pub struct Batch {
     steps: usize,
     size: usize,
     last_rows: Vec<u32>,
+    placed: Placed,
 }
+
+/// A batch as tensors of `U32` on a device.
+#[derive(Debug, Clone)]
+pub struct OnDevice {
+    /// [`Batch::x`].
+    pub x: Tensor,
+    /// [`Batch::y`].
+    pub y: Tensor,
+    /// [`Batch::last_rows`].
+    pub last_rows: Tensor,
+}
+
+/// Where a batch was put before it is needed. It is the same batch wherever it is.
+#[derive(Debug, Clone, Default)]
+struct Placed(Option<OnDevice>);
+
+impl PartialEq for Placed {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Placed {}
 
 impl Batch {
     /// The batch of `names`, each the indices of its characters without the final `'\n'`.
@@ -51,6 +76,7 @@ impl Batch {
             steps: x.len(),
             size: 1,
             last_rows: vec![x.len() as u32 - 1],
+            placed: Placed(None),
         }
     }
 
@@ -60,6 +86,7 @@ impl Batch {
     /// Where there are no names.
     pub fn fill<'a>(&mut self, names: impl IntoIterator<Item = &'a [u32], IntoIter: Clone>) {
         let names = names.into_iter();
+        self.placed = Placed(None);
         self.size = names.clone().count();
         self.steps = names.clone().map(|name| name.len() + 1).max().expect("a batch has names");
         for rows in [&mut self.x, &mut self.y] {
@@ -84,6 +111,7 @@ impl Batch {
     /// Where there are no names in `range`, or not so many in `whole`.
     pub(crate) fn fill_part(&mut self, whole: &Self, range: Range<usize>) {
         let last = whole.last_rows[range.clone()].iter().max().expect("a batch has names");
+        self.placed = Placed(None);
         (self.size, self.steps) = (range.len(), *last as usize / whole.size + 1);
         for (part, rows) in [(&mut self.x, &whole.x), (&mut self.y, &whole.y)] {
             part.clear();
@@ -122,6 +150,43 @@ impl Batch {
     pub fn last_rows(&self) -> &[u32] {
         &self.last_rows
     }
+
+    /// Says that this batch is on a device already, until it is [filled](Self::fill) anew.
+    pub fn place(&mut self, there: OnDevice) {
+        self.placed = Placed(Some(there));
+    }
+
+    /// Where it [was put](Self::place), if that is on `device`.
+    fn placed(&self, device: &Device) -> Option<&OnDevice> {
+        self.placed.0.as_ref().filter(|there| there.x.device().same_device(device))
+    }
+
+    /// [`x`](Self::x) and [`y`](Self::y) on `device`: where they [were put](Self::place), or copied
+    /// there now.
+    ///
+    /// # Errors
+    /// Where the device fails.
+    pub fn x_and_y_on(&self, device: &Device) -> Result<[Tensor; 2]> {
+        match self.placed(device) {
+            Some(there) => Ok([there.x.clone(), there.y.clone()]),
+            None => Ok([copy(&self.x, device)?, copy(&self.y, device)?]),
+        }
+    }
+
+    /// [`last_rows`](Self::last_rows) on `device`, likewise.
+    ///
+    /// # Errors
+    /// Where the device fails.
+    pub fn last_rows_on(&self, device: &Device) -> Result<Tensor> {
+        match self.placed(device) {
+            Some(there) => Ok(there.last_rows.clone()),
+            None => copy(&self.last_rows, device),
+        }
+    }
+}
+
+fn copy(indices: &[u32], device: &Device) -> Result<Tensor> {
+    Tensor::from_slice(indices, indices.len(), device)
 }
 
 #[cfg(test)]

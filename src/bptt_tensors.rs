@@ -1,10 +1,11 @@
-//! The equations of [`crate::bptt`] on candle tensors, without a graph: for devices whose memory
-//! no slice can reach. On the CPU [`crate::bptt`] computes the same, many times faster.
+//! Backpropagation through time derived by hand, as [`crate::bptt`], on candle tensors and without a
+//! graph: the ops of [`crate::ops`] and their gradients, one after the other. For devices whose
+//! memory no slice can reach; on the CPU [`crate::bptt`] computes the same, faster.
 
 use crate::batch::Batch;
 use crate::model::{CharRnn, CharRnnState};
-use crate::ops::primitive;
-use candle_core::{D, Result, Tensor};
+use crate::ops;
+use candle_core::{Result, Tensor};
 
 /// What going forward and backward over a batch gives.
 #[derive(Debug)]
@@ -29,51 +30,39 @@ pub fn loss_and_gradients(
     batch: &Batch,
     start: &CharRnnState,
 ) -> Result<Gradients> {
-    let [wax, waa, wya, b, by] = model.parameters().map(|(_, tensor)| tensor.detach());
-    let (steps, size) = (batch.steps(), batch.size());
+    let parameters = model.parameters().map(|(_, tensor)| tensor.detach());
+    let [wax, waa, wya, b, by] = &parameters;
     let (device, vocabulary) = (model.device(), model.config().vocabulary);
+    ops::check_indices(batch.x(), vocabulary)?;
+    ops::check_indices(batch.y(), vocabulary)?;
     let a0 = start.a().detach();
-    let indices = |indices: &[u32]| Tensor::from_slice(indices, indices.len(), device);
-    let (x, y) = (indices(batch.x())?, indices(batch.y())?);
-    // One-hot rows; NONE, the largest index, selects the zero row.
-    let identity = Tensor::eye(vocabulary, model.dtype(), device)?;
-    let (x_hot, y_hot) = (identity.index_select(&x, 0)?, identity.index_select(&y, 0)?);
-
-    // (1) to (4).
-    let px = primitive::project_input(&x, &wax, &b)?;
-    let a = primitive::recurrence(&px, &waa, &a0)?;
-    let z = primitive::project_output(&a, &wya, &by)?;
-    let log_probabilities = candle_nn::ops::log_softmax(&z, D::Minus1)?;
-    let loss = (&log_probabilities * &y_hot)?.sum_all()?.neg()?;
-
-    // (5), which is zero where y is padding: there its one-hot row has no sum.
-    let counts = y_hot.sum_keepdim(1)?;
-    let dz = (log_probabilities.exp()?.broadcast_mul(&counts)? - &y_hot)?;
-    // (6), (7).
-    let (dwya, dby) = (dz.t()?.matmul(&a)?, dz.sum(0)?);
-    let from_output = dz.matmul(&wya)?;
-    // (8) to (10), backwards in time.
-    let slope = a.sqr()?.affine(-1., 1.)?;
-    let mut from_next = Tensor::zeros_like(&a0)?;
-    let mut dpre = Vec::with_capacity(steps);
-    for t in (0..steps).rev() {
-        let rows = |tensor: &Tensor| tensor.narrow(0, t * size, size);
-        let now = ((rows(&from_output)? + from_next)? * rows(&slope)?)?;
-        from_next = now.matmul(&waa)?;
-        dpre.push(now);
+    let [x, y] = batch.x_and_y_on(device)?;
+    #[cfg(feature = "cuda")]
+    if device.is_cuda() {
+        use ops::cuda::{OfOne, bptt_of_one};
+        let found = ops::with_float!(model.dtype(), "hand", F => {
+            bptt_of_one::<F>(&x, &y, parameters.each_ref(), &a0)?
+        });
+        if let Some(OfOne { loss, parameters, start, last }) = found {
+            return Ok(Gradients { loss, parameters, start, last: CharRnnState::new(last) });
+        }
     }
-    dpre.reverse();
-    let dpre = Tensor::cat(&dpre, 0)?;
-    // (11), (12). The states before each step: the first ones, and all but the last.
-    let earlier = Tensor::cat(&[&a0, &a.narrow(0, 0, (steps - 1) * size)?], 0)?;
-    let (dwaa, db) = (dpre.t()?.matmul(&earlier)?, dpre.sum(0)?);
-    let dwax = dpre.t()?.matmul(&x_hot)?;
 
-    let last = a.index_select(&indices(batch.last_rows())?, 0)?;
+    // (1) to (5).
+    let px = ops::project_input(&x, wax, b)?;
+    let a = ops::recurrence(&px, waa, &a0)?;
+    let [loss, dz] = ops::cross_entropy_gradient(&ops::project_output(&a, wya, by)?, &y)?;
+    // (6), (7).
+    let (dwya, dby, da) = (dz.t()?.matmul(&a)?, dz.sum(0)?, dz.matmul(wya)?);
+    // (8) to (12).
+    let [dpx, dwaa, da0] = ops::recurrence_gradients(waa, &a0, &a, &da)?;
+    let [dwax, db] = ops::project_input_gradients(&x, &dpx, vocabulary)?;
+
+    let last = a.index_select(&batch.last_rows_on(device)?, 0)?;
     Ok(Gradients {
         loss,
         parameters: [dwax, dwaa, dwya, db, dby],
-        start: from_next,
+        start: da0,
         last: CharRnnState::new(last),
     })
 }

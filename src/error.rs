@@ -88,7 +88,26 @@ pub enum Error {
     Device(String),
     /// An error of candle's, from a tensor operation.
     #[error(transparent)]
-    Candle(#[from] candle_core::Error),
+    Candle(candle_core::Error),
+}
+
+/// Candle's error, or where it means that the memory of a GPU is used up, that in a sentence.
+impl From<candle_core::Error> for Error {
+    fn from(error: candle_core::Error) -> Self {
+        // The name that the driver and cuBLAS give it: candle hands on a text.
+        let text = error.to_string();
+        if ["CUDA_ERROR_OUT_OF_MEMORY", "CUBLAS_STATUS_ALLOC_FAILED"]
+            .iter()
+            .any(|e| text.contains(e))
+        {
+            return Self::Device(
+                "the GPU has too little free memory for this: smaller --hidden or --batch-size take \
+                 less, and --device cpu takes none of it"
+                    .to_string(),
+            );
+        }
+        Self::Candle(error)
+    }
 }
 
 impl Error {
@@ -102,5 +121,20 @@ impl Error {
 
     pub(crate) fn model_file(path: &Path, problem: impl Into<String>) -> Self {
         Self::ModelFile { path: path.to_path_buf(), problem: problem.into() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gpu_without_memory_is_told_in_one_sentence() {
+        let told = "DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")";
+        let error = Error::from(candle_core::Error::Cuda(told.into()).bt());
+        assert!(error.to_string().starts_with("the GPU has too little free memory"), "{error}");
+        assert_eq!(error.to_string().lines().count(), 1);
+        let other = Error::from(candle_core::Error::Cuda("DriverError(CUDA_ERROR_UNKNOWN)".into()));
+        assert!(matches!(other, Error::Candle(_)));
     }
 }

@@ -109,6 +109,11 @@ impl<T> Thinned<T> {
         self.counts.seen.is_multiple_of(self.counts.stride)
     }
 
+    /// After how many values, the next one included, one may be kept again.
+    pub fn until_kept(&self) -> u64 {
+        self.counts.stride - self.counts.seen % self.counts.stride
+    }
+
     /// Adds the next value, of this iteration.
     pub fn push(&mut self, iteration: u64, value: impl FnOnce() -> T) {
         if self.keeps_next() {

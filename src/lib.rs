@@ -27,6 +27,7 @@ pub mod bptt;
 pub mod bptt_tensors;
 pub mod checkpoint;
 pub mod corpus;
+pub mod device;
 pub mod engine;
 mod error;
 pub mod eval;

@@ -211,9 +211,7 @@ impl CharRnn {
     /// Where an index is outside the vocabulary, a shape does not fit, or the device fails.
     pub fn loss(&self, batch: &Batch, start: &CharRnnState) -> Result<Loss> {
         self.check_start(batch, start)?;
-        let rows = batch.x().len();
-        let x = Tensor::from_slice(batch.x(), rows, self.device())?;
-        let y = Tensor::from_slice(batch.y(), rows, self.device())?;
+        let [x, y] = batch.x_and_y_on(self.device())?;
         let a = ops::recurrence(&self.project(&x)?, &self.waa, &start.a)?;
         let loss = ops::cross_entropy(&self.logits(&a)?, &y)?;
         self.with_last(loss, &a.detach(), batch)
@@ -252,6 +250,11 @@ impl CharRnn {
         if start.a.dims() != expected {
             bail!("the state is {:?}, but the batch needs {expected:?}", start.a.dims());
         }
+        if !self.device().is_cpu() {
+            // The CPU's ops see for themselves; another device would have to be waited for.
+            ops::check_indices(batch.x(), self.config.vocabulary)?;
+            ops::check_indices(batch.y(), self.config.vocabulary)?;
+        }
         Ok(())
     }
 
@@ -259,7 +262,7 @@ impl CharRnn {
     fn with_last(&self, loss: Tensor, states: &Tensor, batch: &Batch) -> Result<Loss> {
         let last = match *batch.last_rows() {
             [row] => states.narrow(0, row as usize, 1)?,
-            ref rows => states.index_select(&Tensor::new(rows, self.device())?, 0)?,
+            _ => states.index_select(&batch.last_rows_on(self.device())?, 0)?,
         };
         Ok(Loss { loss, last: CharRnnState::new(last) })
     }

@@ -288,6 +288,10 @@ impl<'a> Names<'a> {
             }
         }
         self.rows = kept;
+        if self.rows.is_empty() {
+            // A GPU refuses to pick nothing.
+            return Ok(());
+        }
         let sources = Tensor::new(sources.as_slice(), self.model.device())?;
         let a = match &self.start {
             None => self.state.a().index_select(&sources, 0)?,

@@ -212,16 +212,7 @@ impl DeviceName {
     fn open(self) -> char_rnn::Result<Device> {
         match self {
             Self::Cpu => Ok(Device::Cpu),
-            Self::Cuda(_) if !candle_core::utils::cuda_is_available() => {
-                Err(char_rnn::Error::Device(
-                    "this build of char-rnn has no CUDA; with the CUDA toolkit installed, \
-                     `cargo build --release --features cuda` makes one that has"
-                        .to_string(),
-                ))
-            }
-            Self::Cuda(ordinal) => Device::new_cuda(ordinal).map_err(|error| {
-                char_rnn::Error::Device(format!("cannot use CUDA device {ordinal}: {error}"))
-            }),
+            Self::Cuda(ordinal) => char_rnn::device::cuda(ordinal),
         }
     }
 }

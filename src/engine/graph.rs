@@ -1,10 +1,9 @@
 //! Candle's graph, by primitive or by fused ops.
 
 use super::workers::Workers;
-use super::{Carried, Engine, Gradients, carried_in, carried_of};
+use super::{Carried, Engine, Gradients, StepLoss, carried_in, carried_of};
 use crate::batch::Batch;
 use crate::model::{CharRnn, CharRnnState};
-use crate::ops::scalar;
 use crate::optim::{Descent, DescentConfig, Gradient};
 use candle_core::backprop::GradStore;
 use candle_core::{Result, Tensor, Var};
@@ -20,7 +19,7 @@ pub(super) struct Graph {
 
 /// What a batch leads to.
 struct Learned {
-    loss: f64,
+    loss: StepLoss,
     gradients: GradStore,
     last: CharRnnState,
 }
@@ -48,7 +47,7 @@ impl Graph {
             names => (forward.loss / names as f64)?,
         };
         let gradients = loss.backward()?;
-        Ok(Learned { loss: scalar(&loss)?, gradients, last: forward.last })
+        Ok(Learned { loss: StepLoss::of(loss)?, gradients, last: forward.last })
     }
 
     /// The same, the names of the batch parted among the workers.
@@ -66,7 +65,7 @@ impl Graph {
         let mut all = learned.next().expect("a batch has a part");
         let mut states = vec![all.last.a().clone()];
         for part in learned {
-            all.loss += part.loss;
+            all.loss = all.loss.plus(part.loss)?;
             for (_, parameter) in self.model.parameters() {
                 if let Some(gradient) = part.gradients.get(parameter) {
                     let sum = match all.gradients.get(parameter) {
@@ -84,7 +83,11 @@ impl Graph {
 }
 
 impl Engine for Graph {
-    fn measured_step(&mut self, batch: &Batch, gradients: Option<&mut Gradients>) -> Result<f64> {
+    fn measured_step(
+        &mut self,
+        batch: &Batch,
+        gradients: Option<&mut Gradients>,
+    ) -> Result<StepLoss> {
         let start = match self.state.take() {
             Some(state) => state,
             None => self.model.zero_state(batch.size())?,

@@ -1,7 +1,7 @@
 //! Slices, and no candle until the network is asked for.
 
 use super::workers::Workers;
-use super::{Carried, Engine, Gradients, carried_in, carried_of};
+use super::{Carried, Engine, Gradients, StepLoss, carried_in, carried_of};
 use crate::batch::Batch;
 use crate::bptt::{Bptt, Parameters};
 use crate::kernels::{Element, update};
@@ -126,7 +126,11 @@ impl<F: Float> Hand<F> {
 }
 
 impl<F: Float> Engine for Hand<F> {
-    fn measured_step(&mut self, batch: &Batch, gradients: Option<&mut Gradients>) -> Result<f64> {
+    fn measured_step(
+        &mut self,
+        batch: &Batch,
+        gradients: Option<&mut Gradients>,
+    ) -> Result<StepLoss> {
         let Config { vocabulary, hidden } = self.model.config();
         check_indices(batch.x(), vocabulary)?;
         check_indices(batch.y(), vocabulary)?;
@@ -147,7 +151,7 @@ impl<F: Float> Engine for Hand<F> {
         }
         self.descend();
         self.ahead = true;
-        Ok(loss)
+        Ok(StepLoss::Here(loss))
     }
 
     fn clear_state(&mut self) {

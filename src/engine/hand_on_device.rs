@@ -1,10 +1,9 @@
 //! The hand-derived gradient where the parameters are not in this computer's memory.
 
-use super::{Carried, Engine, Gradients, carried_in, carried_of};
+use super::{Carried, Engine, Gradients, StepLoss, carried_in, carried_of};
 use crate::batch::Batch;
 use crate::bptt_tensors::loss_and_gradients;
 use crate::model::{CharRnn, CharRnnState};
-use crate::ops::scalar;
 use crate::optim::{Descent, DescentConfig, Gradient};
 use candle_core::{Result, Tensor, Var};
 use candle_nn::{Optimizer, RNN};
@@ -26,15 +25,22 @@ impl HandOnDevice {
 }
 
 impl Engine for HandOnDevice {
-    fn measured_step(&mut self, batch: &Batch, gradients: Option<&mut Gradients>) -> Result<f64> {
+    fn measured_step(
+        &mut self,
+        batch: &Batch,
+        gradients: Option<&mut Gradients>,
+    ) -> Result<StepLoss> {
         let start = match self.state.take() {
             Some(state) => state,
             None => self.model.zero_state(batch.size())?,
         };
         let back = loss_and_gradients(&self.model, batch, &start)?;
-        let scale = 1. / batch.size() as f64;
-        let found: Vec<Tensor> =
-            back.parameters.iter().map(|gradient| gradient * scale).collect::<Result<_>>()?;
+        // The mean over the names; of one, no launches for nothing.
+        let mean = |sum: &Tensor| match batch.size() {
+            1 => Ok(sum.clone()),
+            size => sum * (1. / size as f64),
+        };
+        let found: Vec<Tensor> = back.parameters.iter().map(mean).collect::<Result<_>>()?;
         if let Some(gradients) = gradients {
             for (measured, gradient) in gradients.iter_mut().zip(&found) {
                 *measured = Gradient::of_tensor(gradient, self.optimizer.config().clip)?;
@@ -42,7 +48,7 @@ impl Engine for HandOnDevice {
         }
         self.optimizer.step_along(found.iter().map(Some))?;
         self.state = Some(back.last);
-        scalar(&(back.loss * scale)?)
+        StepLoss::of(mean(&back.loss)?)
     }
 
     fn clear_state(&mut self) {
@@ -105,8 +111,11 @@ mod tests {
         let batch = Batch::new([&[1, 2, 3][..], &[4]]);
         for _ in 0..9 {
             let (mut g, mut h) = (Gradients::default(), Gradients::default());
-            let a = here.measured_step(&batch, Some(&mut g)).unwrap();
-            let b = there.measured_step(&batch, Some(&mut h)).unwrap();
+            let losses = [
+                here.measured_step(&batch, Some(&mut g)).unwrap(),
+                there.measured_step(&batch, Some(&mut h)).unwrap(),
+            ];
+            let [a, b] = StepLoss::read_all(losses.iter()).unwrap().try_into().unwrap();
             assert!((a - b).abs() < 1e-12, "{a} is not {b}");
             for (g, h) in g.into_iter().zip(h) {
                 assert!((g.norm - h.norm).abs() < 1e-12 && g.clipped == h.clipped, "{g:?}, {h:?}");

@@ -9,17 +9,19 @@
 mod graph;
 mod hand;
 mod hand_on_device;
+mod loss;
 mod workers;
 
 use crate::batch::Batch;
 use crate::model::{CharRnn, CharRnnState, Config, PARAMETERS, char_rnn};
-use crate::ops::with_float;
+use crate::ops::{scalar, with_float};
 use crate::optim::{Algorithm, DescentConfig, Gradient};
 use candle_core::{DType, Device, Result, Tensor, Var, bail};
 use candle_nn::{VarBuilder, VarMap};
 use graph::Graph;
 use hand::Hand;
 use hand_on_device::HandOnDevice;
+pub use loss::StepLoss;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
@@ -84,14 +86,21 @@ pub trait Engine {
     /// Where an index is outside the vocabulary, the batch has another size than the last one, or
     /// the device fails.
     fn step(&mut self, batch: &Batch) -> Result<f64> {
-        self.measured_step(batch, None)
+        match self.measured_step(batch, None)? {
+            StepLoss::Here(loss) => Ok(loss),
+            StepLoss::There(loss) => scalar(&loss),
+        }
     }
 
-    /// The same, and measures the gradients where asked.
+    /// The same, and measures the gradients where asked. Without that, a device is not waited for.
     ///
     /// # Errors
     /// As [`step`](Self::step).
-    fn measured_step(&mut self, batch: &Batch, gradients: Option<&mut Gradients>) -> Result<f64>;
+    fn measured_step(
+        &mut self,
+        batch: &Batch,
+        gradients: Option<&mut Gradients>,
+    ) -> Result<StepLoss>;
 
     /// Lets the next step begin at the zero state.
     fn clear_state(&mut self);

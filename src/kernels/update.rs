@@ -130,13 +130,23 @@ impl AdamW {
             correction: unbiased(BETA_2).sqrt().recip(),
         }
     }
+
+    /// What the running means need: the clip, and the shares of the fresh gradient and its square.
+    pub(crate) fn of_moments(&self) -> [f64; 3] {
+        [self.clip, 1. - BETA_1, 1. - BETA_2]
+    }
+
+    /// What the step needs: what is left of a weight, the rate, the correction and the epsilon.
+    pub(crate) fn of_descent(&self) -> [f64; 4] {
+        [self.keep, self.rate, self.correction, EPSILON]
+    }
 }
 
 struct Average<'a, F> {
     m: &'a mut [F],
     v: &'a mut [F],
     g: &'a [F],
-    clip: F,
+    adamw: &'a AdamW,
 }
 
 impl<F: Element> WithSimd for Average<'_, F> {
@@ -145,8 +155,7 @@ impl<F: Element> WithSimd for Average<'_, F> {
     // set, and the compiler makes the same vectors of them.
     #[inline(always)]
     fn with_simd<S: Simd>(self, _simd: S) {
-        let clip = self.clip;
-        let (fresh_1, fresh_2) = (F::from_f64(1. - BETA_1), F::from_f64(1. - BETA_2));
+        let [clip, fresh_1, fresh_2] = self.adamw.of_moments().map(F::from_f64);
         for ((m, v), &g) in self.m.iter_mut().zip(self.v).zip(self.g) {
             let g = if g > clip { clip } else { g };
             let g = if g < -clip { -clip } else { g };
@@ -166,7 +175,7 @@ impl<F: Element> WithSimd for Average<'_, F> {
 pub fn adamw_moments<F: Element>(moments: &mut [F], g: &[F], adamw: &AdamW) {
     assert_eq!(moments.len(), 2 * g.len(), "moments and gradients do not fit in length");
     let (m, v) = moments.split_at_mut(g.len());
-    dispatch(Average { m, v, g, clip: F::from_f64(adamw.clip) });
+    dispatch(Average { m, v, g, adamw });
 }
 
 struct Adapt<'a, F> {
@@ -179,8 +188,7 @@ impl<F: Element> WithSimd for Adapt<'_, F> {
     type Output = ();
     #[inline(always)]
     fn with_simd<S: Simd>(self, _simd: S) {
-        let AdamW { keep, rate, correction, .. } = *self.adamw;
-        let [keep, rate, correction, epsilon] = [keep, rate, correction, EPSILON].map(F::from_f64);
+        let [keep, rate, correction, epsilon] = self.adamw.of_descent().map(F::from_f64);
         let (m, v) = self.moments.split_at(self.w.len());
         for ((w, &m), &v) in self.w.iter_mut().zip(m).zip(v) {
             *w = *w * keep - rate * m / (v.square_root() * correction + epsilon);

@@ -1,7 +1,9 @@
 //! Softmax cross-entropy as one node.
 
-use super::{check_indices, primitive, scalar, slice, values, with_float};
+use super::{check_indices, has_kernels, primitive, scalar, slice, values, with_float};
 use crate::kernels::{Element, cross_entropy as kernels};
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, Device, Layout, Result, Shape, Tensor, WithDType, bail};
 use std::sync::OnceLock;
@@ -13,11 +15,24 @@ use std::sync::OnceLock;
 /// Where the shapes do not fit, a target is outside (0 .. n_y), or the type is not `F32` or
 /// `F64`.
 pub fn cross_entropy(z: &Tensor, y: &Tensor) -> Result<Tensor> {
-    if !z.device().is_cpu() {
+    if !has_kernels(z.device()) {
         return primitive::cross_entropy(z, y);
     }
     let op = CrossEntropy { y: y.contiguous()?, dz: OnceLock::new() };
     z.contiguous()?.apply_op1(op)
+}
+
+/// The same without a graph, and its gradient by `z`.
+///
+/// # Errors
+/// As [`cross_entropy`].
+pub(crate) fn cross_entropy_gradient(z: &Tensor, y: &Tensor) -> Result<[Tensor; 2]> {
+    let op = CrossEntropy { y: y.contiguous()?, dz: OnceLock::new() };
+    let loss = z.contiguous()?.apply_op1_no_bwd(&op)?;
+    match op.dz.into_inner() {
+        Some(dz) => Ok([loss, dz]),
+        None => bail!("there is no such op on this device"),
+    }
 }
 
 struct CrossEntropy {
@@ -26,16 +41,23 @@ struct CrossEntropy {
     dz: OnceLock<Tensor>,
 }
 
+impl CrossEntropy {
+    /// The vocabulary of logits whose shape fits.
+    fn vocabulary(&self, layout: &Layout) -> Result<usize> {
+        match (layout.dims(), self.y.dims()) {
+            (&[rows, v], &[rows_y]) if rows == rows_y && v > 0 => Ok(v),
+            (z, y) => bail!("cross-entropy: z {z:?} and y {y:?} are not (R, v) and (R)"),
+        }
+    }
+}
+
 impl CustomOp1 for CrossEntropy {
     fn name(&self) -> &'static str {
         "cross-entropy"
     }
 
     fn cpu_fwd(&self, z: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let v = match (layout.dims(), self.y.dims()) {
-            (&[rows, v], &[rows_y]) if rows == rows_y && v > 0 => v,
-            (z, y) => bail!("{}: z {z:?} and y {y:?} are not (R, v) and (R)", self.name()),
-        };
+        let v = self.vocabulary(layout)?;
         values!(y: u32 = self.y);
         check_indices(y, v)?;
         let loss = with_float!(z.dtype(), self.name(), F => {
@@ -49,8 +71,22 @@ impl CustomOp1 for CrossEntropy {
         Ok((loss, ().into()))
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, z: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
+        self.vocabulary(layout)?;
+        let (loss, dz) = with_float!(z.dtype(), self.name(), F => {
+            super::cuda::cross_entropy::<F>((z, layout), &self.y)?
+        });
+        self.dz.get_or_init(|| dz);
+        Ok((loss, ().into()))
+    }
+
     fn bwd(&self, _z: &Tensor, _loss: &Tensor, dloss: &Tensor) -> Result<Option<Tensor>> {
         let Some(dz) = self.dz.get() else { bail!("{}: backward before forward", self.name()) };
+        if !dloss.device().is_cpu() {
+            // To look at its value would be to wait for the device.
+            return dz.broadcast_mul(dloss).map(Some);
+        }
         match scalar(dloss)? {
             1. => Ok(Some(dz.clone())),
             scale => (dz * scale).map(Some),

@@ -11,8 +11,10 @@
 //! | [`adamw_moments`], [`adamw_descent`] | AdamW's running means and its step, in place | none |
 //!
 //! They can stand in any candle model: `examples/fused_recurrence.rs` shows one. The tensors of an
-//! op have one float type, `F32` or `F64`. On a device that has no kernels here, which is any but
-//! the CPU, [`primitive`] ops do the same, slower. Rows are time-major: step `t` of sequence `i` is
+//! op have one float type, `F32` or `F64`. There are kernels for the CPU and, in builds with the
+//! feature `cuda`, for NVIDIA GPUs; on any other device [`primitive`] ops do the same, slower. On a
+//! GPU an index outside the vocabulary counts as [`crate::kernels::NONE`]: to refuse it, the op would have
+//! to wait for the GPU. Rows are time-major: step `t` of sequence `i` is
 //! row `t * B + i`. The arithmetic is in [`crate::kernels`].
 //!
 //! The price of a node in candle 0.11 is about a microsecond forward and two backward (each
@@ -20,19 +22,26 @@
 //! nodes is the cost.
 
 mod cross_entropy;
+#[cfg(any(test, feature = "cuda"))]
+pub(crate) mod cuda;
 pub mod primitive;
 mod projection;
 mod recurrence;
+#[cfg(any(test, feature = "cuda"))]
+mod stepwise;
 mod update;
 
 pub use cross_entropy::cross_entropy;
+pub(crate) use cross_entropy::cross_entropy_gradient;
+pub(crate) use projection::project_input_gradients;
 pub use projection::{project_input, project_output};
 pub use recurrence::recurrence;
+pub(crate) use recurrence::recurrence_gradients;
 pub use update::{adamw_descent, adamw_moments, clipped_descent};
 
 use crate::kernels::matmul::Packed;
 use crate::kernels::{Element, NONE};
-use candle_core::{CpuStorage, Layout, Result, Storage, Tensor, WithDType, bail};
+use candle_core::{CpuStorage, Device, Layout, Result, Storage, Tensor, WithDType, bail};
 use std::cell::RefCell;
 
 /// A type that candle and the kernels both know: `f32` or `f64`.
@@ -103,6 +112,11 @@ pub(crate) fn slice<'a, F: WithDType>(storage: &'a CpuStorage, layout: &Layout) 
 /// The one value of a scalar tensor, which costs no tensor of another type.
 pub(crate) fn scalar(tensor: &Tensor) -> Result<f64> {
     with_float!(tensor.dtype(), "a scalar", F => tensor.to_scalar::<F>().map(Element::to_f64))
+}
+
+/// Whether there are kernels for this device.
+fn has_kernels(device: &Device) -> bool {
+    device.is_cpu() || (cfg!(feature = "cuda") && device.is_cuda())
 }
 
 /// Refuses indices that are neither below `size` nor [`NONE`].

@@ -1,8 +1,10 @@
 //! The projections before and after the recurrence, a node each.
 
-use super::{Float, check_indices, gradient_of, primitive, slice, values, with_float};
+use super::{Float, check_indices, gradient_of, has_kernels, primitive, slice, values, with_float};
 use crate::kernels::projection as kernels;
 use crate::kernels::transpose::transpose;
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
 
@@ -14,11 +16,30 @@ use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tenso
 /// Where the shapes do not fit, an index is outside (0 .. n_x), or the type is not `F32` or
 /// `F64`.
 pub fn project_input(x: &Tensor, wax: &Tensor, b: &Tensor) -> Result<Tensor> {
-    if !wax.device().is_cpu() {
+    if !has_kernels(wax.device()) {
         return primitive::project_input(x, wax, b);
     }
     let op = ProjectInput { x: x.contiguous()? };
     wax.contiguous()?.apply_op2(&b.contiguous()?, op)
+}
+
+/// The gradients of `wax`, (n, v), and `b` from `dpx`, that of what [`project_input`] gave.
+///
+/// # Errors
+/// As [`project_input`].
+pub(crate) fn project_input_gradients(x: &Tensor, dpx: &Tensor, v: usize) -> Result<[Tensor; 2]> {
+    let (x, dpx) = (x.contiguous()?, dpx.contiguous()?);
+    let (_, n) = dpx.dims2()?;
+    with_float!(dpx.dtype(), "project-input", F => {
+        #[cfg(feature = "cuda")]
+        if dpx.device().is_cuda() {
+            return super::cuda::project_input_gradients::<F>(&x, &dpx, v);
+        }
+        values!(x: u32 = x);
+        values!(dpx_values: F = dpx);
+        let [dwax, db] = ProjectInput::backward(x, dpx_values, n, v);
+        Ok([Tensor::from_vec(dwax, (n, v), dpx.device())?, Tensor::from_vec(db, n, dpx.device())?])
+    })
 }
 
 struct ProjectInput {
@@ -45,6 +66,18 @@ impl ProjectInput {
     }
 }
 
+impl ProjectInput {
+    /// (R, n, v) of arguments whose shapes fit.
+    fn sizes(&self, wax: &Layout, b: &Layout) -> Result<(usize, usize, usize)> {
+        match (self.x.dims(), wax.dims(), b.dims()) {
+            (&[rows], &[n, v], &[n_b]) if n == n_b && n > 0 && v > 0 => Ok((rows, n, v)),
+            (x, wax, b) => {
+                bail!("{}: x {x:?}, wax {wax:?}, b {b:?} are not (R), (n, v), (n)", self.name())
+            }
+        }
+    }
+}
+
 impl CustomOp2 for ProjectInput {
     fn name(&self) -> &'static str {
         "project-input"
@@ -57,12 +90,7 @@ impl CustomOp2 for ProjectInput {
         b: &CpuStorage,
         b_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let (rows, n, v) = match (self.x.dims(), wax_layout.dims(), b_layout.dims()) {
-            (&[rows], &[n, v], &[n_b]) if n == n_b && n > 0 && v > 0 => (rows, n, v),
-            (x, wax, b) => {
-                bail!("{}: x {x:?}, wax {wax:?}, b {b:?} are not (R), (n, v), (n)", self.name())
-            }
-        };
+        let (rows, n, v) = self.sizes(wax_layout, b_layout)?;
         values!(x: u32 = self.x);
         check_indices(x, v)?;
         let px = with_float!(wax.dtype(), self.name(), F => Self::forward::<F>(
@@ -73,6 +101,21 @@ impl CustomOp2 for ProjectInput {
         Ok((px, (rows, n).into()))
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        wax: &CudaStorage,
+        wax_layout: &Layout,
+        b: &CudaStorage,
+        b_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let (rows, n, _) = self.sizes(wax_layout, b_layout)?;
+        let px = with_float!(wax.dtype(), self.name(), F => {
+            super::cuda::project_input::<F>(&self.x, (wax, wax_layout), (b, b_layout))?
+        });
+        Ok((px, (rows, n).into()))
+    }
+
     fn bwd(
         &self,
         wax: &Tensor,
@@ -80,6 +123,11 @@ impl CustomOp2 for ProjectInput {
         _px: &Tensor,
         dpx: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        #[cfg(feature = "cuda")]
+        if wax.device().is_cuda() {
+            let [dwax, db] = project_input_gradients(&self.x, dpx, wax.dim(1)?)?;
+            return Ok((Some(dwax), Some(db)));
+        }
         let (n, v) = wax.dims2()?;
         let dpx = dpx.contiguous()?;
         with_float!(wax.dtype(), self.name(), F => {
@@ -97,6 +145,7 @@ impl CustomOp2 for ProjectInput {
 /// Where the shapes do not fit, or the type is not `F32` or `F64`.
 pub fn project_output(a: &Tensor, wya: &Tensor, by: &Tensor) -> Result<Tensor> {
     if !a.device().is_cpu() {
+        // Two launches, one of them a matrix product of cuBLAS: nothing is left to fuse.
         return primitive::project_output(a, wya, by);
     }
     a.contiguous()?.apply_op3(&wya.contiguous()?, &by.contiguous()?, ProjectOutput)

@@ -1,12 +1,14 @@
 //! All steps of the recurrence as one node.
 
-use super::{Float, gradient_of, primitive, slice, values, with_float};
+use super::{Float, gradient_of, has_kernels, primitive, slice, values, with_float};
 use crate::kernels::recurrence::{
     pack_for_backward, pack_for_forward, recurrence_backward, recurrence_forward,
     recurrence_weight_gradient,
 };
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
+#[cfg(feature = "cuda")]
+use candle_core::{CudaStorage, Device};
 
 /// `a_t = tanh(px_t + waa a_{t-1})` for t = 1 .. T: `px` (T * B, n_a), `waa` (n_a, n_a) and the
 /// first states `a0` (B, n_a) give all states, (T * B, n_a). The last states are its last B rows.
@@ -28,10 +30,76 @@ use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
 /// # Ok::<(), candle_core::Error>(())
 /// ```
 pub fn recurrence(px: &Tensor, waa: &Tensor, a0: &Tensor) -> Result<Tensor> {
-    if !px.device().is_cpu() {
+    if !has_kernels(px.device()) {
         return primitive::recurrence(px, waa, a0);
     }
-    px.contiguous()?.apply_op3(&waa.contiguous()?, &a0.contiguous()?, Recurrence)
+    let (waa, a0) = (waa.contiguous()?, a0.contiguous()?);
+    let a = px.contiguous()?.apply_op3(&waa, &a0, Recurrence)?;
+    #[cfg(feature = "cuda")]
+    if !is_one_launch(px)? {
+        // The node copied px, to be made into the states.
+        super::stepwise::forward(&a, &waa, &a0)?;
+    }
+    Ok(a)
+}
+
+/// Whether the recurrence over `px`, (T * B, n), is done by one kernel on its device.
+#[cfg(feature = "cuda")]
+fn is_one_launch(px: &Tensor) -> Result<bool> {
+    let (Device::Cuda(device), n) = (px.device(), px.dim(1)?) else { return Ok(true) };
+    with_float!(px.dtype(), "recurrence", F => super::cuda::one_launch::<F>(device, n))
+}
+
+/// The gradients of `px`, `waa` and `a0` from `da`, that of the states `a` that [`recurrence`] gave.
+///
+/// # Errors
+/// As [`recurrence`].
+pub(crate) fn recurrence_gradients(
+    waa: &Tensor,
+    a0: &Tensor,
+    a: &Tensor,
+    da: &Tensor,
+) -> Result<[Tensor; 3]> {
+    let sizes = sizes(a.shape(), waa.shape(), a0.shape())?;
+    let da = da.contiguous()?;
+    #[cfg(feature = "cuda")]
+    if a.device().is_cuda() {
+        return on_gpu(waa, a0, a, &da, sizes.0);
+    }
+    with_float!(a.dtype(), "recurrence", F => {
+        values!(waa_values: F = waa);
+        values!(a0_values: F = a0);
+        values!(a_values: F = a);
+        values!(da_values: F = da);
+        let [dpx, dwaa, da0] =
+            Recurrence::backward([waa_values, a0_values, a_values, da_values], sizes);
+        Ok([
+            Tensor::from_vec(dpx, a.shape(), a.device())?,
+            Tensor::from_vec(dwaa, waa.shape(), a.device())?,
+            Tensor::from_vec(da0, a0.shape(), a.device())?,
+        ])
+    })
+}
+
+/// The same on a GPU.
+#[cfg(feature = "cuda")]
+fn on_gpu(waa: &Tensor, a0: &Tensor, a: &Tensor, da: &Tensor, batch: usize) -> Result<[Tensor; 3]> {
+    let (waa, a0, a) = (waa.detach(), a0.detach(), a.detach());
+    let [dpx, da0] = if is_one_launch(&a)? {
+        with_float!(a.dtype(), "recurrence", F => {
+            super::cuda::recurrence_backward::<F>(&waa, &a, da, batch)
+        })?
+    } else {
+        let dpx = da.detach().copy()?;
+        let da0 = super::stepwise::backward(&waa, &a, &dpx, batch)?;
+        [dpx, da0]
+    };
+    let earlier = match a.dim(0)? - batch {
+        0 => a0,
+        others => Tensor::cat(&[&a0, &a.narrow(0, 0, others)?], 0)?,
+    };
+    let dwaa = dpx.t()?.matmul(&earlier)?;
+    Ok([dpx, dwaa, da0])
 }
 
 struct Recurrence;
@@ -101,6 +169,34 @@ impl CustomOp3 for Recurrence {
         Ok((a, px_layout.shape().clone()))
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        px: &CudaStorage,
+        px_layout: &Layout,
+        waa: &CudaStorage,
+        waa_layout: &Layout,
+        a0: &CudaStorage,
+        a0_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let shape = px_layout.shape().clone();
+        let (_, n) = sizes(&shape, waa_layout.shape(), a0_layout.shape())?;
+        if shape.elem_count() == 0 {
+            bail!("{}: there are no steps", self.name());
+        }
+        let a = with_float!(px.dtype(), self.name(), F => {
+            match super::cuda::one_launch::<F>(px.device(), n)? {
+                true => super::cuda::recurrence::<F>(
+                    (px, px_layout),
+                    (waa, waa_layout),
+                    (a0, a0_layout),
+                )?,
+                false => px.try_clone(px_layout)?,
+            }
+        });
+        Ok((a, shape))
+    }
+
     fn bwd(
         &self,
         px: &Tensor,
@@ -109,6 +205,11 @@ impl CustomOp3 for Recurrence {
         a: &Tensor,
         da: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        #[cfg(feature = "cuda")]
+        if px.device().is_cuda() {
+            let [dpx, dwaa, da0] = recurrence_gradients(waa, a0, a, da)?;
+            return Ok((Some(dpx), Some(dwaa), a0.track_op().then_some(da0)));
+        }
         let sizes = sizes(px.shape(), waa.shape(), a0.shape())?;
         let da = da.contiguous()?;
         with_float!(px.dtype(), self.name(), F => {

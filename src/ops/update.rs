@@ -1,9 +1,11 @@
 //! The updates of the variables, in place.
 
-use super::{Float, primitive, slice};
+use super::{Float, has_kernels, primitive, slice};
 use crate::kernels::{Element, update as kernels};
 use candle_core::{CpuStorage, InplaceOp2, Layout, Result, Shape, Tensor, Var, bail};
 use kernels::AdamW;
+#[cfg(feature = "cuda")]
+use {super::with_float, candle_core::CudaStorage, candle_core::backend::BackendStorage};
 
 /// `w -= learning_rate * clamp(g, -clip, clip)`, one pass over memory. An infinite `clip` clips
 /// nothing; a NaN in the gradient reaches the variable.
@@ -14,7 +16,7 @@ pub fn clipped_descent(w: &Var, gradient: &Tensor, learning_rate: f64, clip: f64
     if clip.is_nan() || clip < 0. {
         bail!("clipped-descent: the clip cannot be {clip}");
     }
-    if !w.device().is_cpu() {
+    if !has_kernels(w.device()) {
         return primitive::clipped_descent(w, gradient, learning_rate, clip);
     }
     w.inplace_op2(&gradient.contiguous()?, &Update::ClippedDescent { learning_rate, clip })
@@ -26,7 +28,7 @@ pub fn clipped_descent(w: &Var, gradient: &Tensor, learning_rate: f64, clip: f64
 /// # Errors
 /// Where the shapes do not fit, or the type is not `F32` or `F64`.
 pub fn adamw_moments(moments: &Var, gradient: &Tensor, adamw: &AdamW) -> Result<()> {
-    if !moments.device().is_cpu() {
+    if !has_kernels(moments.device()) {
         return primitive::adamw_moments(moments, gradient, adamw);
     }
     moments.inplace_op2(&gradient.contiguous()?, &Update::AdamWMoments(*adamw))
@@ -38,7 +40,7 @@ pub fn adamw_moments(moments: &Var, gradient: &Tensor, adamw: &AdamW) -> Result<
 /// # Errors
 /// Where the shapes do not fit, or the type is not `F32` or `F64`.
 pub fn adamw_descent(w: &Var, moments: &Tensor, adamw: &AdamW) -> Result<()> {
-    if !w.device().is_cpu() {
+    if !has_kernels(w.device()) {
         return primitive::adamw_descent(w, moments, adamw);
     }
     w.inplace_op2(&moments.contiguous()?, &Update::AdamWDescent(*adamw))
@@ -52,13 +54,18 @@ enum Update {
 }
 
 impl Update {
-    fn fits(&self, target: &Shape, source: &Shape) -> bool {
+    /// Refuses shapes that do not fit.
+    fn check(&self, target: &Shape, source: &Shape) -> Result<()> {
         let pair_of = |one: &Shape| [&[2], one.dims()].concat();
-        match self {
+        let fits = match self {
             Self::ClippedDescent { .. } => target == source,
             Self::AdamWMoments(_) => target.dims() == pair_of(source),
             Self::AdamWDescent(_) => pair_of(target) == source.dims(),
+        };
+        if !fits {
+            bail!("{}: the variable is {target:?}, what changes it {source:?}", self.name())
         }
+        Ok(())
     }
 
     fn run<F: Float>(
@@ -100,14 +107,44 @@ impl InplaceOp2 for Update {
         source: &CpuStorage,
         source_layout: &Layout,
     ) -> Result<()> {
-        if !self.fits(target_layout.shape(), source_layout.shape()) {
-            let (target, source) = (target_layout.shape(), source_layout.shape());
-            bail!("{}: the variable is {target:?}, what changes it {source:?}", self.name())
-        }
+        self.check(target_layout.shape(), source_layout.shape())?;
         match target {
             CpuStorage::F32(target) => self.run(target, target_layout, source, source_layout),
             CpuStorage::F64(target) => self.run(target, target_layout, source, source_layout),
             _ => bail!("{}: numbers must be F32 or F64", self.name()),
         }
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        target: &mut CudaStorage,
+        target_layout: &Layout,
+        source: &CudaStorage,
+        source_layout: &Layout,
+    ) -> Result<()> {
+        use super::cuda::update;
+        let (target_shape, source_shape) = (target_layout.shape(), source_layout.shape());
+        self.check(target_shape, source_shape)?;
+        // The smaller of the two: the other one has two entries for each of it.
+        let count = target_shape.elem_count().min(source_shape.elem_count());
+        with_float!(target.dtype(), self.name(), F => {
+            let (target, source) = ((target, target_layout), (source, source_layout));
+            let number = <F as Element>::from_f64;
+            match self {
+                Self::ClippedDescent { learning_rate, clip } => {
+                    let numbers = [*learning_rate, *clip].map(number);
+                    update("clipped_descent", target, source, numbers, count)
+                }
+                Self::AdamWMoments(adamw) => {
+                    let numbers = adamw.of_moments().map(number);
+                    update("adamw_moments", target, source, numbers, count)
+                }
+                Self::AdamWDescent(adamw) => {
+                    let numbers = adamw.of_descent().map(number);
+                    update("adamw_descent", target, source, numbers, count)
+                }
+            }
+        })
     }
 }

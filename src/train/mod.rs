@@ -1,13 +1,14 @@
 //! The training loop, told in the notebook's order: take an example, go forward, go backward,
 //! clip, update, smooth the loss, and now and then look at what the network has learned.
 
+mod inputs;
 mod settings;
 
 pub use settings::Settings;
 
 use crate::batch::Batch;
 use crate::corpus::Corpus;
-use crate::engine::{ADAMW, Carried, Engine, Gradients, engine};
+use crate::engine::{ADAMW, Carried, Engine, Gradients, StepLoss, engine};
 use crate::error::{Error, Result};
 use crate::history::History;
 use crate::model::{CharRnn, Config, initialize};
@@ -17,6 +18,7 @@ use crate::validation::{HeldOut, Validation};
 use crate::vocab::Vocabulary;
 use candle_core::{DType, Var};
 use candle_nn::VarMap;
+use inputs::Inputs;
 use std::ops::ControlFlow;
 
 /// How training stands after an iteration.
@@ -32,8 +34,12 @@ pub struct Progress {
 }
 
 /// What training tells as it goes. Nothing in the library prints; the caller decides.
+///
+/// On the CPU it is told after each iteration. Another device learns up to a few dozen iterations
+/// before their losses are read and they are told of, one by one and in order, so that it does not
+/// stand still after each.
 pub trait Observer {
-    /// Before an iteration: the `index`-th example of the shuffled list, its name and characters.
+    /// The first thing that is told of an iteration, once for each of its examples: the `index`-th of the shuffled list, its name and characters.
     fn example(&mut self, _iteration: u64, _index: usize, _name: &str, _characters: &[u32]) {}
     /// After an iteration whose gradients were measured: see [`History::gradients`].
     fn gradients(&mut self, _progress: &Progress, _gradients: &Gradients) {}
@@ -93,6 +99,15 @@ pub fn train(corpus: &Corpus, settings: &Settings, observer: &mut dyn Observer) 
     Training::new(corpus, settings)?.run(observer)
 }
 
+/// The most iterations whose losses wait on a device to be read together.
+const LONGEST_STRETCH: u64 = 64;
+
+/// An iteration of which nothing has been told yet.
+struct Learned {
+    loss: StepLoss,
+    gradients: Option<Gradients>,
+}
+
 /// A run that can be stopped after any iteration, by its observer, and go on: at once, or from
 /// what it left, with the same results to the last bit.
 pub struct Training<'a> {
@@ -103,11 +118,15 @@ pub struct Training<'a> {
     vocabulary: &'a Vocabulary,
     engine: Box<dyn Engine>,
     batch: Batch,
+    /// All batches on the device, where that is worth it.
+    inputs: Option<Inputs>,
     /// The iteration that comes next.
     next: u64,
     loss: f64,
     smoothed: f64,
     history: History,
+    /// Empty between iterations: kept for its memory.
+    learned: Vec<Learned>,
 }
 
 impl<'a> Training<'a> {
@@ -144,8 +163,11 @@ impl<'a> Training<'a> {
             examples = others;
         }
         settings.randomness.shuffle(&mut examples);
+        let indices: Vec<&[u32]> = examples.iter().map(|(_, indices)| &indices[..]).collect();
+        let inputs = Inputs::new(&indices, settings.batch_size, &settings.device)?;
         Ok(Self {
             settings: settings.clone(),
+            inputs,
             examples,
             held_out,
             vocabulary: corpus.vocabulary(),
@@ -155,6 +177,7 @@ impl<'a> Training<'a> {
             loss: f64::NAN,
             smoothed: initial_loss(config.vocabulary),
             history: History::default(),
+            learned: Vec::new(),
         })
     }
 
@@ -271,43 +294,92 @@ impl<'a> Training<'a> {
     /// fails.
     pub fn run(&mut self, observer: &mut dyn Observer) -> Result<Trained> {
         while !self.is_done() {
-            let Self { settings, examples, history, .. } = self;
-            let iteration = self.next;
-            // Take the next examples of the shuffled list, round and round.
-            let first = (iteration as u128 * settings.batch_size as u128) % examples.len() as u128;
-            let next = (0..settings.batch_size).map(|i| (first as usize + i) % examples.len());
-            for index in next.clone() {
-                let (name, characters) = &examples[index];
-                observer.example(iteration, index, name, characters);
+            let first = self.next;
+            let mut learned = std::mem::take(&mut self.learned);
+            for iteration in first..first + self.stretch() {
+                learned.push(self.learn(iteration)?);
             }
-            self.batch.fill(next.map(|index| examples[index].1.as_slice()));
-
-            // Forward, backward, clip, update; the hidden state is carried on to the next example.
-            if settings.zero_state {
-                self.engine.clear_state();
-            }
-            let Settings { learning_rate, decay, iterations, .. } = *settings;
-            self.engine.set_learning_rate(decay.rate(learning_rate, iteration, iterations));
-            let mut measured = history.gradients.keeps_next().then(Gradients::default);
-            self.loss = self.engine.measured_step(&self.batch, measured.as_mut())?;
-            check_finite(iteration, "loss", self.loss)?;
-
-            self.smoothed = self.smoothed * 0.999 + self.loss * 0.001;
-            let now = Progress { iteration, loss: self.loss, smoothed: self.smoothed };
-            history.loss.push(&now);
-            history.gradients.push(iteration, || measured.unwrap_or_default());
-            if let Some(gradients) = &measured {
-                observer.gradients(&now, gradients);
-            }
-            self.next += 1;
-            if iteration.is_multiple_of(settings.sample_every) {
-                self.look(&now, observer)?;
-            }
-            if observer.iteration(&now).is_break() {
+            let told = self.tell(first, &learned, observer)?;
+            learned.clear();
+            self.learned = learned;
+            if told.is_break() {
                 break;
             }
         }
         self.trained()
+    }
+
+    /// How many iterations are learned next before anything is told of them. On the CPU one; another
+    /// device is not waited for until the network is looked at or a gradient is measured.
+    fn stretch(&self) -> u64 {
+        let Settings { device, iterations, sample_every, .. } = &self.settings;
+        if device.is_cpu() {
+            return 1;
+        }
+        let until_look = (sample_every - self.next % sample_every) % sample_every + 1;
+        let until_measured = self.history.gradients.until_kept();
+        LONGEST_STRETCH.min(iterations - self.next).min(until_look).min(until_measured)
+    }
+
+    /// Which examples an iteration learns: the next of the shuffled list, round and round.
+    fn examples_of(&self, iteration: u64) -> impl Iterator<Item = usize> + Clone + use<> {
+        let (size, count) = (self.settings.batch_size, self.examples.len());
+        let first = (iteration as u128 * size as u128) % count as u128;
+        (0..size).map(move |i| (first as usize + i) % count)
+    }
+
+    /// Forward, backward, clip, update; the hidden state is carried on to the next example.
+    fn learn(&mut self, iteration: u64) -> Result<Learned> {
+        let Settings { learning_rate, decay, iterations, zero_state, .. } = self.settings;
+        let next = self.examples_of(iteration);
+        self.batch.fill(next.map(|index| self.examples[index].1.as_slice()));
+        if let Some(inputs) = &self.inputs {
+            inputs.place(&mut self.batch, iteration)?;
+        }
+        if zero_state {
+            self.engine.clear_state();
+        }
+        self.engine.set_learning_rate(decay.rate(learning_rate, iteration, iterations));
+        // A stretch ends before another one than its first is measured.
+        let measured = iteration == self.next && self.history.gradients.keeps_next();
+        let mut gradients = measured.then(Gradients::default);
+        let loss = self.engine.measured_step(&self.batch, gradients.as_mut())?;
+        Ok(Learned { loss, gradients })
+    }
+
+    /// Reads the losses of what was `learned` from iteration `first` on, and tells of it. The
+    /// observer may break at any of them; the network has learned them all.
+    fn tell(
+        &mut self,
+        first: u64,
+        learned: &[Learned],
+        observer: &mut dyn Observer,
+    ) -> Result<ControlFlow<()>> {
+        let mut told = ControlFlow::Continue(());
+        let losses = StepLoss::read_all(learned.iter().map(|learned| &learned.loss))?;
+        for ((iteration, learned), loss) in (first..).zip(learned).zip(losses) {
+            for index in self.examples_of(iteration) {
+                let (name, characters) = &self.examples[index];
+                observer.example(iteration, index, name, characters);
+            }
+            check_finite(iteration, "loss", loss)?;
+            self.loss = loss;
+            self.smoothed = self.smoothed * 0.999 + self.loss * 0.001;
+            let now = Progress { iteration, loss: self.loss, smoothed: self.smoothed };
+            self.history.loss.push(&now);
+            self.history.gradients.push(iteration, || learned.gradients.unwrap_or_default());
+            if let Some(gradients) = &learned.gradients {
+                observer.gradients(&now, gradients);
+            }
+            self.next = iteration + 1;
+            if iteration.is_multiple_of(self.settings.sample_every) {
+                self.look(&now, observer)?;
+            }
+            if observer.iteration(&now).is_break() {
+                told = ControlFlow::Break(());
+            }
+        }
+        Ok(told)
     }
 
     /// Looks at what the network has learned: at the held-out names, and at names of its own.

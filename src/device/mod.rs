@@ -1,0 +1,102 @@
+//! Where the arithmetic is done: opening a GPU, or saying in a sentence why that cannot be.
+
+use crate::error::{Error, Result};
+use candle_core::Device;
+
+/// The GPU of this number, counted from 0.
+///
+/// # Errors
+/// [`Error::Device`] where this build has no CUDA, or the machine no driver, no GPU or none of that
+/// number, or where the GPU cannot be used.
+pub fn cuda(ordinal: usize) -> Result<Device> {
+    available(ordinal).map_err(Error::Device)?;
+    let opened = Device::new_cuda(ordinal).and_then(|device| {
+        #[cfg(feature = "cuda")]
+        save_calls(&device)?;
+        Ok(device)
+    });
+    opened.map_err(|error| match Error::from(error) {
+        // Too little memory, said already.
+        told @ Error::Device(_) => told,
+        error => Error::Device(format!("the GPU cuda:{ordinal} cannot be used: {error}")),
+    })
+}
+
+/// Two things that candle leaves as they are, and that cost calls of the driver at every tensor.
+#[cfg(feature = "cuda")]
+fn save_calls(device: &Device) -> candle_core::Result<()> {
+    use candle_core::cuda_backend::WrapErr;
+    use candle_core::cuda_backend::cudarc::driver::{result, sys};
+    let device = device.as_cuda_device()?;
+    // SAFETY: events would order several streams, and candle has one for each device.
+    unsafe { device.disable_event_tracking() };
+    // Memory that is freed is kept for the next tensor; without this it goes back to the driver
+    // whenever the device is waited for.
+    let mut all = u64::MAX;
+    let threshold = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
+    let context = device.cuda_stream().context().clone();
+    if context.has_async_alloc() {
+        // SAFETY: the context keeps the device open, and the attribute is a number of 64 bits.
+        unsafe {
+            let pool = result::device::get_default_mem_pool(context.cu_device()).w()?;
+            sys::cuMemPoolSetAttribute(pool, threshold, (&raw mut all).cast()).result().w()?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(not(feature = "cuda"))]
+fn available(_: usize) -> std::result::Result<(), String> {
+    Err("this build of char-rnn has no CUDA: the README tells how to build one that has"
+        .to_string())
+}
+
+#[cfg(feature = "cuda")]
+fn available(ordinal: usize) -> std::result::Result<(), String> {
+    use candle_core::cuda_backend::cudarc::driver::{CudaContext, result, sys::CUresult};
+    if !has_driver() {
+        return Err("there is no NVIDIA driver on this machine (libcuda.so.1 is not found): \
+                    install one, or use --device cpu"
+            .to_string());
+    }
+    let count = result::init().and_then(|()| CudaContext::device_count());
+    match count {
+        Ok(0) => Err(CUresult::CUDA_ERROR_NO_DEVICE),
+        Ok(count) if ordinal >= count as usize => {
+            let all = match count {
+                1 => "there is one, cuda:0".to_string(),
+                count => format!("there are {count}, from cuda:0 to cuda:{}", count - 1),
+            };
+            return Err(format!("there is no GPU cuda:{ordinal}: {all}"));
+        }
+        Ok(_) => Ok(()),
+        Err(error) => Err(error.0),
+    }
+    .map_err(|error| match error {
+        CUresult::CUDA_ERROR_NO_DEVICE => {
+            "there is no GPU that the NVIDIA driver can use: use --device cpu".to_string()
+        }
+        CUresult::CUDA_ERROR_CALL_REQUIRES_NEWER_DRIVER
+        | CUresult::CUDA_ERROR_SYSTEM_DRIVER_MISMATCH => {
+            "the NVIDIA driver is older than the CUDA toolkit that this build was made with: \
+             install a newer one, or use --device cpu"
+                .to_string()
+        }
+        error => format!("the NVIDIA driver cannot be used: {error:?}"),
+    })
+}
+
+/// Whether the driver's library was found when the program started; where that is left to the
+/// loader, it was, or nothing would run.
+#[cfg(feature = "cuda")]
+fn has_driver() -> bool {
+    #[cfg(driver_at_start)]
+    {
+        unsafe extern "C" {
+            safe fn char_rnn_driver_is_loaded() -> std::ffi::c_int;
+        }
+        char_rnn_driver_is_loaded() != 0
+    }
+    #[cfg(not(driver_at_start))]
+    true
+}

@@ -1,0 +1,3 @@
+// The kernels in single precision.
+#define F float
+#include "kernels.cuh"

@@ -1,0 +1,3 @@
+// The kernels in double precision.
+#define F double
+#include "kernels.cuh"
