@@ -15,6 +15,7 @@ mod progress;
 mod resumption;
 mod sample;
 mod saving;
+mod settings;
 mod shell;
 mod signals;
 mod train;

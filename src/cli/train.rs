@@ -6,17 +6,16 @@ use super::progress::{Bar, Live, rounded};
 use super::resumption::{self, Begun, quoted};
 use super::sample::pick;
 use super::saving::{self, Saver};
+use super::settings::SettingsFlags;
 use super::signals::{Signal, Signals};
-use super::{DeviceName, Failure, List, Precision, real_number, whole_number};
+use super::{DeviceName, Failure, List, whole_number};
 use candle_core::Device;
 use char_rnn::checkpoint;
 use char_rnn::corpus::{Case, Corpus};
-use char_rnn::engine::Backprop;
-use char_rnn::optim::{Algorithm, Decay};
 use char_rnn::output_file::Claim;
 use char_rnn::random::Randomness;
 use char_rnn::train::{Observer, Settings, Trained, Training};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
@@ -66,116 +65,12 @@ pub struct Train {
     #[arg(value_parser = whole_number::<u64>, allow_negative_numbers = true)]
     checkpoint_every: Option<u64>,
 
-    /// How many times to learn a name, or a batch of names, going round the list [default: 35000]
-    #[arg(long, value_name = "N")]
-    #[arg(value_parser = whole_number::<u64>, allow_negative_numbers = true)]
-    iterations: Option<u64>,
-
-    /// How many times to go round the list, instead of --iterations
-    #[arg(long, value_name = "N", conflicts_with = "iterations")]
-    #[arg(value_parser = whole_number::<u64>, allow_negative_numbers = true)]
-    epochs: Option<u64>,
-
-    /// Hold out this share of the list: do not learn it, and judge by it
-    ///
-    /// Such as 0.1. Which names depends on the seed; a name that stands twice is not parted. Their
-    /// loss is shown with the others', and the saved model is the one that did best on them.
-    #[arg(long, value_name = "X")]
-    #[arg(value_parser = real_number, allow_negative_numbers = true)]
-    validation: Option<f64>,
-
-    /// With --validation, end after N looks (see --sample-every) that found it no better
-    #[arg(long, value_name = "N")]
-    #[arg(value_parser = whole_number::<u64>, allow_negative_numbers = true)]
-    patience: Option<u64>,
-
-    /// How many names to learn side by side each time [default: 1]
-    ///
-    /// The loss is their mean, so that the learning rate keeps its meaning; each has a hidden
-    /// state of its own.
-    #[arg(long, value_name = "N")]
-    #[arg(value_parser = whole_number::<usize>, allow_negative_numbers = true)]
-    batch_size: Option<usize>,
-
-    /// Begin each name from the zero state, as new names begin
-    ///
-    /// Without it a name begins with what the network remembers of the name before it, as in the
-    /// notebook. New names are then a little less like the list's.
-    #[arg(long)]
-    zero_state: bool,
-
-    /// Hidden units: how much the network can remember [default: 50]
-    #[arg(long, value_name = "N")]
-    #[arg(value_parser = whole_number::<usize>, allow_negative_numbers = true)]
-    hidden: Option<usize>,
-
-    /// How the weights follow from the gradients [default: sgd]
-    #[arg(long, value_name = "NAME")]
-    optimizer: Option<Optimizer>,
-
-    /// How far to step down the gradient [default: 0.01, and 0.003 for adamw]
-    #[arg(long, value_name = "X")]
-    #[arg(value_parser = real_number, allow_negative_numbers = true)]
-    learning_rate: Option<f64>,
-
-    /// How the learning rate falls: none, cosine, or step:N:X [default: none]
-    ///
-    /// cosine: to zero at the last iteration. step:N:X: after each N iterations, times X.
-    #[arg(long, value_name = "HOW")]
-    decay: Option<Decay>,
-
-    /// What adamw takes from each weight at a step, over the learning rate [default: 0.01]
-    #[arg(long, value_name = "X")]
-    #[arg(value_parser = real_number, allow_negative_numbers = true)]
-    weight_decay: Option<f64>,
-
-    /// Clamp each entry of the gradients to [-X, X]; inf clamps nothing [default: 5]
-    #[arg(long, value_name = "X")]
-    #[arg(value_parser = real_number, allow_negative_numbers = true)]
-    clip: Option<f64>,
-
-    /// Chooses the first weights, the order of the list and the names printed [default: 1]
-    ///
-    /// The same list, settings and seed give the same model and names on every run.
-    #[arg(long, value_name = "N", conflicts_with = "notebook")]
-    #[arg(value_parser = whole_number::<u64>, allow_negative_numbers = true)]
-    seed: Option<u64>,
-
-    /// Print names, and look at those held out, every N iterations [default: 2000]
-    #[arg(long, value_name = "N")]
-    #[arg(value_parser = whole_number::<u64>, allow_negative_numbers = true)]
-    sample_every: Option<u64>,
-
-    /// How many names to print then, and at the end [default: 7]
-    #[arg(long, value_name = "N")]
-    #[arg(value_parser = whole_number::<u64>, allow_negative_numbers = true)]
-    samples: Option<u64>,
-
-    /// How many threads learn the names of a batch side by side [default: 1]
-    ///
-    /// Of use for large batches of large networks. Another number changes the last digits.
-    #[arg(long, value_name = "N")]
-    #[arg(value_parser = whole_number::<usize>, allow_negative_numbers = true)]
-    threads: Option<usize>,
-
-    /// The number type: single or double precision [default: f32]
-    #[arg(long, value_name = "TYPE")]
-    dtype: Option<Precision>,
+    #[command(flatten)]
+    settings: SettingsFlags,
 
     /// Where to do the arithmetic: cpu, cuda or cuda:N
     #[arg(long, value_name = "DEVICE", default_value = "cpu")]
     device: DeviceName,
-
-    /// Where the gradient comes from [default: autograd]
-    #[arg(long, value_name = "WAY")]
-    backprop: Option<Way>,
-
-    /// Do exactly what the notebook does, and print its log
-    ///
-    /// Double precision, NumPy's random numbers and the notebook's seeds. Flags beside it override
-    /// what it sets. The model is saved only where -o says so, or --resume.
-    #[arg(long)]
-    notebook: bool,
 
     /// Add the notebook's debug lines to its log
     #[arg(long, requires = "notebook")]
@@ -188,27 +83,6 @@ pub struct Train {
     #[arg(short, long)]
     quiet: bool,
 }
-
-#[derive(Clone, Copy, ValueEnum)]
-enum Way {
-    /// A graph node for each op of each time step: the slow reference
-    Unrolled,
-    /// Candle's autograd over fused ops
-    Autograd,
-    /// No graph: backpropagation through time derived by hand, the fastest
-    Hand,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum Optimizer {
-    /// Stochastic gradient descent, the notebook's
-    Sgd,
-    /// Adam with decoupled weight decay: it chooses each weight's step
-    Adamw,
-}
-
-/// AdamW's steps are of the size of the learning rate, whatever the size of the gradient.
-const ADAMW_LEARNING_RATE: f64 = 0.003;
 
 impl Train {
     pub fn run(self) -> Result<(), Failure> {
@@ -229,16 +103,15 @@ impl Train {
             Some(path) => Some(Begun::load(path, &device)?),
             None => None,
         };
-        let mut settings = self.settings(begun.as_ref(), device)?;
+        let base = begun.as_ref().map(|begun| &begun.resume.settings);
+        let mut settings = self.settings.over(base, device)?;
         let case = match &begun {
             Some(begun) if !self.list.keep_case => begun.record.case,
             _ => self.list.case(),
         };
         let list = List { path: self.list.path.clone(), keep_case: case == Case::Keep };
         let corpus = list.read()?;
-        if let Some(epochs) = self.epochs {
-            settings.iterations = settings.iterations_of(epochs, &corpus)?;
-        }
+        self.settings.count_epochs(&mut settings, &corpus)?;
         let (mut training, changes) = match &begun {
             Some(begun) => {
                 let path = self.list.path.as_deref();
@@ -312,66 +185,12 @@ impl Train {
         metrics.finish()
     }
 
-    /// The settings: those of the command line, then those of the run that goes on.
-    fn settings(&self, begun: Option<&Begun>, device: Device) -> char_rnn::Result<Settings> {
-        let mut base = begun.map_or_else(Settings::default, |begun| begun.resume.settings.clone());
-        // A run that is the notebook's already keeps what was given beside it.
-        if self.notebook && base.randomness != Randomness::Notebook {
-            let Settings { dtype, randomness, .. } = Settings::notebook();
-            base = Settings { dtype, randomness, ..base };
-        }
-        let optimizer = match self.optimizer {
-            Some(Optimizer::Sgd) => Algorithm::Sgd,
-            Some(Optimizer::Adamw) => Algorithm::AdamW,
-            None => base.optimizer,
-        };
-        let usual_rate = match optimizer {
-            same if same == base.optimizer => base.learning_rate,
-            Algorithm::AdamW => ADAMW_LEARNING_RATE,
-            Algorithm::Sgd => Settings::default().learning_rate,
-        };
-        if self.weight_decay.is_some() && optimizer != Algorithm::AdamW {
-            return Err(char_rnn::Error::Setting {
-                name: "--weight-decay",
-                value: self.weight_decay.unwrap_or_default().to_string(),
-                rule: "it belongs to --optimizer adamw".to_string(),
-            });
-        }
-        let settings = Settings {
-            iterations: self.iterations.unwrap_or(base.iterations),
-            batch_size: self.batch_size.unwrap_or(base.batch_size),
-            hidden: self.hidden.unwrap_or(base.hidden),
-            learning_rate: self.learning_rate.unwrap_or(usual_rate),
-            clip: self.clip.unwrap_or(base.clip),
-            optimizer,
-            decay: self.decay.unwrap_or(base.decay),
-            weight_decay: self.weight_decay.unwrap_or(base.weight_decay),
-            zero_state: self.zero_state || base.zero_state,
-            validation: self.validation.unwrap_or(base.validation),
-            patience: self.patience.or(base.patience),
-            sample_every: self.sample_every.unwrap_or(base.sample_every),
-            samples: self.samples.unwrap_or(base.samples),
-            backprop: match self.backprop {
-                Some(Way::Unrolled) => Backprop::Unrolled,
-                Some(Way::Autograd) => Backprop::Autograd,
-                Some(Way::Hand) => Backprop::Hand,
-                None => base.backprop,
-            },
-            threads: self.threads.unwrap_or(base.threads),
-            dtype: self.dtype.map_or(base.dtype, Precision::dtype),
-            randomness: self.seed.map_or(base.randomness, Randomness::Seed),
-            device,
-        };
-        settings.check()?;
-        Ok(settings)
-    }
-
     /// Where the model goes; the notebook saves none unless asked.
     fn output_path(&self) -> Option<PathBuf> {
         if let Some(path) = self.output.as_ref().or(self.resume.as_ref()) {
             return Some(path.clone());
         }
-        if self.notebook {
+        if self.settings.notebook {
             return None;
         }
         let stem = self.list.path.as_deref().and_then(Path::file_stem);

@@ -47,7 +47,8 @@ fn save_calls(device: &Device) -> candle_core::Result<()> {
 
 #[cfg(not(feature = "cuda"))]
 fn available(_: usize) -> std::result::Result<(), String> {
-    Err("this build of char-rnn has no CUDA: the README tells how to build one that has"
+    Err("this build of char-rnn has no CUDA: make one that has by cargo build --release --features \
+         cuda; the README tells what that needs"
         .to_string())
 }
 
