@@ -85,7 +85,8 @@ impl Events {
         self.add(step, What::Summary(Summary { value: scalars.iter().map(value).collect() }))
     }
 
-    /// Adds a table of `lines` at `step`, which TensorBoard shows letter for letter.
+    /// Adds a table of `lines` at `step`, which TensorBoard shows letter for letter, but
+    /// for white space.
     ///
     /// # Errors
     /// As [`scalars`](Self::scalars).
