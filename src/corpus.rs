@@ -3,8 +3,8 @@
 //! A list is UTF-8 text with one name a line. Line ends may be Unix's or Windows's, a byte-order
 //! mark may open it (or any line: lists are put together), the last line end may be missing. Names
 //! are composed to Unicode's NFC, lower-cased unless asked otherwise (as the notebook does) and
-//! stripped of the white space around them; blank lines are skipped. A name that stands twice in the list is learned twice,
-//! as in the notebook.
+//! stripped of the white space around them; blank lines are skipped. A name that stands twice in
+//! the list is learned twice, as in the notebook.
 
 use crate::error::{Error, Result};
 use crate::random::Randomness;

@@ -87,7 +87,8 @@ impl HeldOut {
 
     /// Takes note of the loss after an iteration, and of the network where it is the best yet.
     pub(crate) fn note(&mut self, iteration: u64, loss: f64, model: &CharRnn) -> Result<()> {
-        self.since += 1;
+        // A file may say any number.
+        self.since = self.since.saturating_add(1);
         if self.best.as_ref().is_none_or(|best| loss < best.loss) {
             // Its variables will change.
             let model = model.map(|tensor| tensor.detach().copy())?;

@@ -172,6 +172,19 @@ fn patience_ends_training_after_so_many_looks_that_found_nothing_better() {
 }
 
 #[test]
+fn looks_that_found_nothing_better_are_counted_up_to_the_largest_number_and_no_further() {
+    let corpus = names();
+    let settings = Settings { iterations: 2, sample_every: 1, ..overfitting() };
+    let mut trained = train(&corpus, &settings, &mut ()).unwrap();
+    let told = trained.validation.as_mut().unwrap();
+    told.best.as_mut().unwrap().loss = 0.;
+    told.since = u64::MAX - 1;
+    let more = Settings { iterations: 5, ..settings };
+    let trained = Training::resume(&corpus, &more, &trained).unwrap().run(&mut ()).unwrap();
+    assert_eq!(trained.validation.unwrap().since, u64::MAX);
+}
+
+#[test]
 fn other_names_held_out_begin_the_search_for_the_best_anew() {
     let (corpus, settings) = (names(), overfitting());
     let trained =
