@@ -197,6 +197,12 @@ impl<'a> Names<'a> {
             Some((_, before)) => Some(state_after(model, before)?),
             None => None,
         };
+        // Without names one row that nothing uses: a GPU has no tensors without entries.
+        let rows = BATCH.min(range.end.saturating_sub(range.start)).max(1) as usize;
+        let state = match &start {
+            None => model.zero_state(rows)?,
+            Some(start) => CharRnnState::new(start.repeat((rows, 1))?),
+        };
         let mut names = Self {
             model,
             randomness,
@@ -205,15 +211,10 @@ impl<'a> Names<'a> {
             next: range.start,
             unstarted: range,
             rows: Vec::new(),
-            state: model.zero_state(0)?,
+            state,
             waiting: BTreeMap::new(),
         };
         names.rows = (0..BATCH).map_while(|_| names.next_row()).collect();
-        let rows = names.rows.len();
-        names.state = match &names.start {
-            None => model.zero_state(rows)?,
-            Some(start) => CharRnnState::new(start.repeat((rows, 1))?),
-        };
         Ok(names)
     }
 

@@ -14,5 +14,5 @@ mod geometry;
 #[cfg(feature = "cuda")]
 pub(crate) use device::*;
 
-#[cfg(all(test, unix, not(target_env = "musl")))]
+#[cfg(all(test, target_os = "linux", target_env = "gnu"))]
 mod on_host;
