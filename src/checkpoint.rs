@@ -21,7 +21,7 @@ use crate::corpus::{Case, Corpus, breaks_lines};
 use crate::error::{Error, Result};
 use crate::known::KnownNames;
 use crate::model::{CharRnn, Config, PARAMETERS, char_rnn};
-use crate::optim::{Algorithm, Decay};
+use crate::optim::{Algorithm, Decay, DescentConfig};
 use crate::output_file::{temporary_beside, write_atomically};
 use crate::resume::Resume;
 use crate::train::{Settings, Trained};
@@ -64,7 +64,7 @@ pub struct Record {
     #[serde(default)]
     pub decay: Decay,
     /// AdamW's decay of the weights.
-    #[serde(default)]
+    #[serde(default = "usual_weight_decay")]
     pub weight_decay: f64,
     /// The clamp on each entry of the gradients; absent where nothing was clamped.
     pub clip: Option<f64>,
@@ -75,6 +75,10 @@ pub struct Record {
     pub backprop: String,
     /// The seed, or `notebook` for the notebook's.
     pub seed: String,
+}
+
+fn usual_weight_decay() -> f64 {
+    DescentConfig::default().weight_decay
 }
 
 impl Record {

@@ -108,12 +108,7 @@ impl Corpus {
     /// The SHA-256 of the names, each with a line end after it, in hexadecimal: equal where the
     /// same names are learned in the same order.
     pub fn digest(&self) -> String {
-        let mut hasher = Sha256::new();
-        for name in &self.names {
-            hasher.update(name);
-            hasher.update("\n");
-        }
-        hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        digest(&self.names)
     }
 
     /// Which of the names to hold out, to judge by and not to learn from: a `share` of the distinct
@@ -156,6 +151,16 @@ impl Corpus {
             })
             .collect()
     }
+}
+
+/// The SHA-256 of names, each with a line end after it, in hexadecimal.
+pub(crate) fn digest<'n>(names: impl IntoIterator<Item = &'n String>) -> String {
+    let mut hasher = Sha256::new();
+    for name in names {
+        hasher.update(name);
+        hasher.update("\n");
+    }
+    hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The names in the file at `path`, cleaned and in the list's order: a list to be judged by a model

@@ -48,6 +48,11 @@ impl Default for History {
 }
 
 impl History {
+    /// Lets go of the losses of names that are not held out any more.
+    pub(crate) fn forget_validation(&mut self) {
+        self.validation = Thinned::new(MOST_VALIDATIONS);
+    }
+
     /// Adds names that were sampled after `iteration`, the first few of them.
     pub fn push_samples(&mut self, iteration: u64, names: &[Sampled], vocabulary: &Vocabulary) {
         self.samples.push(iteration, || {

@@ -15,16 +15,16 @@
 //! why.
 
 use crate::checkpoint::Record;
-use crate::engine::{Carried, Gradients};
+use crate::engine::{ADAMW, Carried, Gradients, STEP};
 use crate::history::{History, LossCurve, Point, Thinning};
 use crate::model::{CharRnn, PARAMETERS, char_rnn};
-use crate::optim::Gradient;
+use crate::optim::{Algorithm, Gradient};
 use crate::train::{Progress, Settings, Trained};
 use crate::validation::{Best, Validation};
 use candle_core::{Device, Tensor};
 use candle_nn::VarBuilder;
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// The metadata's key.
 pub(crate) const KEY: &str = "resume";
@@ -93,7 +93,7 @@ struct Written {
     #[serde(default)]
     patience: Option<u64>,
     #[serde(default)]
-    held_out: Option<HeldOut>,
+    held_out: Option<WrittenValidation>,
     #[serde(default = "one")]
     threads: usize,
 }
@@ -105,7 +105,7 @@ fn one() -> usize {
 /// A [`Validation`] without its network.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct HeldOut {
+struct WrittenValidation {
     names: String,
     loss: f64,
     since: u64,
@@ -139,7 +139,7 @@ impl Resume {
             validation: self.settings.validation,
             patience: self.settings.patience,
             threads: self.settings.threads,
-            held_out: validation.as_ref().map(|validation| HeldOut {
+            held_out: validation.as_ref().map(|validation| WrittenValidation {
                 names: validation.names.clone(),
                 loss: validation.loss,
                 since: validation.since,
@@ -246,13 +246,19 @@ impl Resume {
                 carried.insert(state.to_string(), tensor(name).map_err(wrong)?);
             }
         }
-        let expected = [settings.batch_size, settings.hidden];
-        match carried.get("a") {
-            Some(a) if a.dims() == expected => {}
-            Some(a) => {
-                return Err(wrong(format!("its state is {:?}, not {expected:?}", a.dims())));
+        let expected = carried_shapes(&settings, model);
+        if let Some(unknown) = carried.keys().find(|name| !expected.contains_key(*name)) {
+            return Err(wrong(format!("it has a state {unknown:?}")));
+        }
+        for (name, shape) in &expected {
+            match carried.get(name) {
+                Some(state) if state.dims() == shape => {}
+                Some(state) => {
+                    let found = state.dims();
+                    return Err(wrong(format!("its state {name:?} is {found:?}, not {shape:?}")));
+                }
+                None => return Err(wrong(format!("it has no state {name:?}"))),
             }
-            None => return Err(wrong("it has no state".to_string())),
         }
 
         let rows = |name: &str, columns: usize| {
@@ -264,6 +270,10 @@ impl Resume {
                 Ok(vec![])
             }
         };
+        let was_run = |at: f64| match at.fract() == 0. && (0. ..=last as f64).contains(&at) {
+            true => Ok(at as u64),
+            false => Err(format!("its history tells of iteration {at}")),
+        };
         let mut history = History::default();
         let points = rows(LOSSES, 2).map_err(wrong)?;
         let points = points.iter().map(|row| Point { loss: row[0], smoothed: row[1] }).collect();
@@ -273,12 +283,17 @@ impl Resume {
         let gradients = rows(GRADIENTS, 1 + 2 * PARAMETERS.len()).map_err(wrong)?;
         let gradients = gradients.iter().map(|row| {
             let gradient = |i| Gradient { norm: row[1 + 2 * i], clipped: row[2 + 2 * i] };
-            (row[0] as u64, Gradients::from(std::array::from_fn(gradient)))
+            Ok((was_run(row[0])?, Gradients::from(std::array::from_fn(gradient))))
         });
-        history.gradients.refill(written.gradients, gradients.collect()).map_err(wrong)?;
+        let gradients = gradients.collect::<Result<_, _>>().map_err(wrong)?;
+        history.gradients.refill(written.gradients, gradients).map_err(wrong)?;
+        for &(at, _) in &written.names {
+            was_run(at as f64).map_err(wrong)?;
+        }
         history.samples.refill(written.samples_seen, written.names).map_err(wrong)?;
         let looks = rows(VALIDATION, 2).map_err(wrong)?;
-        let looks = looks.iter().map(|row| (row[0] as u64, row[1])).collect();
+        let looks = looks.iter().map(|row| Ok((was_run(row[0])?, row[1])));
+        let looks = looks.collect::<Result<_, _>>().map_err(wrong)?;
         let counts = written.held_out.as_ref().map_or(Thinning::default(), |told| told.looks);
         history.validation.refill(counts, looks).map_err(wrong)?;
 
@@ -288,6 +303,7 @@ impl Resume {
             let (names, loss, since) = (told.names, told.loss, told.since);
             let mut validation = Validation { names, loss, best: None, since };
             if let (Some(iteration), Some(loss)) = (told.best_iteration, told.best_loss) {
+                was_run(iteration as f64).map_err(wrong)?;
                 let other = |prefix| network(prefix, model, &tensor).map_err(wrong);
                 let best = match loss < validation.loss {
                     true => {
@@ -302,6 +318,19 @@ impl Resume {
         }
         Ok(Self { settings, trained, list: written.list, changes: written.changes })
     }
+}
+
+/// What an engine of these settings carries, by name, and its shapes.
+fn carried_shapes(settings: &Settings, model: &CharRnn) -> BTreeMap<String, Vec<usize>> {
+    let state = ("a".to_string(), vec![settings.batch_size, settings.hidden]);
+    let mut shapes = BTreeMap::from([state]);
+    if settings.optimizer == Algorithm::AdamW {
+        shapes.insert(format!("{ADAMW}{STEP}"), vec![]);
+        for name in PARAMETERS {
+            shapes.insert(format!("{ADAMW}{name}"), [&[2], &*model.config().shape(name)].concat());
+        }
+    }
+    shapes
 }
 
 /// The network of the tensors whose names begin with `prefix`, of the sizes and the number type of

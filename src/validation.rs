@@ -1,16 +1,17 @@
 //! Judging a network in training by names that it does not learn from, and keeping it as it was
 //! when it did best.
 
+use crate::corpus::digest;
 use crate::error::Result;
 use crate::eval::evaluate;
 use crate::model::CharRnn;
 use candle_core::{DType, Device};
-use sha2::{Digest, Sha256};
 
 /// What the held-out names have told so far.
 #[derive(Debug, Clone)]
 pub struct Validation {
-    /// The SHA-256 of the held-out names, in hexadecimal: another list's losses cannot be compared.
+    /// The SHA-256 of the held-out names, sorted, in hexadecimal: the losses of others cannot be
+    /// compared.
     pub names: String,
     /// The loss after the last iteration, in nats a name: [`crate::eval`] says from which state.
     pub loss: f64,
@@ -48,11 +49,15 @@ pub(crate) struct HeldOut {
 
 impl HeldOut {
     /// These names, as indices and as text.
-    pub(crate) fn new<'n>(names: Vec<Vec<u32>>, texts: impl Iterator<Item = &'n String>) -> Self {
-        let mut hasher = Sha256::new();
-        texts.for_each(|name| hasher.update(format!("{name}\n")));
-        let digest = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-        Self { names, digest, best: None, since: 0 }
+    pub(crate) fn new(names: Vec<Vec<u32>>, mut texts: Vec<&String>) -> Self {
+        // In another order they are the same names.
+        texts.sort();
+        Self { names, digest: digest(texts), best: None, since: 0 }
+    }
+
+    /// Their digest: [`Validation::names`].
+    pub(crate) fn digest(&self) -> &str {
+        &self.digest
     }
 
     /// How many there are.
@@ -60,23 +65,26 @@ impl HeldOut {
         self.names.len()
     }
 
-    /// Goes on from what the same names have told before; other names tell nothing.
+    /// Whether it is these names that told this.
+    pub(crate) fn told_of(&self, before: &Validation) -> bool {
+        before.names == self.digest
+    }
+
+    /// Goes on from what the same names have told before.
     pub(crate) fn go_on(
         &mut self,
         before: &Validation,
         dtype: DType,
         device: &Device,
     ) -> Result<()> {
-        if before.names == self.digest {
-            self.since = before.since;
-            self.best = match &before.best {
-                Some(Best { iteration, loss, model }) => {
-                    let model = model.map(|tensor| tensor.to_dtype(dtype)?.to_device(device))?;
-                    Some(Best { iteration: *iteration, loss: *loss, model })
-                }
-                None => None,
-            };
-        }
+        self.since = before.since;
+        self.best = match &before.best {
+            Some(Best { iteration, loss, model }) => {
+                let model = model.map(|tensor| tensor.to_dtype(dtype)?.to_device(device))?;
+                Some(Best { iteration: *iteration, loss: *loss, model })
+            }
+            None => None,
+        };
         Ok(())
     }
 
@@ -89,6 +97,16 @@ impl HeldOut {
     pub(crate) fn note(&mut self, iteration: u64, loss: f64, model: &CharRnn) -> Result<()> {
         // A file may say any number.
         self.since = self.since.saturating_add(1);
+        self.note_the_end(iteration, loss, model)
+    }
+
+    /// The same of the network at the end of a run, which is no look: patience does not count it.
+    pub(crate) fn note_the_end(
+        &mut self,
+        iteration: u64,
+        loss: f64,
+        model: &CharRnn,
+    ) -> Result<()> {
         if self.best.as_ref().is_none_or(|best| loss < best.loss) {
             // Its variables will change.
             let model = model.map(|tensor| tensor.detach().copy())?;

@@ -191,11 +191,42 @@ fn other_names_held_out_begin_the_search_for_the_best_anew() {
         train(&corpus, &Settings { iterations: 500, ..settings.clone() }, &mut ()).unwrap();
     let other = Settings { validation: 0.5, iterations: 505, ..settings.clone() };
     let resumed = Training::resume(&corpus, &other, &trained).unwrap().run(&mut ()).unwrap();
-    assert!(resumed.validation.as_ref().unwrap().best.is_none());
+    // There was no look yet, but the end.
+    let best = resumed.validation.as_ref().unwrap().best.as_ref().unwrap();
+    assert_eq!(best.iteration, 504);
+    assert!(resumed.history.validation.values().is_empty());
     assert_eq!(numbers(resumed.chosen()), numbers(&resumed.model));
     let none = Settings { validation: 0., iterations: 505, ..settings };
     let resumed = Training::resume(&corpus, &none, &trained).unwrap().run(&mut ()).unwrap();
     assert!(resumed.validation.is_none());
+}
+
+#[test]
+fn the_same_names_held_out_are_the_same_in_another_order() {
+    let (corpus, settings) = (names(), overfitting());
+    let reversed: Vec<&str> = corpus.names().iter().rev().map(String::as_str).collect();
+    let reversed = parse(&reversed.join("\n"));
+    let short = Settings { iterations: 500, ..settings.clone() };
+    let trained = train(&corpus, &short, &mut ()).unwrap();
+    let before = trained.validation.as_ref().unwrap().best.as_ref().unwrap();
+    let longer = Settings { iterations: 501, learning_rate: 1e-9, ..settings };
+    let resumed = Training::resume(&reversed, &longer, &trained).unwrap().run(&mut ()).unwrap();
+    let best = resumed.validation.as_ref().unwrap().best.as_ref().unwrap();
+    assert_eq!((best.iteration, best.loss), (before.iteration, before.loss));
+}
+
+#[test]
+fn a_run_that_is_made_longer_keeps_the_network_of_its_first_end_where_that_was_the_best() {
+    let (corpus, settings) = (names(), overfitting());
+    let short = Settings { iterations: 60, sample_every: 1000, ..settings.clone() };
+    let trained = train(&corpus, &short, &mut ()).unwrap();
+    let end = trained.validation.as_ref().unwrap();
+    assert!(end.better().is_none() && end.best.as_ref().unwrap().iteration == 59);
+    // What ruins the network is not what is kept.
+    let ruined = Settings { iterations: 90, learning_rate: 3., sample_every: 1000, ..settings };
+    let resumed = Training::resume(&corpus, &ruined, &trained).unwrap().run(&mut ()).unwrap();
+    assert!(resumed.validation.as_ref().unwrap().loss > end.loss);
+    assert_eq!(numbers(resumed.chosen()), numbers(&end.best.as_ref().unwrap().model));
 }
 
 #[test]
@@ -209,10 +240,9 @@ fn an_optimizer_that_changes_on_the_way_starts_anew() {
         let resumed: Trained =
             Training::resume(&corpus, &more, &trained).unwrap().run(&mut ()).unwrap();
         assert_ne!(numbers(&trained.model), numbers(&resumed.model));
-        assert_eq!(
-            resumed.carried.contains_key("adamw.step"),
-            second.optimizer == Algorithm::AdamW
-        );
+        let steps =
+            resumed.carried.get("adamw.step").map(|steps| steps.to_scalar::<f64>().unwrap());
+        assert_eq!(steps, (second.optimizer == Algorithm::AdamW).then_some(20.));
     }
 }
 
@@ -303,7 +333,6 @@ fn a_run_with_names_held_out_goes_on_exactly_as_with_adamw_and_patience() {
     folder.succeeds(&format!("{begin} -o whole"));
     let begin = begin.replace("--iterations 2000", "--iterations 700");
     folder.succeeds(&format!("{begin} -o parts"));
-    folder.succeeds("train --resume parts names.txt --iterations 1500");
     folder.succeeds("train --resume parts names.txt --iterations 2000");
     assert!(folder.read("parts") == folder.read("whole"));
 
@@ -313,11 +342,52 @@ fn a_run_with_names_held_out_goes_on_exactly_as_with_adamw_and_patience() {
     // It is done, so that a new one may take its place, and it goes on with more patience alone.
     assert_says(
         &folder.refuses("train --resume early names.txt"),
-        &["--patience cannot be 2", "larger number"],
+        &["early: this run ended early, after ", "a larger --patience, or 0"],
     );
     folder.succeeds("train --resume early names.txt --patience 4");
     folder.succeeds(&format!("train {OVERFIT} --patience 4 -o late"));
     assert!(folder.read("early") == folder.read("late"));
+}
+
+#[test]
+fn a_run_can_give_up_its_patience_or_the_names_that_it_holds_out() {
+    let folder = folder();
+    folder.succeeds(&format!("train {OVERFIT} --patience 2 -o early"));
+    let early = folder.read("early");
+    folder.succeeds("train --resume early names.txt --patience 0");
+    assert_says(&folder.succeeds("info early"), &["2000 of 2000 iterations"]);
+    folder.write("early", early);
+    folder.succeeds("train --resume early names.txt --validation 0 --force");
+    assert_says(&folder.succeeds("info early"), &["--validation from 0.3 to 0"]);
+}
+
+#[test]
+fn names_that_were_learned_before_they_were_held_out_are_told() {
+    let folder = folder();
+    folder.succeeds("train names.txt --hidden 5 --iterations 20 -o m");
+    let run = folder.run("train --resume m names.txt --iterations 30 --validation 0.3 --force");
+    assert_says(&run.stderr, &["they were learned in the first 20 iterations"]);
+    let run = folder.run("train --resume m names.txt --iterations 40");
+    assert!(!run.stderr.contains("they were learned"), "{run:?}");
+}
+
+#[test]
+fn what_bends_the_course_of_a_run_is_told_though_it_needs_no_force() {
+    let folder = folder();
+    let begin = "train names.txt --hidden 5 --iterations 20 --validation 0.3 --decay cosine -o m";
+    folder.succeeds(begin);
+    folder.succeeds("train --resume m names.txt --iterations 40 --sample-every 7");
+    assert_says(
+        &folder.succeeds("info m"),
+        &[
+            "after 20 iterations: --iterations from 20 to 40",
+            "after 20 iterations: --sample-every from 2000 to 7",
+        ],
+    );
+    assert_says(
+        &folder.refuses("train --resume m names.txt --epochs 4"),
+        &["--epochs cannot be 4: that is 32 iterations, and 40 are done"],
+    );
 }
 
 #[test]
@@ -343,7 +413,6 @@ fn settings_that_make_no_sense_together_are_refused() {
         ("names.txt --validation nan", "--validation"),
         ("one.txt --validation 0.5", "no two different names"),
         ("names.txt --patience 3", "without --validation"),
-        ("names.txt --patience 0 --validation 0.5", "--patience cannot be 0"),
         ("names.txt --epochs 0", "--epochs cannot be 0"),
         ("names.txt --epochs 18446744073709551615", "--epochs cannot be"),
         ("names.txt --epochs 1 --iterations 5", "--iterations"),

@@ -8,6 +8,7 @@
 
 use super::metrics::{End, Measured, Sink};
 use char_rnn::Error;
+use char_rnn::train::Progress;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -23,18 +24,19 @@ pub struct JsonLog {
 
 impl JsonLog {
     /// Begins the log at `path`, with a line of `settings`. A file that is there already is only
-    /// gone on with where the run itself goes on, `resumed_at` an iteration, and what it tells of
-    /// iterations from there on is cut off: they are run again. Says whether something was.
+    /// gone on with where the run itself goes on, with the progress `before`, and where it is the
+    /// log of that run up to there; what it tells of later iterations is cut off: they are run
+    /// again. Says whether something was.
     pub fn open(
         path: &Path,
-        resumed_at: Option<u64>,
+        before: Option<Progress>,
         settings: &Value,
     ) -> char_rnn::Result<(Self, bool)> {
         let cannot_write = |source: io::Error| Error::Write { path: path.to_path_buf(), source };
         let refuse = |problem: &str| cannot_write(io::Error::other(problem));
         let mut cut = false;
         let found = path.metadata();
-        let file = match (&found, resumed_at) {
+        let file = match (&found, before) {
             // A pipe or a terminal: who reads it has what came before.
             (Ok(found), _) if !found.is_file() && !found.is_dir() => {
                 File::options().write(true).open(path)
@@ -60,8 +62,8 @@ impl JsonLog {
             _ => {}
         }
         let is_new = found.is_err();
-        if let Some(resumed_at) = resumed_at.filter(|_| !is_new && is_file()) {
-            let kept = kept(BufReader::new(&file), resumed_at).map_err(cannot_write)?;
+        if let Some(before) = before.filter(|_| !is_new && is_file()) {
+            let kept = kept(BufReader::new(&file), &before).map_err(cannot_write)?;
             let kept = kept.map_err(|problem| refuse(&problem))?;
             cut = kept < file.metadata().map_err(cannot_write)?.len();
             file.set_len(kept).map_err(cannot_write)?;
@@ -88,33 +90,47 @@ impl JsonLog {
     }
 }
 
-/// How many bytes of a log tell of what was before the iteration `resumed_at`; or why it is none.
-fn kept(mut log: impl BufRead, resumed_at: u64) -> io::Result<Result<u64, String>> {
+/// How many bytes of a log tell of the iterations up to that of `before`, the last that was saved;
+/// or why it is not the log of that run, or not of all of it.
+fn kept(mut log: impl BufRead, before: &Progress) -> io::Result<Result<u64, String>> {
     #[derive(Deserialize)]
     struct Read {
         iteration: Option<u64>,
+        smoothed: Option<f64>,
     }
-    let (mut kept, mut line) = (0, Vec::new());
+    if !log.fill_buf()?.is_empty() && !log.fill_buf()?.starts_with(b"{\"settings\":") {
+        return Ok(Err("it is not the log of a run; choose another file".to_string()));
+    }
+    let (mut kept, mut line, mut last) = (0, Vec::new(), None);
     for number in 1.. {
         line.clear();
         let length = log.read_until(b'\n', &mut line)? as u64;
-        if length == 0 {
+        // A run that was killed may have left a piece of a line.
+        if !line.ends_with(b"\n") {
             break;
         }
         match serde_json::from_slice::<Read>(&line) {
-            _ if number == 1 && !line.starts_with(b"{\"settings\":") => {
-                return Ok(Err("it is not the log of a run; choose another file".to_string()));
+            Ok(Read { iteration: Some(iteration), .. }) if iteration > before.iteration => break,
+            Ok(Read { iteration, smoothed }) => {
+                kept += length;
+                last = iteration.map(|iteration| (iteration, smoothed)).or(last);
             }
-            Ok(Read { iteration: Some(iteration) }) if iteration >= resumed_at => break,
-            // A run that was killed may have left a piece of a line.
-            _ if !line.ends_with(b"\n") => break,
-            Ok(_) => kept += length,
             Err(error) => {
                 return Ok(Err(format!("line {number} of it is not of a log: {error}")));
             }
         }
     }
-    Ok(Ok(kept))
+    // Where one number of a run is the same to the last bit, all are. A log without iterations is of
+    // a run that was stopped before any.
+    let expected = (before.iteration, Some(before.smoothed));
+    Ok(match last {
+        Some(last) if last != expected => Err(format!(
+            "it is the log of another run, or does not reach iteration {}, the last that was \
+             saved; choose another file",
+            before.iteration
+        )),
+        _ => Ok(kept),
+    })
 }
 
 impl Sink for JsonLog {
@@ -168,51 +184,67 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn kept_of(log: &str, resumed_at: u64) -> Result<&str, String> {
-        kept(log.as_bytes(), resumed_at).unwrap().map(|kept| &log[..kept as usize])
+    /// The progress after so many iterations of the run of [`LOG`].
+    fn after(iterations: u64) -> Progress {
+        let iteration = iterations - 1;
+        Progress { iteration, loss: 0., smoothed: [0.1, 0.2, 0.3, 0.4][iteration as usize] }
     }
 
-    const LOG: &str = "{\"settings\":{}}\n{\"iteration\":0,\"loss\":1}\n{\"iteration\":1}\n\
-                       {\"end\":\"stopped\"}\n{\"settings\":{}}\n{\"iteration\":2}\n";
+    fn kept_of(log: &str, iterations: u64) -> Result<&str, String> {
+        kept(log.as_bytes(), &after(iterations)).unwrap().map(|kept| &log[..kept as usize])
+    }
+
+    const LOG: &str = "{\"settings\":{}}\n{\"iteration\":0,\"smoothed\":0.1}\n\
+                       {\"iteration\":1,\"smoothed\":0.2}\n{\"end\":\"stopped\"}\n\
+                       {\"settings\":{}}\n{\"iteration\":2,\"smoothed\":0.3}\n";
 
     #[test]
     fn what_is_run_again_is_cut_off_and_so_is_a_piece_of_a_line() {
         assert_eq!(kept_of(LOG, 3).unwrap(), LOG);
         assert_eq!(kept_of(LOG, 2).unwrap(), &LOG[..LOG.find("{\"iteration\":2").unwrap()]);
         assert_eq!(kept_of(LOG, 1).unwrap(), &LOG[..LOG.find("{\"iteration\":1").unwrap()]);
-        assert_eq!(kept_of(&format!("{LOG}{{\"iterat"), 9).unwrap(), LOG);
-        assert_eq!(kept_of(&format!("{LOG}{{\"iteration\":3}}"), 9).unwrap(), LOG);
-        assert_eq!(kept_of("", 9).unwrap(), "");
+        assert_eq!(kept_of(&format!("{LOG}{{\"iterat"), 3).unwrap(), LOG);
+        assert_eq!(kept_of(&format!("{LOG}{{\"iteration\":3}}"), 3).unwrap(), LOG);
+        assert_eq!(kept_of("", 3).unwrap(), "");
+        assert_eq!(kept_of("{\"settings\":{}}\n", 3).unwrap(), "{\"settings\":{}}\n");
+    }
+
+    #[test]
+    fn the_log_of_another_run_and_one_with_a_gap_are_left_alone() {
+        for (log, iterations) in [(LOG, 4), (&LOG.replace("0.2", "0.20000000000000004"), 2)] {
+            let message = kept_of(log, iterations).unwrap_err();
+            assert!(message.contains("the log of another run, or does not reach"), "{message}");
+        }
     }
 
     #[test]
     fn a_file_that_is_no_log_is_left_alone() {
         for text in ["anna\nbob\n", "{\"iteration\":0}\n", "{}", "[1, 2]\n", "\n"] {
-            assert!(kept_of(text, 9).unwrap_err().contains("not the log"), "{text}");
+            assert!(kept_of(text, 3).unwrap_err().contains("not the log"), "{text}");
         }
         let damaged = LOG.replace("{\"end\"", "{end");
-        assert!(kept_of(&damaged, 9).unwrap_err().contains("line 4"));
+        assert!(kept_of(&damaged, 3).unwrap_err().contains("line 4"));
     }
 
     #[test]
     fn a_log_is_begun_anew_or_gone_on_with_and_by_one_run_at_a_time() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log.jsonl");
-        let open = |resumed_at| JsonLog::open(&path, resumed_at, &json!({"a": 1}));
+        let open = |before| JsonLog::open(&path, before, &json!({"a": 1}));
         let (first, cut) = open(None).unwrap();
         assert!(!cut);
-        assert!(open(Some(0)).err().unwrap().to_string().contains("another char-rnn"));
+        assert!(open(Some(after(1))).err().unwrap().to_string().contains("another char-rnn"));
         drop(first);
         assert!(open(None).err().unwrap().to_string().contains("--resume"));
         std::fs::write(&path, LOG).unwrap();
-        let (second, cut) = open(Some(2)).unwrap();
+        let (second, cut) = open(Some(after(2))).unwrap();
         assert!(cut);
         drop(second);
         let text = std::fs::read_to_string(&path).unwrap();
-        let (before, after) = text.split_at(LOG.find("{\"iteration\":2").unwrap());
+        let (before, after_it) = text.split_at(LOG.find("{\"iteration\":2").unwrap());
         assert!(LOG.starts_with(before));
-        assert_eq!(after, "{\"settings\":{\"a\":1}}\n");
+        assert_eq!(after_it, "{\"settings\":{\"a\":1}}\n");
         assert!(JsonLog::open(folder.path(), None, &json!({})).is_err());
-        assert!(JsonLog::open(folder.path(), Some(1), &json!({})).is_err());
+        assert!(JsonLog::open(folder.path(), Some(after(1)), &json!({})).is_err());
     }
 }

@@ -206,20 +206,21 @@ pub struct Metrics<'a> {
 }
 
 impl<'a> Metrics<'a> {
-    /// Begins what `flags` ask for; `resumed_at` is the next iteration of a run that goes on.
+    /// Begins what `flags` ask for; `before` is the last progress of a run that goes on.
     pub fn open(
         flags: &'a Flags,
         run: Run<'a>,
-        resumed_at: Option<u64>,
+        before: Option<Progress>,
         bar: &Bar,
     ) -> char_rnn::Result<Self> {
+        let resumed_at = before.map(|before| before.iteration + 1);
         let (iterations, bar) = (resumed_at.unwrap_or_default(), bar.clone());
         let mut sinks: Vec<(PathBuf, Box<dyn Sink>)> = Vec::new();
         let folder = flags.tensorboard.as_deref();
         let events = folder.map(|folder| Events::create(folder, resumed_at)).transpose()?;
         if let Some(path) = &flags.log {
             let settings = settings_of(&run, iterations);
-            let log = JsonLog::open(path, resumed_at, &settings).inspect_err(|_| {
+            let log = JsonLog::open(path, before, &settings).inspect_err(|_| {
                 // A run that was refused leaves nothing that stands in the way of the next.
                 let _ = events.as_ref().map(|events| std::fs::remove_file(events.path()));
             });

@@ -42,11 +42,9 @@ impl Plot {
         });
         let format = Format::of(&place, "--output")?;
         let saved = checkpoint::load(&self.model, &Device::Cpu)?;
-        let resume = saved.resume.map_err(|_| char_rnn::Error::ModelFile {
+        let resume = saved.resume.map_err(|problem| char_rnn::Error::ModelFile {
             path: self.model.clone(),
-            problem: "there is nothing to draw: the file holds a model alone, without the course \
-                      of its training"
-                .to_string(),
+            problem: format!("there is nothing to draw: {problem}"),
         })?;
         if is_same_place(&place, &self.model) {
             return Err(char_rnn::Error::Setting {

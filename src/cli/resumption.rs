@@ -6,13 +6,15 @@ use char_rnn::Error;
 use char_rnn::checkpoint::{self, Record};
 use char_rnn::corpus::{Case, Corpus};
 use char_rnn::known::KnownNames;
+use char_rnn::optim::Decay;
 use char_rnn::resume::{Change, Resume};
-use char_rnn::train::Settings;
+use char_rnn::train::{Settings, Training};
 use char_rnn::vocab::Vocabulary;
 use std::path::{Path, PathBuf};
 
 /// What may change on the way without making it another run.
-const ORDINARY: [&str; 3] = ["--learning-rate", "--decay", "--threads"];
+const ORDINARY: [&str; 5] =
+    ["--learning-rate", "--decay", "--iterations", "--sample-every", "--threads"];
 
 /// A run out of a file.
 pub struct Begun {
@@ -35,6 +37,13 @@ impl Begun {
 
     fn wrong(&self, problem: String) -> Failure {
         Error::ModelFile { path: self.path.clone(), problem }.into()
+    }
+
+    /// Whether names are held out by `training` that this run has not held out before.
+    pub fn has_learned_others(&self, training: &Training, settings: &Settings) -> bool {
+        let before = self.resume.trained.validation.as_ref();
+        settings.validation > 0.
+            && training.held_out_digest() != before.map(|before| before.names.as_str())
     }
 
     /// What going on with `settings` and `corpus` changes; refuses what cannot be, and, without
@@ -63,6 +72,16 @@ impl Begun {
                 different(&self.vocabulary, corpus.vocabulary())
             )));
         }
+        if let Some(patience) = settings.patience
+            && iteration < was.iterations
+            && !self.resume.is_unfinished()
+            && was.patience.is_some_and(|was| patience <= was)
+        {
+            return Err(self.wrong(format!(
+                "this run ended early, after {iteration} iterations and {patience} looks that \
+                 found its held-out names no better; to go on, give a larger --patience, or 0"
+            )));
+        }
         if settings.iterations == iteration && !self.resume.is_unfinished() {
             return Err(self.wrong(format!(
                 "all {iteration} iterations are done; for more, give a larger --iterations, \
@@ -73,6 +92,16 @@ impl Begun {
         let switch = |on| if on { "on" } else { "off" }.to_string();
         let keep = |case| switch(case == Case::Keep);
         let dtype = |settings: &Settings| settings.dtype.as_str().to_string();
+        // Both are of no account but in these cases.
+        let bends = was.decay == Decay::Cosine && settings.decay == Decay::Cosine;
+        let judges = was.validation > 0. && settings.validation > 0.;
+        let both = |name, from: u64, to: u64| (name, from.to_string(), to.to_string());
+        let ways = [
+            bends.then(|| both("--iterations", was.iterations, settings.iterations)),
+            judges.then(|| both("--sample-every", was.sample_every, settings.sample_every)),
+        ]
+        .into_iter()
+        .flatten();
         let changes: Vec<Change> = [
             ("--learning-rate", was.learning_rate.to_string(), settings.learning_rate.to_string()),
             ("--decay", was.decay.to_string(), settings.decay.to_string()),
@@ -94,6 +123,7 @@ impl Begun {
             ),
         ]
         .into_iter()
+        .chain(ways)
         .filter(|(_, from, to)| from != to)
         .map(|(setting, from, to)| Change { iteration, setting: setting.to_string(), from, to })
         .collect();

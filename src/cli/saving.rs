@@ -44,6 +44,7 @@ pub struct Saver<'a> {
     changes: Vec<Change>,
     /// Whether the file holds a model that this run does not go on from.
     replaces: bool,
+    has_saved: bool,
     /// Where that model is kept while an unfinished one is in its place.
     kept: Option<PathBuf>,
     bar: &'a Bar,
@@ -66,7 +67,19 @@ impl<'a> Saver<'a> {
     ) -> Self {
         let known = KnownNames::of(corpus.names().iter().map(String::as_str));
         let (list, kept) = (corpus.digest(), None);
-        Self { path, corpus, settings, case, changes, replaces, kept, bar, list, known }
+        Self {
+            path,
+            corpus,
+            settings,
+            case,
+            changes,
+            replaces,
+            has_saved: false,
+            kept,
+            bar,
+            list,
+            known,
+        }
     }
 
     /// Counts the names that the run learned before among those that the model knows: what comes
@@ -88,6 +101,11 @@ impl<'a> Saver<'a> {
     /// Whether an older model is where the run goes, and will be until the run is saved.
     pub fn replaces(&self) -> bool {
         self.replaces
+    }
+
+    /// Whether the file is of this run by now.
+    pub fn has_saved(&self) -> bool {
+        self.has_saved
     }
 
     /// Saves a run that is not finished. An older model is kept beside it: that is to be replaced
@@ -114,7 +132,7 @@ impl<'a> Saver<'a> {
         Ok(())
     }
 
-    fn save(&self, trained: &Trained) -> char_rnn::Result<()> {
+    fn save(&mut self, trained: &Trained) -> char_rnn::Result<()> {
         let record = Record::of(self.corpus, self.case, self.settings, trained);
         let resume = Resume {
             settings: self.settings.clone(),
@@ -123,7 +141,9 @@ impl<'a> Saver<'a> {
             changes: self.changes.clone(),
         };
         let vocabulary = self.corpus.vocabulary();
-        checkpoint::save_run(self.path, vocabulary, &record, Some(&self.known), &resume)
+        checkpoint::save_run(self.path, vocabulary, &record, Some(&self.known), &resume)?;
+        self.has_saved = true;
+        Ok(())
     }
 }
 

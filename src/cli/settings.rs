@@ -30,7 +30,7 @@ pub struct SettingsFlags {
     #[arg(value_parser = real_number, allow_negative_numbers = true)]
     validation: Option<f64>,
 
-    /// With --validation, end after N looks (see --sample-every) that found it no better
+    /// With --validation, end after N looks (see --sample-every) that found it no better; 0 never
     #[arg(long, value_name = "N")]
     #[arg(value_parser = whole_number::<u64>, allow_negative_numbers = true)]
     patience: Option<u64>,
@@ -167,6 +167,12 @@ impl SettingsFlags {
                 rule: "it belongs to --optimizer adamw".to_string(),
             });
         }
+        // A negative zero is one.
+        let validation = self.validation.unwrap_or(base.validation) + 0.;
+        let patience = match self.patience {
+            Some(patience) => Some(patience).filter(|&patience| patience > 0),
+            None => base.patience.filter(|_| validation > 0.),
+        };
         let settings = Settings {
             iterations: self.iterations.unwrap_or(base.iterations),
             batch_size: self.batch_size.unwrap_or(base.batch_size),
@@ -177,8 +183,8 @@ impl SettingsFlags {
             decay: self.decay.unwrap_or(base.decay),
             weight_decay: self.weight_decay.unwrap_or(base.weight_decay),
             zero_state: self.zero_state || base.zero_state,
-            validation: self.validation.unwrap_or(base.validation),
-            patience: self.patience.or(base.patience),
+            validation,
+            patience,
             sample_every: self.sample_every.unwrap_or(base.sample_every),
             samples: self.samples.unwrap_or(base.samples),
             backprop: match self.backprop {
@@ -196,11 +202,25 @@ impl SettingsFlags {
         Ok(settings)
     }
 
-    /// Turns --epochs, where given, into iterations: that takes the list.
-    pub fn count_epochs(&self, settings: &mut Settings, corpus: &Corpus) -> char_rnn::Result<()> {
-        if let Some(epochs) = self.epochs {
-            settings.iterations = settings.iterations_of(epochs, corpus)?;
+    /// Turns --epochs, where given, into iterations, of which some are `done`: that takes the list.
+    pub fn count_epochs(
+        &self,
+        settings: &mut Settings,
+        corpus: &Corpus,
+        done: u64,
+    ) -> char_rnn::Result<()> {
+        let Some(epochs) = self.epochs else { return Ok(()) };
+        settings.iterations = settings.iterations_of(epochs, corpus)?;
+        match settings.iterations > done {
+            true => Ok(()),
+            false => Err(char_rnn::Error::Setting {
+                name: "--epochs",
+                value: epochs.to_string(),
+                rule: format!(
+                    "that is {} iterations, and {done} are done already",
+                    settings.iterations
+                ),
+            }),
         }
-        Ok(())
     }
 }

@@ -111,7 +111,8 @@ impl Train {
         };
         let list = List { path: self.list.path.clone(), keep_case: case == Case::Keep };
         let corpus = list.read()?;
-        self.settings.count_epochs(&mut settings, &corpus)?;
+        let done = begun.as_ref().map_or(0, |begun| begun.record.iterations);
+        self.settings.count_epochs(&mut settings, &corpus, done)?;
         let (mut training, changes) = match &begun {
             Some(begun) => {
                 let path = self.list.path.as_deref();
@@ -121,7 +122,6 @@ impl Train {
             }
             None => (Training::new(&corpus, &settings)?, Vec::new()),
         };
-        let done = begun.as_ref().map_or(0, |begun| begun.record.iterations);
         let bar = Bar::new(settings.iterations, done, self.quiet);
         let mut saver = match &output {
             Some(path) => {
@@ -142,15 +142,25 @@ impl Train {
             model: output.as_deref(),
             device: self.device.to_string(),
         };
-        let resumed_at = begun.is_some().then_some(done);
-        let mut metrics = Metrics::open(&self.metrics, run, resumed_at, &bar)?;
+        if begun.as_ref().is_some_and(|begun| begun.has_learned_others(&training, &settings)) {
+            bar.say(&format!(
+                "Other names are held out from here on; they were learned in the first {done} \
+                 iterations, so that their loss is too low"
+            ));
+        }
+        let before = begun.as_ref().map(|begun| begun.resume.trained.progress);
+        let mut metrics = Metrics::open(&self.metrics, run, before, &bar)?;
         let signals = Signals::watch();
         if settings.randomness == Randomness::Notebook {
             let alone = output.is_none();
             let (examples, _) = training.sizes();
             let mut log =
                 NotebookLog::new(bar.clone(), &corpus, case, self.verbose, examples, alone);
-            self.learn(&mut training, &mut log, &mut metrics, &bar, &mut saver, &signals)?;
+            let trained =
+                self.learn(&mut training, &mut log, &mut metrics, &bar, &mut saver, &signals)?;
+            if trained.validation.is_some() {
+                bar.say(held_out_of(&trained).trim_start_matches(", "));
+            }
             log.finish()?;
             return metrics.finish();
         }
@@ -266,18 +276,19 @@ impl Train {
         let own = saver.filter(|saver| !saver.replaces()).map(Saver::path);
         let saved = own.into_iter().chain(self.resume.as_deref()).find_map(|path| {
             let saved = checkpoint::load(path, &Device::Cpu).ok()?;
-            saved.resume.is_ok().then_some((path, saved.record.iterations))
+            Some((path, saved.record.iterations, saved.resume.ok()?.settings.iterations))
         });
         let mut outcome = String::new();
-        if let Some((path, iterations)) = saved {
-            let command = resumption::command(path, self.list.path.as_deref(), self.device);
-            outcome += &format!(
-                "; {} holds the run after {iterations} of {} iterations; to go on from there: \
-                 {command} --learning-rate {:?}",
-                path.display(),
-                settings.iterations,
-                settings.learning_rate / 2.
-            );
+        if let Some((path, done, all)) = saved {
+            outcome +=
+                &format!("; {} holds the run after {done} of {all} iterations", path.display());
+            if own == Some(path) && saver.is_some_and(Saver::has_saved) {
+                let command = resumption::command(path, self.list.path.as_deref(), self.device);
+                let rate = settings.learning_rate / 2.;
+                outcome += &format!("; to go on from there: {command} --learning-rate {rate:?}");
+            } else {
+                outcome += ", as it was before";
+            }
         }
         if let Some(saver) = saver.filter(|saver| saver.replaces()) {
             outcome += &format!("; the older model in {} is as it was", saver.path().display());
@@ -346,17 +357,7 @@ impl Train {
             }
             Ok(is_new)
         })?;
-        let held_out = trained.validation.as_ref().map_or(String::new(), |validation| {
-            let last = rounded(validation.loss);
-            match validation.better() {
-                None => format!(", held out {last}"),
-                Some(best) => format!(
-                    ", held out {last}; by the network of iteration {}, where that was {}",
-                    best.iteration,
-                    rounded(best.loss)
-                ),
-            }
-        });
+        let held_out = held_out_of(trained);
         live.bar.say(&format!(
             "New names, after {} iterations with the loss at {}{held_out}:",
             trained.progress.iteration + 1,
@@ -371,6 +372,21 @@ impl Train {
         }
         Ok(())
     }
+}
+
+/// The loss of the held-out names, where there are any, and which network did best on them.
+fn held_out_of(trained: &Trained) -> String {
+    trained.validation.as_ref().map_or(String::new(), |validation| {
+        let last = rounded(validation.loss);
+        match validation.better() {
+            None => format!(", held out {last}"),
+            Some(best) => format!(
+                ", held out {last}; by the network of iteration {}, where that was {}",
+                best.iteration,
+                rounded(best.loss)
+            ),
+        }
+    })
 }
 
 fn kept_as(kept: &Path) -> String {

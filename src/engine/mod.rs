@@ -72,7 +72,7 @@ pub type Carried = BTreeMap<String, Tensor>;
 
 /// What the names of AdamW's part begin with.
 pub(crate) const ADAMW: &str = "adamw.";
-const STEP: &str = "step";
+pub(crate) const STEP: &str = "step";
 
 /// The gradients of the parameters, in the order of [`PARAMETERS`].
 pub type Gradients = [Gradient; PARAMETERS.len()];

@@ -45,12 +45,12 @@ pub trait Observer {
     fn gradients(&mut self, _progress: &Progress, _gradients: &Gradients) {}
     /// After an iteration at which the held-out names were looked at: their loss, in nats a name.
     fn validated(&mut self, _progress: &Progress, _loss: f64) {}
+    /// After an iteration at which names were sampled.
+    fn samples(&mut self, _progress: &Progress, _names: &[Sampled]) {}
     /// After an iteration, the last thing that is told of it. To break ends training there.
     fn iteration(&mut self, _progress: &Progress) -> ControlFlow<()> {
         ControlFlow::Continue(())
     }
-    /// After an iteration at which names were sampled.
-    fn samples(&mut self, _progress: &Progress, _names: &[Sampled]) {}
 }
 
 /// An observer that looks away.
@@ -158,12 +158,14 @@ impl<'a> Training<'a> {
                 corpus.held_out(settings.validation, settings.randomness)?.into_iter();
             let (judges, others): (Vec<_>, Vec<_>) =
                 examples.into_iter().partition(|_| is_held_out.next() == Some(true));
-            let (texts, indices): (Vec<&String>, _) = judges.into_iter().unzip();
-            held_out = Some(HeldOut::new(indices, texts.into_iter()));
+            let (texts, indices) = judges.into_iter().unzip();
+            held_out = Some(HeldOut::new(indices, texts));
             examples = others;
         }
         settings.randomness.shuffle(&mut examples);
         let indices: Vec<&[u32]> = examples.iter().map(|(_, indices)| &indices[..]).collect();
+        // A thread without a name would cost its memory for nothing.
+        let threads = settings.threads.min(settings.batch_size);
         let inputs = Inputs::new(&indices, settings.batch_size, &settings.device)?;
         Ok(Self {
             settings: settings.clone(),
@@ -171,7 +173,7 @@ impl<'a> Training<'a> {
             examples,
             held_out,
             vocabulary: corpus.vocabulary(),
-            engine: engine(settings.backprop, config, vars, settings.descent(), settings.threads)?,
+            engine: engine(settings.backprop, config, vars, settings.descent(), threads)?,
             batch: Batch::default(),
             next: 0,
             loss: f64::NAN,
@@ -185,6 +187,9 @@ impl<'a> Training<'a> {
     /// results are those of a run that never stopped: the order of the list and the sampled names
     /// follow from the seed and the number of the iteration ([`crate::random`]), and everything
     /// else is in `trained`.
+    ///
+    /// With held-out names the network at the end of a run that was done is among those of which
+    /// the best is kept, also where more iterations are added.
     ///
     /// Other settings take effect from here on. With another batch size the hidden states begin at
     /// zero again, with another optimizer its running means, and with other names held out the
@@ -250,7 +255,15 @@ impl<'a> Training<'a> {
             carried.retain(|name, _| !name.starts_with(ADAMW));
         }
         training.engine.carry_on(&carried)?;
-        if let (Some(held_out), Some(before)) = (&mut training.held_out, &trained.validation) {
+        training.history = trained.history.clone();
+        let before = trained.validation.as_ref().filter(|before| {
+            training.held_out.as_ref().is_some_and(|held_out| held_out.told_of(before))
+        });
+        if before.is_none() {
+            // The losses of other names are no part of the curve.
+            training.history.forget_validation();
+        }
+        if let (Some(held_out), Some(before)) = (&mut training.held_out, before) {
             held_out.go_on(before, settings.dtype, &settings.device)?;
             if let Some(patience) = settings.patience
                 && settings.is_done(done, held_out.since())
@@ -268,7 +281,6 @@ impl<'a> Training<'a> {
         }
         training.next = done;
         (training.loss, training.smoothed) = (trained.progress.loss, trained.progress.smoothed);
-        training.history = trained.history.clone();
         Ok(training)
     }
 
@@ -280,6 +292,11 @@ impl<'a> Training<'a> {
     /// The course so far, also of a run that has failed.
     pub fn history(&self) -> &History {
         &self.history
+    }
+
+    /// Which names are held out, as [`Validation::names`] has it.
+    pub fn held_out_digest(&self) -> Option<&str> {
+        self.held_out.as_ref().map(HeldOut::digest)
     }
 
     /// How many names are learned, and how many held out.
@@ -305,6 +322,9 @@ impl<'a> Training<'a> {
             if told.is_break() {
                 break;
             }
+        }
+        if self.next >= self.settings.iterations {
+            self.look_at_the_end()?;
         }
         self.trained()
     }
@@ -396,6 +416,17 @@ impl<'a> Training<'a> {
             .collect::<candle_core::Result<Vec<_>>>()?;
         self.history.push_samples(iteration, &names, self.vocabulary);
         observer.samples(now, &names);
+        Ok(())
+    }
+
+    /// The end of a run is no look, but the network may be the best there.
+    fn look_at_the_end(&mut self) -> Result<()> {
+        let (iteration, model) = (self.next - 1, self.engine.model()?);
+        if let Some(held_out) = &mut self.held_out {
+            let loss = held_out.loss(model)?;
+            check_finite(iteration, "held-out loss", loss)?;
+            held_out.note_the_end(iteration, loss, model)?;
+        }
         Ok(())
     }
 
