@@ -165,13 +165,15 @@ impl<'a> Training<'a> {
         settings.randomness.shuffle(&mut examples);
         let indices: Vec<&[u32]> = examples.iter().map(|(_, indices)| &indices[..]).collect();
         let inputs = Inputs::new(&indices, settings.batch_size, &settings.device)?;
+        // More would have nothing to do, and a file may ask for a thousand.
+        let threads = settings.threads.min(settings.batch_size);
         Ok(Self {
             settings: settings.clone(),
             inputs,
             examples,
             held_out,
             vocabulary: corpus.vocabulary(),
-            engine: engine(settings.backprop, config, vars, settings.descent(), settings.threads)?,
+            engine: engine(settings.backprop, config, vars, settings.descent(), threads)?,
             batch: Batch::default(),
             next: 0,
             loss: f64::NAN,
