@@ -6,14 +6,16 @@
 
 The memory is read from /proc, so this is for Linux: what the program has allocated and touched, without the parts of its
 own file that happen to be in memory. Its first seconds, in which it takes what it needs, do not count; of the rest, the
-second half must not stand above the first by more than a little. It saves and prints names on
-its way as any run does, and is ended by `kill`, which it heeds in the background too. Further arguments go to `char-rnn train`.
+median of the second half must not stand above that of the first by more than a little: a saving takes some for a moment. It
+saves and prints names on its way as any run does, and is ended by `kill`, which it heeds in the background too. Further
+arguments go to `char-rnn train`.
 """
 
 import argparse
 import os
 import re
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -62,12 +64,12 @@ class Watch:
         half = len(settled) // 2
         if not half:
             sys.exit(f"{what}: it was over before it could be measured")
-        first, second = max(settled[:half]), max(settled[half:])
+        first, second = statistics.median(settled[:half]), statistics.median(settled[half:])
         stays = second <= first + TOLERANCE
         print(f"{what}: {self.times[-1]:.0f} s, {len(self.sizes)} measurements in KiB")
         print(
-            f"  allocated: start {settled[0]}, end {settled[-1]}, most in the first half {first}, in the second {second}: "
-            f"{'constant' if stays else 'IT GROWS'}; peak with the program itself {self.peak}",
+            f"  allocated: start {settled[0]}, end {settled[-1]}, most {max(settled)}; median of the first half {first:.0f}, of the second "
+            f"{second:.0f}: {'constant' if stays else 'IT GROWS'}; peak with the program itself {self.peak}",
             flush=True,
         )
         return stays

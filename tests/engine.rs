@@ -10,7 +10,7 @@ use char_rnn::model::{CharRnn, Config, initialize};
 use char_rnn::optim::{Algorithm, Decay, DescentConfig};
 use char_rnn::random::Randomness;
 use char_rnn::sample::{MAX_LENGTH, Sampled};
-use char_rnn::train::{Observer, Progress, Settings, train};
+use char_rnn::train::{Observer, Progress, Settings, Training, train};
 use proptest::prelude::*;
 use std::ops::ControlFlow;
 
@@ -174,6 +174,16 @@ fn an_observer_can_end_training() {
     let corpus = Corpus::parse(b"anna\nbob\neve\n", "", Case::Lower).unwrap();
     let trained = train(&corpus, &Settings::default(), &mut Third).unwrap();
     assert_eq!(trained.progress.iteration, 2);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn no_thread_is_started_that_would_have_no_name_to_learn() {
+    let corpus = Corpus::parse(b"anna\nbob\neve\n", "", Case::Lower).unwrap();
+    let settings = Settings { batch_size: 2, threads: 1024, ..Settings::default() };
+    let _training = Training::new(&corpus, &settings).unwrap();
+    let threads = std::fs::read_dir("/proc/self/task").unwrap().count();
+    assert!(threads < 500, "{threads}");
 }
 
 #[test]

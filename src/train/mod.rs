@@ -167,6 +167,8 @@ impl<'a> Training<'a> {
         // A thread without a name would cost its memory for nothing.
         let threads = settings.threads.min(settings.batch_size);
         let inputs = Inputs::new(&indices, settings.batch_size, &settings.device)?;
+        // More would have nothing to do, and a file may ask for a thousand.
+        let threads = settings.threads.min(settings.batch_size);
         Ok(Self {
             settings: settings.clone(),
             inputs,
