@@ -164,8 +164,6 @@ impl<'a> Training<'a> {
         }
         settings.randomness.shuffle(&mut examples);
         let indices: Vec<&[u32]> = examples.iter().map(|(_, indices)| &indices[..]).collect();
-        // A thread without a name would cost its memory for nothing.
-        let threads = settings.threads.min(settings.batch_size);
         let inputs = Inputs::new(&indices, settings.batch_size, &settings.device)?;
         // More would have nothing to do, and a file may ask for a thousand.
         let threads = settings.threads.min(settings.batch_size);
