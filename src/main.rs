@@ -11,7 +11,16 @@ use std::process::ExitCode;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// What candle reads to know how many threads to use. Unless it is set, it reads the number of
+/// processors out of a file at each matrix product, which takes longer than a small product, and
+/// spreads sums of a few thousand numbers over them all, which takes longer than the sums.
+const THREADS: &str = "RAYON_NUM_THREADS";
+
 fn main() -> ExitCode {
+    if std::env::var_os(THREADS).is_none() {
+        // SAFETY: nothing else reads the environment meanwhile, for no other thread was started yet.
+        unsafe { std::env::set_var(THREADS, "1") };
+    }
     match cli::Cli::parse().run() {
         Ok(()) => ExitCode::SUCCESS,
         // The reader has seen enough, as `head` does.

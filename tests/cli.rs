@@ -479,6 +479,25 @@ fn a_build_without_cuda_says_how_to_make_one() {
     }
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn candle_is_kept_from_starting_threads_for_sums_that_are_too_small_for_them() {
+    let folder = Folder::with_names();
+    let mut command = folder.command(
+        "train names.txt --hidden 300 --batch-size 8 --iterations 1000000 --sample-every 1 --samples 1",
+    );
+    // Cargo sets it for what it runs.
+    command.env_remove("RAYON_NUM_THREADS").stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    // By the third name there were gradients to be added.
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let told = (0..3).all(|_| lines.next().is_some_and(|line| line.is_ok()));
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", child.id())).unwrap().count();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(told && tasks == 1, "{tasks} threads");
+}
+
 // Places where a model cannot go.
 
 #[test]
