@@ -10,11 +10,9 @@ use candle_core::Device;
 /// number, or where the GPU cannot be used.
 pub fn cuda(ordinal: usize) -> Result<Device> {
     available(ordinal).map_err(Error::Device)?;
-    let opened = Device::new_cuda(ordinal).and_then(|device| {
-        #[cfg(feature = "cuda")]
-        save_calls(&device)?;
-        Ok(device)
-    });
+    let opened = Device::new_cuda(ordinal);
+    #[cfg(feature = "cuda")]
+    let opened = opened.and_then(|device| save_calls(&device).map(|()| device));
     opened.map_err(|error| match Error::from(error) {
         // Too little memory, said already.
         told @ Error::Device(_) => told,
