@@ -10,23 +10,14 @@ use candle_core::Device;
 /// number, or where the GPU cannot be used.
 pub fn cuda(ordinal: usize) -> Result<Device> {
     available(ordinal).map_err(Error::Device)?;
-    open(ordinal).map_err(|error| match Error::from(error) {
+    let opened = Device::new_cuda(ordinal);
+    #[cfg(feature = "cuda")]
+    let opened = opened.and_then(|device| save_calls(&device).map(|()| device));
+    opened.map_err(|error| match Error::from(error) {
         // Too little memory, said already.
         told @ Error::Device(_) => told,
         error => Error::Device(format!("the GPU cuda:{ordinal} cannot be used: {error}")),
     })
-}
-
-#[cfg(not(feature = "cuda"))]
-fn open(ordinal: usize) -> candle_core::Result<Device> {
-    Device::new_cuda(ordinal)
-}
-
-#[cfg(feature = "cuda")]
-fn open(ordinal: usize) -> candle_core::Result<Device> {
-    let device = Device::new_cuda(ordinal)?;
-    save_calls(&device)?;
-    Ok(device)
 }
 
 /// Two things that candle leaves as they are, and that cost calls of the driver at every tensor.

@@ -129,12 +129,12 @@ int candle_kernel(const char *full_name, unsigned blocks, unsigned threads, void
             set(type, P(void *, 5), r, result);
         }
     } else if (!strcmp(name, "is_u32")) {
-        const size_t dimensions = P(size_t, 1), *info = P(size_t *, 2);
+        // The dimensions and strides that it takes are those of the indices, in order like the source.
         const size_t rows = P(size_t, 7), picked = P(size_t, 8), right = P(size_t, 9);
         for (size_t k = 0; k < P(size_t, 0); k++) {
             const uint32_t index = P(uint32_t *, 3)[k / right % picked];
             const size_t source = (k / (picked * right) * rows + index) * right + k % right;
-            const double x = index == NONE ? 0 : get(type, P(void *, 4), place(source, dimensions, info, info + dimensions));
+            const double x = index == NONE ? 0 : get(type, P(void *, 4), source);
             set(type, P(void *, 5), k, x);
         }
     } else if (!strcmp(name, "gather_u32")) {
