@@ -101,7 +101,8 @@ impl Eval {
             evaluation.characters()
         )?;
         writeln!(out, "  loss        {:9.4} nats a name", evaluation.nats_per_name())?;
-        writeln!(out, "              {carried:9.4} with the state carried on, as in training")?;
+        let trained = if saved.record.zero_state { "" } else { ", as in training" };
+        writeln!(out, "              {carried:9.4} with the state carried on{trained}")?;
         writeln!(out, "              {:9.4} nats a character", evaluation.nats_per_character())?;
         writeln!(out, "              {:9.4} bits a character", evaluation.bits_per_character())?;
         writeln!(out, "  perplexity  {:9.4} a character", evaluation.perplexity())?;
