@@ -68,7 +68,7 @@ fn written_beside(path: &Path, bytes: &[u8]) -> Result<tempfile::NamedTempFile> 
 }
 
 /// The file that is meant by `path`: a rename would put the new file in the place of a link.
-fn behind_links(path: &Path) -> PathBuf {
+pub(crate) fn behind_links(path: &Path) -> PathBuf {
     std::fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf())
 }
 

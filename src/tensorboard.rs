@@ -46,7 +46,7 @@ impl Events {
             return Err(cannot_write(io::Error::other(problem)));
         }
         // They are read in the order of their names: this one must be the last.
-        let time = newest.map_or(0, |time| time + 1).max(seconds() as u64);
+        let time = newest.map_or(0, |time| time.saturating_add(1)).max(seconds() as u64);
         let host = gethostname::gethostname().to_string_lossy().replace(['/', '\\'], "-");
         let path = folder.join(format!("{MARK}{time:010}.{host}.{}.0", std::process::id()));
         let file = File::create_new(&path).map_err(|source| Error::write(&path, source))?;

@@ -1,11 +1,10 @@
 //! `char-rnn export`: a model in another program's format.
 
-use super::Failure;
+use super::{Failure, say};
 use candle_core::Device;
 use char_rnn::export::{Format, export};
 use char_rnn::{checkpoint, output_file};
 use clap::{Args, ValueEnum};
-use std::io::{Write, stderr};
 use std::path::{Path, PathBuf};
 
 /// Write a model in a format of PyTorch's or NumPy's
@@ -54,7 +53,7 @@ impl Export {
         };
         let place = self.output.unwrap_or_else(|| default_place(&self.model, format));
         output_file::write_new(&place, &export(&saved.model, &saved.vocabulary, format)?)?;
-        let _ = writeln!(stderr(), "Wrote {}", place.display());
+        say(&format!("Wrote {}", place.display()));
         Ok(())
     }
 }

@@ -50,6 +50,9 @@ impl JsonLog {
                      choose another file",
                 ));
             }
+            (Err(_), _) if path.is_symlink() => {
+                return Err(refuse("it is a link to nowhere; choose another file"));
+            }
             (Err(_), _) => File::create_new(path),
         };
         let mut file = file.map_err(cannot_write)?;
@@ -101,6 +104,8 @@ fn kept(mut log: impl BufRead, before: &Progress) -> io::Result<Result<u64, Stri
     if !log.fill_buf()?.is_empty() && !log.fill_buf()?.starts_with(b"{\"settings\":") {
         return Ok(Err("it is not the log of a run; choose another file".to_string()));
     }
+    // Where one number of a run is the same to the last bit, all are.
+    let expected = (before.iteration, Some(before.smoothed));
     let (mut kept, mut line, mut last) = (0, Vec::new(), None);
     for number in 1.. {
         line.clear();
@@ -115,14 +120,16 @@ fn kept(mut log: impl BufRead, before: &Progress) -> io::Result<Result<u64, Stri
                 kept += length;
                 last = iteration.map(|iteration| (iteration, smoothed)).or(last);
             }
+            // What a power cut left of lines that are cut off anyway.
+            Err(_) if last == Some(expected) => break,
             Err(error) => {
-                return Ok(Err(format!("line {number} of it is not of a log: {error}")));
+                return Ok(Err(format!(
+                    "line {number} of it is not of a log ({error}); choose another file"
+                )));
             }
         }
     }
-    // Where one number of a run is the same to the last bit, all are. A log without iterations is of
-    // a run that was stopped before any.
-    let expected = (before.iteration, Some(before.smoothed));
+    // A log without iterations is of a run that was stopped before any.
     Ok(match last {
         Some(last) if last != expected => Err(format!(
             "it is the log of another run, or does not reach iteration {}, the last that was \
@@ -206,6 +213,7 @@ mod tests {
         assert_eq!(kept_of(&format!("{LOG}{{\"iterat"), 3).unwrap(), LOG);
         assert_eq!(kept_of(&format!("{LOG}{{\"iteration\":3}}"), 3).unwrap(), LOG);
         assert_eq!(kept_of("", 3).unwrap(), "");
+        assert_eq!(kept_of(&format!("{LOG}\0\0\0\n"), 3).unwrap(), LOG);
         assert_eq!(kept_of("{\"settings\":{}}\n", 3).unwrap(), "{\"settings\":{}}\n");
     }
 

@@ -26,7 +26,7 @@ use char_rnn::checkpoint::Saved;
 use char_rnn::corpus::{self, Case, Corpus};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::fmt;
-use std::io;
+use std::io::{self, Write};
 use std::num::{IntErrorKind, ParseIntError};
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -259,6 +259,11 @@ fn read_in(saved: &Saved, argument: &'static str, text: &str) -> char_rnn::Resul
             rule: error.to_string(),
         }
     })
+}
+
+/// Writes a line to standard error. That it is closed must not stop the work.
+fn say(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
 }
 
 /// A name as it is shown: a model of lower-cased names gets its capital back, as in the notebook.

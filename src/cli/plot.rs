@@ -1,13 +1,12 @@
 //! `char-rnn plot`: how a run went, as a picture.
 
-use super::{Failure, shown};
+use super::{Failure, say, shown};
 use candle_core::Device;
 use char_rnn::checkpoint;
 use char_rnn::history_plot::Run;
 use char_rnn::output_file::is_same_place;
 use char_rnn::plot::{Format, Picture};
 use clap::Args;
-use std::io::{Write, stderr};
 use std::path::PathBuf;
 
 /// Draw how the training of a model went
@@ -72,11 +71,6 @@ impl Plot {
         say(&format!("Wrote {}", place.display()));
         Ok(())
     }
-}
-
-fn say(line: &str) {
-    // A closed standard error must not stop the work.
-    let _ = writeln!(stderr(), "{line}");
 }
 
 /// What there is to say of characters that this picture cannot show.

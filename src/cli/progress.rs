@@ -1,11 +1,11 @@
 //! How training looks to a person: a bar that moves, and names that get better.
 
-use super::{Failure, shown};
+use super::{Failure, say, shown};
 use char_rnn::corpus::{Case, Corpus};
 use char_rnn::sample::Sampled;
 use char_rnn::train::{Observer, Progress};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use std::io::{self, Write, stderr, stdout};
+use std::io::{self, Write, stdout};
 
 /// A progress bar on standard error. Clones are the same bar.
 #[derive(Clone)]
@@ -49,8 +49,7 @@ impl Bar {
 
     /// The same even where `quiet`: something went wrong.
     pub fn warn(&self, line: &str) {
-        // A closed standard error must not stop the work.
-        self.bar.suspend(|| _ = writeln!(stderr(), "{line}"));
+        self.bar.suspend(|| say(line));
     }
 
     /// Writes to standard output, above the bar.

@@ -21,6 +21,11 @@ impl Font {
         self.0.glyph_index(character).is_some()
     }
 
+    /// Whether a box stands for `character`: not for what has no width, as a sign of direction.
+    pub(super) fn draws_a_box(&self, character: char) -> bool {
+        !self.has(character) && self.advance(character) > 0.
+    }
+
     /// How far `character` moves the pen, as a part of the font's size. For one that the font lacks
     /// it is what other fonts are likely to have.
     fn advance(&self, character: char) -> f32 {
@@ -59,8 +64,7 @@ impl Font {
         let mut pen = Pen { path: PathBuilder::new(), x: 0., scale };
         for character in text.chars() {
             let advance = self.advance(character);
-            // What has no width, as a sign of direction, has no box.
-            if advance > 0. || self.has(character) {
+            if self.has(character) || self.draws_a_box(character) {
                 self.0.outline_glyph(self.0.glyph_index(character).unwrap_or_default(), &mut pen);
             }
             pen.x += advance * size;

@@ -38,6 +38,7 @@ pub use panels::{Panel, Table, panels};
 pub use picture::Picture;
 
 use crate::error::{Error, Result};
+use crate::output_file::behind_links;
 use std::path::Path;
 
 /// What a picture can be written as.
@@ -53,8 +54,16 @@ impl Format {
     /// The format that the name of the file at `path` asks for, which was given by `flag`.
     ///
     /// # Errors
-    /// [`Error::Setting`] where it ends neither in `.svg` nor in `.png`.
+    /// [`Error::Setting`] where it ends neither in `.svg` nor in `.png`, or is a link to a file of
+    /// which this is so.
     pub fn of(path: &Path, flag: &'static str) -> Result<Self> {
+        let format = Self::named(path, flag)?;
+        // It is that file which a picture would replace.
+        Self::named(&behind_links(path), flag)?;
+        Ok(format)
+    }
+
+    fn named(path: &Path, flag: &'static str) -> Result<Self> {
         match path.extension().map(|extension| extension.to_ascii_lowercase()) {
             Some(extension) if extension == "svg" => Ok(Self::Svg),
             Some(extension) if extension == "png" => Ok(Self::Png),
@@ -79,5 +88,16 @@ mod tests {
             let refusal = Format::of(Path::new(path), "--picture").unwrap_err().to_string();
             assert!(refusal.contains("--picture") && refusal.contains(path), "{refusal}");
         }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_to_another_kind_of_file_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let (list, link) = (folder.path().join("names.txt"), folder.path().join("link.svg"));
+        std::fs::write(&list, "anna\n").unwrap();
+        std::os::unix::fs::symlink(&list, &link).unwrap();
+        let refusal = Format::of(&link, "--plot").unwrap_err().to_string();
+        assert!(refusal.contains("names.txt"), "{refusal}");
     }
 }

@@ -122,7 +122,10 @@ impl Picture {
             Shape::Text { text, .. } => Some(text),
             _ => None,
         });
-        texts.flat_map(|text| text.chars()).filter(|&character| !font.has(character)).collect()
+        texts
+            .flat_map(|text| text.chars())
+            .filter(|&character| font.draws_a_box(character))
+            .collect()
     }
 
     /// The picture as an SVG document.

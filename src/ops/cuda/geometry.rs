@@ -70,8 +70,8 @@ mod tests {
         // What an H100 and an A100 lend to a block.
         let (h100, a100) = (232_448, 166_912);
         assert!(one_launch::<f32>(239, h100) && !one_launch::<f32>(240, h100));
-        assert!(one_launch::<f64>(168, h100) && !one_launch::<f64>(170, h100));
-        assert!(one_launch::<f32>(202, a100) && !one_launch::<f32>(204, a100));
+        assert!(one_launch::<f64>(169, h100) && !one_launch::<f64>(170, h100));
+        assert!(one_launch::<f32>(203, a100) && !one_launch::<f32>(204, a100));
         assert!(whole_step::<f64>(1, 50, 27, a100));
         assert!(!whole_step::<f64>(2, 50, 27, a100) && !whole_step::<f64>(1, 50, 1000, a100));
     }

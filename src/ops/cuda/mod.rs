@@ -9,6 +9,7 @@
 
 #[cfg(feature = "cuda")]
 mod device;
+#[cfg(any(feature = "cuda", all(test, target_os = "linux", target_env = "gnu")))]
 mod geometry;
 
 #[cfg(feature = "cuda")]
