@@ -344,7 +344,9 @@ impl<'a> Training<'a> {
     /// Which examples an iteration learns: the next of the shuffled list, round and round.
     fn examples_of(&self, iteration: u64) -> impl Iterator<Item = usize> + Clone + use<> {
         let (size, count) = (self.settings.batch_size, self.examples.len());
-        let first = (iteration as u128 * size as u128) % count as u128;
+        // Iteration times size, whose remainder this is, may be too large for a number; and a list
+        // has fewer than 2^32 names.
+        let first = (iteration % count as u64) * (size as u64 % count as u64) % count as u64;
         (0..size).map(move |i| (first as usize + i) % count)
     }
 
