@@ -47,14 +47,24 @@ mod cuda {
             .ok()
             .and_then(|toolkit| fs::read_to_string(toolkit.include_dir.join("cuda.h")).ok());
         let known = target("OS") == "linux" && ["x86_64", "aarch64"].contains(&&*target("ARCH"));
-        let (true, Some(header)) = (known, header) else { return };
+        if !known {
+            return;
+        }
+        let Some(header) = header else {
+            println!(
+                "cargo::warning=the toolkit's cuda.h is not found: the program will not start on a machine \
+                 without an NVIDIA driver"
+            );
+            return;
+        };
         let is_function = |word: &&str| {
             word.strip_prefix("cu")
                 .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_uppercase()))
         };
         let words = header.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
         let names: BTreeSet<&str> = words.filter(is_function).collect();
-        let lines: String = names.iter().map(|name| format!("NAME({name})\n")).collect();
+        let numbered = names.iter().enumerate();
+        let lines: String = numbered.map(|(k, name)| format!("NAME({name}, {k})\n")).collect();
         fs::write(out.join("names.h"), lines).expect("cargo's folder can be written");
         cc::Build::new().file(SOURCE).include(out).compile("driver_at_start");
         println!("cargo::rustc-cfg=driver_at_start");

@@ -6,19 +6,25 @@
     scripts/check_cuda.py --device cpu --quick    the script itself, where there is no GPU
 
 The program is target/release/char-rnn, built with the feature `cuda` (scripts/setup_cuda.sh), or the one that --program names:
-it can be built elsewhere, stripped and carried. The exit status is 1 where a check failed or a bar was missed.
+it can be built elsewhere, stripped and carried. It needs the driver, and of the toolkit libcudart.so.13, libcublas.so.13 and
+libcurand.so.10, which are looked for among this Python's packages (nvidia-*, as PyTorch for CUDA 13 brings them) before anywhere
+else. The script stands in a checkout, whose data/dinos.txt it learns. The exit status is 1 where a check failed, a bar was missed
+or PyTorch is missing; what fails is told in the report, and the rest goes on.
 """
 
 import argparse
 import datetime
 import math
+import os
 import platform
 import random
 import re
 import shutil
 import statistics
+import site
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
 from pathlib import Path
@@ -33,6 +39,14 @@ CLIP = 5
 CARDS = {"H200": (66.9, 4800), "H100 PCIe": (51.2, 2000), "H100": (66.9, 3350), "A100": (19.5, 2039)}
 # A launch takes the processor this long at least, in microseconds.
 LAUNCH = 2.5
+
+
+# No run of the program takes longer than this, in seconds.
+LONGEST = 1800
+
+
+class Failed(Exception):
+    """What was wanted could not be had."""
 
 
 class Report:
@@ -50,19 +64,37 @@ class Report:
         if failure is not None:
             self.failed.append(what)
 
+    def attempt(self, what, work, *arguments):
+        """Does a part of the work; where it breaks off, that is a failed check."""
+        try:
+            return work(*arguments)
+        except Exception as error:  # PyTorch's are of many kinds
+            self.check(what, " ".join(f"{type(error).__name__}: {error}".split()))
+
+
+def environment():
+    """What the program runs in: the CUDA libraries among this Python's packages are found first."""
+    packages = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), *site.getsitepackages(), site.getusersitepackages()}
+    folders = sorted(str(folder) for place in packages for folder in Path(place).glob("nvidia/*/lib"))
+    others = [folder for folder in os.environ.get("LD_LIBRARY_PATH", "").split(":") if folder]
+    return {**os.environ, "LD_LIBRARY_PATH": ":".join([*folders, *others])}
+
 
 class Program:
     def __init__(self, path, folder):
-        self.path, self.folder = path, folder
+        self.path, self.folder, self.environment = path, folder, environment()
 
     def run(self, *arguments):
         command = [str(self.path), *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True, cwd=self.folder)
+        try:
+            return subprocess.run(command, capture_output=True, text=True, cwd=self.folder, env=self.environment, timeout=LONGEST)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            return subprocess.CompletedProcess(command, -1, "", str(error))
 
     def output(self, *arguments):
         result = self.run(*arguments)
         if result.returncode:
-            sys.exit(f"{' '.join(map(str, arguments))}: {result.stderr}")
+            raise Failed(f"`{' '.join(map(str, arguments))}`: status {result.returncode}: {result.stderr.strip()}")
         return result.stdout
 
     def seconds(self, *arguments):
@@ -89,7 +121,7 @@ def check_gradients(report, program, device, quick):
         runs += [[*shape, "--entries", 40, "--device", device, "--dtype", dtype] for dtype in ["f64", "f32"]]
     for flags in runs:
         result = program.run("gradcheck", *flags)
-        summary = (result.stdout.strip() or result.stderr.strip()).splitlines()[-1]
+        summary = ((result.stdout.strip() or result.stderr.strip()).splitlines() or [""])[-1]
         failure = None if result.returncode == 0 else f"status {result.returncode}: {result.stderr.strip() or summary}"
         if flags == ["--all"] and device.startswith("cuda") and "cuda" not in result.stdout:
             failure = "it did not find the GPU"
@@ -247,7 +279,8 @@ def measure(report, program, device, card, quick, peer):
         (
             f"n_a {hidden:,}, batch {batch}, T 64, f32, no TF32",
             [long_list, "--hidden", hidden, "--batch-size", batch],
-            (5, 45),
+            # Of the first 200 the history measures each, and waits for it.
+            (600, 1400),
             (long_names, hidden, batch),
             1.2,
             floor_large(card, hidden, 27, batch, 64),
@@ -258,15 +291,19 @@ def measure(report, program, device, card, quick, peer):
     floors = []
     for work, flags, (few, many), (peer_names, n, b), bar, floor in works:
         floors.append(f"{work}: {floor}.")
-        theirs = torch_time(device, peer_names, n, b, 20 if b > 1 or quick else 500) if peer else math.nan
+        theirs = math.nan
+        if peer:
+            count = 20 if b > 1 or quick else 500
+            theirs = report.attempt(f"{work}: PyTorch", torch_time, device, peer_names, n, b, count) or math.nan
         reached = []
         for way in ["autograd", "hand"]:
-            own = ours(program, device, few, many, *flags, "--backprop", way)
+            own = report.attempt(f"{work} by {way}", ours, program, device, few, many, *flags, "--backprop", way) or math.nan
             reached.append(theirs / own)
             report.say(f"| {work} | {way} | {own:.1f} | {theirs:.1f} | {theirs / own:.2f} | {bar} |")
         # On a CPU the bars mean nothing.
-        if peer and device.startswith("cuda") and max(reached) < bar:
-            report.failed.append(f"{work}: {max(reached):.2f} times as fast as PyTorch, and the bar is {bar}")
+        best = max((times for times in reached if not math.isnan(times)), default=math.nan)
+        if peer and device.startswith("cuda") and not best >= bar:
+            report.failed.append(f"{work}: {best:.2f} times as fast as PyTorch, and the bar is {bar}")
     report.say("\nFloors, from the sizes and the card's data sheet, not measured:\n")
     for floor in floors:
         report.say(f"- {floor}")
@@ -279,7 +316,24 @@ def card_of(device):
         return "a GPU without nvidia-smi"
     ordinal = device.partition(":")[2] or "0"
     query = ["nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader", "-i", ordinal]
-    return subprocess.run(query, capture_output=True, text=True).stdout.strip() or "no GPU that nvidia-smi sees"
+    try:
+        told = subprocess.run(query, capture_output=True, text=True, timeout=60).stdout.strip()
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"a GPU of which nvidia-smi says nothing ({error})"
+    return told or "no GPU that nvidia-smi sees"
+
+
+def peer_of(report, device):
+    """What PyTorch says of itself; None, and a failure, where it is not there or cannot use the device."""
+    try:
+        import torch
+    except (ImportError, OSError) as error:
+        report.failed.append(f"PyTorch cannot be imported ({error}): its times are missing; --no-torch does without")
+        return None
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        report.failed.append(f"PyTorch {torch.__version__} does not find a GPU: its times are missing; --no-torch does without")
+        return None
+    return f"PyTorch {torch.__version__}, CUDA {torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}"
 
 
 def main():
@@ -298,21 +352,18 @@ def main():
     report, card = Report(), card_of(device)
     with tempfile.TemporaryDirectory() as folder:
         program = Program(arguments.program.resolve(), folder)
-        version = program.output("--version").strip()
-        peer = "no PyTorch"
-        if not arguments.no_torch:
-            import torch
-
-            peer = f"PyTorch {torch.__version__}, CUDA {torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}"
+        peer = None if arguments.no_torch else peer_of(report, device)
         report.say(f"# char-rnn on {card}\n")
-        report.say(f"{datetime.date.today():%Y-%m-%d}. {version}; {peer}; {platform.platform()}.")
+        started = program.run("--version")
+        version = started.stdout.strip() or f"the program does not start ({started.stderr.strip()})"
+        report.say(f"{datetime.date.today():%Y-%m-%d}. {version}; {peer or 'no PyTorch'}; {platform.platform()}.")
         report.say(f"Made by `scripts/check_cuda.py {' '.join(sys.argv[1:])}`.\n\n## Checks\n")
-        check_errors(report, program, device)
-        check_gradients(report, program, device, arguments.quick)
-        check_names(report, program, device)
-        check_training(report, program, device, arguments.quick)
+        report.attempt("errors", check_errors, report, program, device)
+        report.attempt("gradients", check_gradients, report, program, device, arguments.quick)
+        report.attempt("names", check_names, report, program, device)
+        report.attempt("training", check_training, report, program, device, arguments.quick)
         report.say("\n## Times\n")
-        measure(report, program, device, card, arguments.quick, not arguments.no_torch)
+        report.attempt("times", measure, report, program, device, card, arguments.quick, peer is not None)
     report.say("\n## Outcome\n")
     report.say("All is well." if not report.failed else "Failed:\n\n" + "\n".join(f"- {what}" for what in report.failed))
     sys.exit(1 if report.failed else 0)

@@ -5,7 +5,8 @@
 #   scripts/setup_cuda.sh --no-build         the toolkit alone
 #   . target/cuda/environment                what a shell needs to build and run by hand afterwards
 #
-# CUDA_COMPUTE_CAP chooses the GPU that candle's own kernels are built for: 90 (H100, H200) unless it is set; 80 is an A100.
+# CUDA_COMPUTE_CAP chooses the GPU that candle's own kernels are built for: 90 (H100, H200) unless it is set; 80 is an A100. For 90
+# the architecture is 90a, which cards of compute capability 9.0 alone run; 80 runs on later ones too.
 # The toolkit is of version 13.0, which a driver of version 580 or newer runs.
 set -eu
 

@@ -23,7 +23,7 @@ pub struct Batch {
 
 /// A batch as tensors of `U32` on a device.
 #[derive(Debug, Clone)]
-pub struct OnDevice {
+pub(crate) struct OnDevice {
     /// [`Batch::x`].
     pub x: Tensor,
     /// [`Batch::y`].
@@ -152,7 +152,7 @@ impl Batch {
     }
 
     /// Says that this batch is on a device already, until it is [filled](Self::fill) anew.
-    pub fn place(&mut self, there: OnDevice) {
+    pub(crate) fn place(&mut self, there: OnDevice) {
         self.placed = Placed(Some(there));
     }
 

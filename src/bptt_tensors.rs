@@ -33,8 +33,7 @@ pub fn loss_and_gradients(
     let parameters = model.parameters().map(|(_, tensor)| tensor.detach());
     let [wax, waa, wya, b, by] = &parameters;
     let (device, vocabulary) = (model.device(), model.config().vocabulary);
-    ops::check_indices(batch.x(), vocabulary)?;
-    ops::check_indices(batch.y(), vocabulary)?;
+    model.check_start(batch, start)?;
     let a0 = start.a().detach();
     let [x, y] = batch.x_and_y_on(device)?;
     #[cfg(feature = "cuda")]

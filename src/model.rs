@@ -41,6 +41,9 @@ pub const PARAMETERS: [&str; 5] = ["wax", "waa", "wya", "b", "by"];
 /// The notebook's initialisation of the weights; biases begin at zero.
 const WEIGHT_DEVIATION: f64 = 0.01;
 
+/// What candle's kernels for GPUs cannot count to.
+pub(crate) const MOST_ENTRIES: u128 = 1 << 32;
+
 /// The two sizes that define the network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Config {
@@ -51,6 +54,13 @@ pub struct Config {
 }
 
 impl Config {
+    /// The entries of the largest tensor of a batch of so many rows, where candle's kernels for GPUs
+    /// cannot count so far: they would go on for ever.
+    pub(crate) fn too_many_entries(&self, rows: usize) -> Option<u128> {
+        let count = rows as u128 * self.vocabulary.max(self.hidden) as u128;
+        (count >= MOST_ENTRIES).then_some(count)
+    }
+
     /// The shape of the parameter `name` of [`PARAMETERS`].
     ///
     /// # Panics
@@ -245,12 +255,18 @@ impl CharRnn {
     }
 
     /// A state of another batch could pass for one of more or fewer steps.
-    fn check_start(&self, batch: &Batch, start: &CharRnnState) -> Result<()> {
+    pub(crate) fn check_start(&self, batch: &Batch, start: &CharRnnState) -> Result<()> {
         let expected = [batch.size(), self.config.hidden];
         if start.a.dims() != expected {
             bail!("the state is {:?}, but the batch needs {expected:?}", start.a.dims());
         }
         if !self.device().is_cpu() {
+            if let Some(count) = self.config.too_many_entries(batch.x().len()) {
+                bail!(
+                    "a tensor of this batch would have {count} entries, and on a GPU they must be fewer than \
+                     {MOST_ENTRIES}: take a smaller batch, or the CPU"
+                );
+            }
             // The CPU's ops see for themselves; another device would have to be waited for.
             ops::check_indices(batch.x(), self.config.vocabulary)?;
             ops::check_indices(batch.y(), self.config.vocabulary)?;

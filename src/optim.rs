@@ -47,7 +47,11 @@ impl Gradient {
     /// # Errors
     /// Where the type is not `F32` or `F64`, or the device fails.
     pub fn of_tensor(gradient: &Tensor, clip: f64) -> Result<Self> {
-        let gradient = gradient.to_device(&candle_core::Device::Cpu)?.contiguous()?;
+        let gradient = match gradient.device().is_cpu() {
+            true => gradient.contiguous()?,
+            // Its own entries: to move a part of a tensor is to move the whole.
+            false => gradient.force_contiguous()?.to_device(&candle_core::Device::Cpu)?,
+        };
         with_float!(gradient.dtype(), "a gradient", F => {
             values!(values: F = gradient);
             Ok(Self::of(values, Element::from_f64(clip)))

@@ -8,7 +8,13 @@
 
 mod common;
 
+use candle_core::{DType, Device, Tensor};
+use candle_nn::{RNN, VarBuilder};
+use char_rnn::batch::Batch;
+use char_rnn::model::{CharRnnState, Config, char_rnn};
+use char_rnn::{bptt_tensors, device, ops};
 use common::{Folder, Run};
+use libloading::Library;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
@@ -41,13 +47,18 @@ static LIBRARIES: LazyLock<TempDir> = LazyLock::new(|| {
     folder
 });
 
-/// The program on the fake GPU, with these variables in its environment.
-fn command(folder: &Folder, arguments: &str, environment: &[(&str, &str)]) -> Command {
+/// Lets this command find the fake libraries before others.
+fn with_libraries(command: &mut Command) {
     let mut paths = vec![LIBRARIES.path().to_path_buf()];
     let others = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
     paths.extend(std::env::split_paths(&others).collect::<Vec<PathBuf>>());
-    let mut command = folder.command(arguments);
     command.env("LD_LIBRARY_PATH", std::env::join_paths(paths).unwrap());
+}
+
+/// The program on the fake GPU, with these variables in its environment.
+fn command(folder: &Folder, arguments: &str, environment: &[(&str, &str)]) -> Command {
+    let mut command = folder.command(arguments);
+    with_libraries(&mut command);
     command.env("RUST_BACKTRACE", "0").envs(environment.iter().copied());
     command
 }
@@ -135,9 +146,10 @@ fn training_in_parts_on_a_gpu_is_training_in_one() {
 fn training_waits_for_the_gpu_only_to_look() {
     let folder = Folder::with_names();
     let log = folder.path().join("log");
-    let counts = |iterations: u64| -> Vec<i64> {
-        let flags =
-            "--device cuda --backprop hand --hidden 5 --sample-every 100000 --samples 0 --quiet";
+    let counts = |way: &str, iterations: u64| -> Vec<i64> {
+        let flags = format!(
+            "--device cuda --backprop {way} --hidden 5 --sample-every 100000 --samples 0 --quiet"
+        );
         let train =
             format!("train names.txt {flags} --iterations {iterations} --force -o m.safetensors");
         let run = run(&folder, &train, &[("FAKE_LOG", log.to_str().unwrap())]);
@@ -145,18 +157,21 @@ fn training_waits_for_the_gpu_only_to_look() {
         let log = String::from_utf8(folder.read("log")).unwrap();
         log.split_whitespace().map(|count| count.parse().unwrap()).collect()
     };
-    let (few, many) = (counts(400), counts(800));
+    let (few, many) = (counts("hand", 400), counts("hand", 800));
     // Per iteration one launch for the gradients, one for each of five updates, and one to put the
     // loss beside the others.
     assert_eq!(many[0] - few[0], 7 * 400, "launches");
     // Of these 400 iterations every fourth one is measured for the history. Then the gradients of
     // five tensors are looked at, and the losses since the last time are read together.
     assert_eq!(many[2] - few[2], 100 * (5 + 1), "copies back");
+    let (few, many) = (counts("autograd", 400), counts("autograd", 800));
+    assert_eq!(many[0] - few[0], 29 * 400, "launches by autograd");
 }
 
 #[test]
 fn what_is_missing_is_told_in_one_sentence() {
     let folder = Folder::with_names();
+    folder.write("long.txt", format!("{}\nbob\n", "a".repeat(1000)));
     let train = "train names.txt --device cuda --hidden 300 --iterations 3 -o m.safetensors";
     for (arguments, environment, parts) in [
         (
@@ -167,6 +182,12 @@ fn what_is_missing_is_told_in_one_sentence() {
         ("gradcheck --device cuda:9", ("FAKE_GPUS", "3"), ["no GPU cuda:9", "cuda:0 to cuda:2"]),
         ("gradcheck --device cuda", ("FAKE_GPUS", "0"), ["no GPU", "--device cpu"]),
         (train, ("FAKE_MEMORY", "500000"), ["too little free memory", "--hidden"]),
+        (train, ("FAKE_VERSION", "11080"), ["CUDA 11.8", "install a newer driver"]),
+        (
+            "train long.txt --device cuda --hidden 1000 --batch-size 5000 -o m.safetensors",
+            ("FAKE_GPUS", "1"),
+            ["5005000000 entries", "--batch-size"],
+        ),
     ] {
         let run = run(&folder, arguments, &[environment]);
         assert_eq!(run.status, Some(2), "{run:?}");
@@ -175,10 +196,8 @@ fn what_is_missing_is_told_in_one_sentence() {
         assert!(told == 1 && run.stderr.ends_with('\n'), "{run:?}");
     }
     // Without the fake libraries, on a machine that has no driver either.
-    if !["/usr/lib/x86_64-linux-gnu", "/usr/lib64", "/usr/lib/aarch64-linux-gnu"]
-        .iter()
-        .any(|folder| Path::new(folder).join("libcuda.so.1").exists())
-    {
+    // SAFETY: a driver does nothing when it is loaded.
+    if unsafe { Library::new("libcuda.so.1") }.is_err() {
         let run = folder.run("gradcheck --device cuda");
         assert_eq!(run.status, Some(2), "{run:?}");
         assert!(
@@ -186,4 +205,59 @@ fn what_is_missing_is_told_in_one_sentence() {
             "{run:?}"
         );
     }
+}
+
+#[test]
+#[ignore = "for the fake GPU, where the next test starts it"]
+fn on_the_fake_gpu() {
+    let gpu = &device::cuda(0).unwrap();
+    // A part of a tensor, where the recurrence is one launch and where it is a product a step.
+    for n in [5, 257] {
+        let noise = |rows: usize| {
+            let values = (0..rows * n).map(|k| (k as f64 * 0.7).sin() / n as f64);
+            Tensor::from_iter(values, &Device::Cpu).unwrap().reshape((rows, n)).unwrap()
+        };
+        let there = |tensor: &Tensor| tensor.to_device(gpu).unwrap();
+        let (px, waa, a0) = (noise(9), noise(n), noise(2));
+        let part = |px: &Tensor| px.narrow(0, 3, 6).unwrap();
+        let expected = ops::recurrence(&part(&px), &waa, &a0).unwrap();
+        let found = ops::recurrence(&part(&there(&px)), &there(&waa), &there(&a0)).unwrap();
+        let apart = (found.to_device(&Device::Cpu).unwrap() - expected).unwrap().abs().unwrap();
+        let most: f64 = apart.flatten_all().unwrap().max(0).unwrap().to_scalar().unwrap();
+        assert!(most < 1e-14, "{n}: {most}");
+    }
+
+    // What a kernel would read behind its end.
+    let config = Config { vocabulary: 4, hidden: 3 };
+    let values = ["wax", "waa", "wya", "b", "by"].map(|name| {
+        let tensor = Tensor::zeros(config.shape(name), DType::F32, gpu).unwrap();
+        (name.to_string(), tensor)
+    });
+    let vb = VarBuilder::from_tensors(values.into_iter().collect(), DType::F32, gpu);
+    let model = char_rnn(config, vb).unwrap();
+    let two = Batch::new([&[1, 2][..], &[3]]);
+    let one = model.zero_state(1).unwrap();
+    assert!(bptt_tensors::loss_and_gradients(&model, &two, &one).is_err());
+    let here = CharRnnState::new(Tensor::zeros((1, 3), DType::F32, &Device::Cpu).unwrap());
+    let sequence = Batch::sequence(&[1, 2], &[2, 0]);
+    assert!(bptt_tensors::loss_and_gradients(&model, &sequence, &here).is_err());
+    let wide = CharRnnState::new(Tensor::zeros((1, 4), DType::F32, gpu).unwrap());
+    assert!(bptt_tensors::loss_and_gradients(&model, &sequence, &wide).is_err());
+    assert!(bptt_tensors::loss_and_gradients(&model, &sequence, &one).is_ok());
+
+    // An op whose indices are somewhere else.
+    let (wax, b) = (Tensor::zeros((3, 4), DType::F32, gpu), Tensor::zeros(3, DType::F32, gpu));
+    let x = Tensor::new(&[1u32, 2], &Device::Cpu).unwrap();
+    assert!(ops::project_input(&x, &wax.unwrap(), &b.unwrap()).is_err());
+    let z = Tensor::zeros((2, 4), DType::F32, gpu).unwrap();
+    assert!(ops::cross_entropy(&z, &x).is_err());
+}
+
+#[test]
+fn the_ops_take_parts_of_tensors_and_refuse_what_does_not_fit() {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    with_libraries(command.args(["--exact", "on_the_fake_gpu", "--ignored"]));
+    let output = command.output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && text.contains("1 passed"), "{output:?}");
 }

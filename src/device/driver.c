@@ -2,11 +2,12 @@
 // driver the program then runs, on the CPU, or says in a sentence what is missing. Each function is a jump through a table, which
 // leaves all arguments as they are.
 //
-// build.rs writes names.h: NAME(f) for every function that the toolkit's cuda.h names.
+// build.rs writes names.h: NAME(f, k) for every function that the toolkit's cuda.h names, k counting from 0.
 
 #include <dlfcn.h>
+#include <string.h>
 
-#define NAME(f) #f,
+#define NAME(f, k) #f,
 static const char *const names[] = {
 #include "names.h"
 };
@@ -25,7 +26,7 @@ __attribute__((visibility("hidden"))) void *char_rnn_driver_table[COUNT];
     "ldr x17, [x16, :lo12:char_rnn_driver_table + 8 * " TEXT_OF(k) "]\n" \
     "br x17\n"
 #endif
-#define NAME(f) __asm__(".text\n.globl " #f "\n.hidden " #f "\n.type " #f ", %function\n" #f ":\n" JUMP(__COUNTER__));
+#define NAME(f, k) __asm__(".text\n.globl " #f "\n.hidden " #f "\n.type " #f ", %function\n" #f ":\n" JUMP(k));
 #include "names.h"
 
 // What stands for a function that is not there: the CUresults CUDA_ERROR_STUB_LIBRARY and
@@ -33,14 +34,17 @@ __attribute__((visibility("hidden"))) void *char_rnn_driver_table[COUNT];
 static int no_driver(void) { return 34; }
 static int newer_driver_needed(void) { return 36; }
 
-static int loaded;
+static char error[512];
 
-// Whether there is a driver.
-int char_rnn_driver_is_loaded(void) { return loaded; }
+// Why the driver could not be loaded; null where it was.
+const char *char_rnn_driver_error(void) { return *error ? error : 0; }
 
 __attribute__((constructor)) static void load(void) {
     void *driver = dlopen("libcuda.so.1", RTLD_NOW | RTLD_GLOBAL);
-    loaded = driver != 0;
+    if (!driver) {
+        const char *why = dlerror();
+        strncpy(error, why ? why : "libcuda.so.1 is not found", sizeof error - 1);
+    }
     for (unsigned k = 0; k < COUNT; k++) {
         void *found = driver ? dlsym(driver, names[k]) : 0;
         char_rnn_driver_table[k] = found ? found : driver ? (void *)newer_driver_needed : (void *)no_driver;

@@ -191,7 +191,8 @@ impl CustomOp3 for Recurrence {
                     (waa, waa_layout),
                     (a0, a0_layout),
                 )?,
-                false => px.try_clone(px_layout)?,
+                // Candle's own copy would be of the whole storage, also where px is a part of it.
+                false => super::cuda::copy::<F>((px, px_layout))?,
             }
         });
         Ok((a, shape))

@@ -11,7 +11,7 @@ use crate::corpus::Corpus;
 use crate::engine::{ADAMW, Carried, Engine, Gradients, StepLoss, engine};
 use crate::error::{Error, Result};
 use crate::history::History;
-use crate::model::{CharRnn, Config, initialize};
+use crate::model::{CharRnn, Config, MOST_ENTRIES, initialize};
 use crate::optim::Algorithm;
 use crate::sample::{MAX_LENGTH, Names, Sampled};
 use crate::validation::{HeldOut, Validation};
@@ -102,6 +102,25 @@ pub fn train(corpus: &Corpus, settings: &Settings, observer: &mut dyn Observer) 
 /// The most iterations whose losses wait on a device to be read together.
 const LONGEST_STRETCH: u64 = 64;
 
+/// Refuses batches that are too large for a GPU, before anything is learned.
+fn check_batches(
+    examples: &[(&String, Vec<u32>)],
+    settings: &Settings,
+    config: Config,
+) -> Result<()> {
+    let steps = 1 + examples.iter().map(|(_, indices)| indices.len()).max().unwrap_or(0);
+    let rows = settings.batch_size.saturating_mul(steps);
+    match config.too_many_entries(rows) {
+        Some(count) if !settings.device.is_cpu() => Err(Error::Device(format!(
+            "with {} names in a batch a tensor would have {count} entries, and on a GPU they must be \
+             fewer than {MOST_ENTRIES}: a smaller --batch-size or --hidden takes fewer, and --device cpu \
+             has no such bound",
+            settings.batch_size
+        ))),
+        _ => Ok(()),
+    }
+}
+
 /// An iteration of which nothing has been told yet.
 struct Learned {
     loss: StepLoss,
@@ -163,6 +182,7 @@ impl<'a> Training<'a> {
             examples = others;
         }
         settings.randomness.shuffle(&mut examples);
+        check_batches(&examples, settings, config)?;
         let indices: Vec<&[u32]> = examples.iter().map(|(_, indices)| &indices[..]).collect();
         let inputs = Inputs::new(&indices, settings.batch_size, &settings.device)?;
         // More would have nothing to do, and a file may ask for a thousand.

@@ -2,7 +2,8 @@
 // of kernels.c and candle.c, found by name. It is as strict as a driver is about launches, and stricter about memory: what was
 // allocated is full of NaNs, and what is written behind it is found when it is freed.
 //
-// FAKE_GPUS is how many GPUs there are (1), FAKE_MEMORY how many bytes they have, and to the file FAKE_LOG goes how many launches,
+// FAKE_GPUS is how many GPUs there are (1), FAKE_MEMORY how many bytes they have, FAKE_VERSION which CUDA the driver is for, in
+// the driver's way of counting (a later one than there is); to the file FAKE_LOG goes how many launches,
 // allocations and copies back there were.
 
 #include <dlfcn.h>
@@ -48,6 +49,7 @@ __attribute__((destructor)) static void log_counts(void) {
 
 // Devices and contexts.
 int cuInit(unsigned flags) { return from_environment("FAKE_GPUS", 1) ? SUCCESS : ((void)flags, NO_DEVICE); }
+int cuDriverGetVersion(int *version) { return *version = (int)from_environment("FAKE_VERSION", 99000), SUCCESS; }
 int cuDeviceGetCount(int *count) { return *count = (int)from_environment("FAKE_GPUS", 1), SUCCESS; }
 int cuDeviceGet(int *device, int ordinal) { return *device = ordinal, SUCCESS; }
 int cuDevicePrimaryCtxRetain(void **out, int device) { return (void)device, *out = context, SUCCESS; }
@@ -63,6 +65,11 @@ int cuDeviceGetDefaultMemPool(void **pool, int device) { return (void)device, *p
 int cuMemPoolSetAttribute(void *pool, int attribute, void *value) { return (void)attribute, pool && value ? SUCCESS : INVALID_VALUE; }
 int cuEventCreate(void **event, unsigned flags) { return (void)flags, *event = context, SUCCESS; }
 int cuEventDestroy_v2(void *event) { return (void)event, SUCCESS; }
+int cuEventRecord(void *event, void *stream) { return (void)event, (void)stream, SUCCESS; }
+int cuCtxSynchronize(void) { return SUCCESS; }
+int cuStreamCreate(void **stream, unsigned flags) { return (void)flags, *stream = malloc(1), SUCCESS; }
+int cuStreamDestroy_v2(void *stream) { return free(stream), SUCCESS; }
+int cuStreamWaitEvent(void *stream, void *event, unsigned flags) { return (void)stream, (void)event, (void)flags, SUCCESS; }
 int cuStreamSynchronize(void *stream) { return (void)stream, SUCCESS; }
 int cuGetErrorName(int error, const char **name) {
     return *name = error == OUT_OF_MEMORY ? "CUDA_ERROR_OUT_OF_MEMORY" : "CUDA_ERROR", SUCCESS;

@@ -54,7 +54,7 @@ fn config(geometry: Geometry) -> LaunchConfig {
 
 /// Launches the kernel `$name` of the type `$F`, its arguments in order.
 ///
-/// The unsafe block is sound where the caller has checked that the buffers have the shapes that
+/// The unsafe block is sound where the function around it has checked that its buffers are as long as
 /// `kernels.cuh` documents, and passes each argument in the type that it has there: pointers by
 /// buffers, `size_t` by `usize`, `unsigned` by `u32`, `F` by itself.
 macro_rules! launch {
@@ -93,11 +93,30 @@ macro_rules! values {
     };
 }
 
-/// Room for `count` numbers that a kernel will write.
+/// Refuses a buffer that has not so many entries: a kernel reads and writes as many as it is told.
+fn check_length(what: &str, length: usize, expected: usize) -> Result<()> {
+    match length == expected {
+        true => Ok(()),
+        false => bail!("{what} has {length} entries, and should have {expected}"),
+    }
+}
+
+/// Refuses tensors that are not on `device`: a kernel of one GPU cannot read the memory of another.
+fn check_devices(device: &CudaDevice, tensors: &[&Tensor]) -> Result<()> {
+    for tensor in tensors {
+        if !matches!(tensor.device(), Device::Cuda(other) if other.id() == device.id()) {
+            bail!("the tensors of an op must be on one device");
+        }
+    }
+    Ok(())
+}
+
+/// Room for `count` numbers that a kernel will write, at least one: the driver knows no empty
+/// memory.
 fn room<F: Number>(device: &CudaDevice, count: usize) -> Result<CudaSlice<F>> {
     // SAFETY: each function below passes it to a kernel that writes every entry, before anything
     // reads it.
-    unsafe { device.alloc(count) }
+    unsafe { device.alloc(count.max(1)) }
 }
 
 fn storage<F: Number>(values: CudaSlice<F>, device: &CudaDevice) -> CudaStorage {
@@ -124,16 +143,25 @@ pub fn one_launch<F: Number>(device: &CudaDevice, n: usize) -> Result<bool> {
     Ok(geometry::one_launch::<F>(n, shared(device)?))
 }
 
-/// `px`, (R, n), as [`crate::ops::project_input`]; the shapes are checked.
+/// A copy of a contiguous tensor, of its own entries alone.
+pub fn copy<F: Number>((values_of, layout): (&CudaStorage, &Layout)) -> Result<CudaStorage> {
+    let device = values_of.device();
+    let copied = device.cuda_stream().clone_dtod(&values::<F>(values_of, layout)?).w()?;
+    Ok(storage(copied, device))
+}
+
+/// `px`, (R, n), as [`crate::ops::project_input`].
 pub fn project_input<F: Number>(
     x: &Tensor,
     (wax, wax_layout): (&CudaStorage, &Layout),
     (b, b_layout): (&CudaStorage, &Layout),
 ) -> Result<CudaStorage> {
     let device = wax.device();
-    let (rows, (n, v)) = (x.dim(0)?, wax_layout.shape().dims2()?);
+    check_devices(device, &[x])?;
+    let (rows, (n, v)) = (x.dims1()?, wax_layout.shape().dims2()?);
     values!(x: u32 = x);
     let (wax, b) = (values::<F>(wax, wax_layout)?, values::<F>(b, b_layout)?);
+    check_length("b", b.len(), n)?;
     let mut px = room::<F>(device, rows * n)?;
     let geometry = geometry::entries(rows * n);
     let (n, v) = (n as u32, v as u32);
@@ -148,9 +176,11 @@ pub fn project_input_gradients<F: Number>(
     v: usize,
 ) -> Result<[Tensor; 2]> {
     let device = gpu(dpx.device())?;
+    check_devices(device, &[x])?;
     let (rows, n) = dpx.dims2()?;
     values!(x: u32 = x);
     values!(dpx: F = dpx);
+    check_length("x", x.len(), rows)?;
     let (mut dwax, mut db) = (room::<F>(device, n * v)?, room::<F>(device, n)?);
     let geometry = geometry::project_input_backward::<F>(n, v);
     let (n_u, v_u) = (n as u32, v as u32);
@@ -170,7 +200,15 @@ pub fn project_input_gradients<F: Number>(
     Ok([tensor(dwax, (n, v), device), tensor(db, n, device)])
 }
 
-/// All states, as [`crate::ops::recurrence`], where they are one launch; the shapes are checked.
+/// Refuses rows that are not whole steps of a batch.
+fn check_batch(rows: usize, batch: usize) -> Result<()> {
+    match batch > 0 && rows.is_multiple_of(batch) {
+        true => Ok(()),
+        false => bail!("{rows} rows are not the steps of {batch} sequences"),
+    }
+}
+
+/// All states, as [`crate::ops::recurrence`], where they are one launch.
 pub fn recurrence<F: Number>(
     (px, px_layout): (&CudaStorage, &Layout),
     (waa, waa_layout): (&CudaStorage, &Layout),
@@ -180,6 +218,9 @@ pub fn recurrence<F: Number>(
     let ((rows, n), batch) = (px_layout.shape().dims2()?, a0_layout.shape().dims2()?.0);
     let (px, waa) = (values::<F>(px, px_layout)?, values::<F>(waa, waa_layout)?);
     let a0 = values::<F>(a0, a0_layout)?;
+    check_length("waa", waa.len(), n * n)?;
+    check_length("a0", a0.len(), batch * n)?;
+    check_batch(rows, batch)?;
     let mut a = room::<F>(device, rows * n)?;
     let geometry = geometry::recurrence::<F>(batch, n);
     let (steps, batch, n) = ((rows / batch) as u32, batch as u32, n as u32);
@@ -196,10 +237,14 @@ pub fn recurrence_backward<F: Number>(
     batch: usize,
 ) -> Result<[Tensor; 2]> {
     let device = gpu(a.device())?;
+    check_devices(device, &[waa, da])?;
     let (rows, n) = a.dims2()?;
     values!(waa: F = waa);
     values!(a: F = a);
     values!(da: F = da);
+    check_length("waa", waa.len(), n * n)?;
+    check_length("da", da.len(), rows * n)?;
+    check_batch(rows, batch)?;
     let (mut dpx, mut da0) = (room::<F>(device, rows * n)?, room::<F>(device, batch * n)?);
     let geometry = geometry::recurrence::<F>(batch, n);
     let (steps, batch_u, n_u) = ((rows / batch) as u32, batch as u32, n as u32);
@@ -220,45 +265,55 @@ pub fn recurrence_backward<F: Number>(
     Ok([tensor(dpx, (rows, n), device), tensor(da0, (batch, n), device)])
 }
 
-/// `a = tanh(a + h)`, in place; the shapes are checked.
+/// The entries of a contiguous tensor that a kernel changes: how many, and where they stand.
+fn changed(layout: &Layout) -> Result<(usize, std::ops::Range<usize>)> {
+    match layout.contiguous_offsets() {
+        Some((start, end)) => Ok((end - start, start..end)),
+        None => bail!("what is changed in place must be contiguous"),
+    }
+}
+
+/// `a = tanh(a + h)`, in place.
 pub fn add_tanh<F: Number>(
     a: &mut CudaStorage,
     layout: &Layout,
     (h, h_layout): (&CudaStorage, &Layout),
 ) -> Result<()> {
-    let (device, count) = (a.device().clone(), layout.shape().elem_count());
+    let (device, (count, range)) = (a.device().clone(), changed(layout)?);
     let h = values::<F>(h, h_layout)?;
-    let start = layout.start_offset();
-    let mut a = a.as_cuda_slice_mut::<F>()?.slice_mut(start..start + count);
+    check_length("h", h.len(), count)?;
+    let mut a = a.as_cuda_slice_mut::<F>()?.slice_mut(range);
     launch!(&device, F, "add_tanh", geometry::entries(count), &mut a, &h, &count);
     Ok(())
 }
 
-/// `d = (d + h) (1 - a^2)`, in place; the shapes are checked.
+/// `d = (d + h) (1 - a^2)`, in place.
 pub fn add_times_slope<F: Number>(
     d: &mut CudaStorage,
     layout: &Layout,
     (h, h_layout): (&CudaStorage, &Layout),
     (a, a_layout): (&CudaStorage, &Layout),
 ) -> Result<()> {
-    let (device, count) = (d.device().clone(), layout.shape().elem_count());
+    let (device, (count, range)) = (d.device().clone(), changed(layout)?);
     let (h, a) = (values::<F>(h, h_layout)?, values::<F>(a, a_layout)?);
-    let start = layout.start_offset();
-    let mut d = d.as_cuda_slice_mut::<F>()?.slice_mut(start..start + count);
+    check_length("h", h.len(), count)?;
+    check_length("a", a.len(), count)?;
+    let mut d = d.as_cuda_slice_mut::<F>()?.slice_mut(range);
     launch!(&device, F, "add_times_slope", geometry::entries(count), &mut d, &h, &a, &count);
     Ok(())
 }
 
-/// The loss, a scalar, and its gradient by `z`, (R, v), as [`crate::ops::cross_entropy`]; the shapes
-/// are checked.
+/// The loss, a scalar, and its gradient by `z`, (R, v), as [`crate::ops::cross_entropy`].
 pub fn cross_entropy<F: Number>(
     (z, layout): (&CudaStorage, &Layout),
     y: &Tensor,
 ) -> Result<(CudaStorage, Tensor)> {
     let device = z.device();
+    check_devices(device, &[y])?;
     let (rows, v) = layout.shape().dims2()?;
     let z = values::<F>(z, layout)?;
     values!(y: u32 = y);
+    check_length("y", y.len(), rows)?;
     let (mut dz, mut losses) = (room::<F>(device, rows * v)?, room::<F>(device, rows)?);
     let geometry = geometry::cross_entropy::<F>(rows, v);
     let v_u = v as u32;
@@ -268,7 +323,7 @@ pub fn cross_entropy<F: Number>(
     Ok((storage(loss, device), tensor(dz, (rows, v), device)))
 }
 
-/// The updates of variables, in place; the shapes are checked. `numbers` are what the kernel takes
+/// The updates of variables, in place; the caller has checked the shapes. `numbers` are what the kernel takes
 /// between its buffers and their length.
 pub fn update<F: Number, const N: usize>(
     name: &str,
@@ -278,11 +333,9 @@ pub fn update<F: Number, const N: usize>(
     count: usize,
 ) -> Result<()> {
     let device = target.device().clone();
-    let Some((start, end)) = layout.contiguous_offsets() else {
-        bail!("{name}: the variable must be contiguous")
-    };
+    let (_, range) = changed(layout)?;
     let source = values::<F>(source, source_layout)?;
-    let mut target = target.as_cuda_slice_mut::<F>()?.slice_mut(start..end);
+    let mut target = target.as_cuda_slice_mut::<F>()?.slice_mut(range);
     let geometry = geometry::entries(count);
     let function = kernel::<F>(&device, name, &geometry)?;
     let stream = device.cuda_stream();
@@ -292,7 +345,8 @@ pub fn update<F: Number, const N: usize>(
         builder.arg(number);
     }
     builder.arg(&count);
-    // SAFETY: as in `launch!`; the caller passes the numbers that the kernel takes.
+    // SAFETY: as in `launch!`; `Update::check` has compared the shapes, and its caller passes the
+    // numbers that the kernel takes.
     unsafe { builder.launch(config(geometry)) }.w()?;
     Ok(())
 }
@@ -320,7 +374,8 @@ pub fn bptt_of_one<F: Number>(
 ) -> Result<Option<OfOne>> {
     let [wax, waa, wya, b, by] = parameters;
     let device = gpu(a0.device())?;
-    let ((batch, n), (_, v), steps) = (a0.dims2()?, wax.dims2()?, x.dim(0)?);
+    check_devices(device, &[x, y, wax, waa, wya, b, by])?;
+    let ((batch, n), (_, v), steps) = (a0.dims2()?, wax.dims2()?, x.dims1()?);
     if steps == 0 || !geometry::whole_step::<F>(batch, n, v, shared(device)?) {
         return Ok(None);
     }
@@ -336,6 +391,18 @@ pub fn bptt_of_one<F: Number>(
         values!(b: F = b);
         values!(by: F = by);
         values!(a0: F = a0);
+        for (what, length, expected) in [
+            ("x", x.len(), steps),
+            ("y", y.len(), steps),
+            ("wax", wax.len(), n * v),
+            ("waa", waa.len(), n * n),
+            ("wya", wya.len(), v * n),
+            ("b", b.len(), n),
+            ("by", by.len(), v),
+            ("a0", a0.len(), n),
+        ] {
+            check_length(what, length, expected)?;
+        }
         let geometry = geometry::bptt_of_one::<F>(n);
         let (steps, n, v) = (steps as u32, n as u32, v as u32);
         launch!(

@@ -14,6 +14,9 @@ extern "C" {
 #define ROW_LANES 16
 // How many columns of such a sum a block has.
 #define COLUMNS 32
+// The most threads that geometry.rs gives a block: so many registers the compiler leaves to each.
+#define THREADS 256
+#define MOST_THREADS 512
 
 // The launch's dynamic shared memory; a double, so that it is aligned for both types.
 extern __shared__ double shared_memory[];
@@ -23,7 +26,7 @@ __device__ static size_t thread_of_grid(void) { return (size_t)blockIdx.x * bloc
 __device__ static size_t threads_of_grid(void) { return (size_t)gridDim.x * blockDim.x; }
 
 // px = wax x + b: x (rows) of indices, wax (n, v), b (n) to px (rows, n). A thread an entry.
-__global__ void project_input(const unsigned *x, const F *wax, const F *b, F *px, size_t rows, unsigned n, unsigned v) {
+__global__ void __launch_bounds__(THREADS) project_input(const unsigned *x, const F *wax, const F *b, F *px, size_t rows, unsigned n, unsigned v) {
     for (size_t k = thread_of_grid(); k < rows * n; k += threads_of_grid()) {
         const unsigned i = k % n, index = x[k / n];
         px[k] = index < v ? wax[(size_t)i * v + index] + b[i] : b[i];
@@ -32,7 +35,7 @@ __global__ void project_input(const unsigned *x, const F *wax, const F *b, F *px
 
 // dwax (n, v) = sum of dpx_r x_r^T and db (n) = sum of dpx_r, over the rows r of dpx (rows, n). Block (c, tile) has COLUMNS
 // columns of dpx, and of the sums over them that of character c, or, for c = v, db; each thread sums every ROW_LANES-th row.
-__global__ void project_input_backward(
+__global__ void __launch_bounds__(MOST_THREADS) project_input_backward(
     const unsigned *x, const F *dpx, F *dwax, F *db, size_t rows, unsigned n, unsigned v
 ) {
     F *partial = (F *)shared_memory; // (ROW_LANES, COLUMNS)
@@ -77,7 +80,7 @@ __device__ static F dot(const F *w, unsigned stride, const F *a, unsigned n) {
 
 // a_t = tanh(px_t + waa a_{t-1}) for t = 1 .. steps, for one sequence of batch by one block: waa (n, n), a0 (batch, n), px and a
 // (steps * batch, n). waa and two states stay in shared memory, (n | 1) * n + 2 * n entries, for all steps.
-__global__ void recurrence_forward(
+__global__ void __launch_bounds__(THREADS) recurrence_forward(
     const F *px, const F *waa, const F *a0, F *a, unsigned steps, unsigned batch, unsigned n
 ) {
     F *shared_waa = (F *)shared_memory;
@@ -102,7 +105,7 @@ __global__ void recurrence_forward(
 
 // The way back of recurrence_forward: from da, the gradient of all states, dpx_t = (1 - a_t^2) (da_t + waa^T dpx_{t+1}) for
 // t = steps .. 1, and da0 = waa^T dpx_1. The memory and the blocks are those of the way forward.
-__global__ void recurrence_backward(
+__global__ void __launch_bounds__(THREADS) recurrence_backward(
     const F *waa, const F *a, const F *da, F *dpx, F *da0, unsigned steps, unsigned batch, unsigned n
 ) {
     F *shared_waa = (F *)shared_memory;
@@ -126,12 +129,12 @@ __global__ void recurrence_backward(
 }
 
 // a = tanh(a + h), count entries: the end of a step whose product, h, a library has made.
-__global__ void add_tanh(F *a, const F *h, size_t count) {
+__global__ void __launch_bounds__(THREADS) add_tanh(F *a, const F *h, size_t count) {
     for (size_t k = thread_of_grid(); k < count; k += threads_of_grid()) a[k] = tanh(a[k] + h[k]);
 }
 
 // d = (d + h) (1 - a^2), count entries: the same on the way back.
-__global__ void add_times_slope(F *d, const F *h, const F *a, size_t count) {
+__global__ void __launch_bounds__(THREADS) add_times_slope(F *d, const F *h, const F *a, size_t count) {
     for (size_t k = thread_of_grid(); k < count; k += threads_of_grid()) d[k] = (d[k] + h[k]) * (1 - a[k] * a[k]);
 }
 
@@ -162,7 +165,7 @@ __device__ static F max_of_block(F value, F *partial) {
 
 // losses_r = -ln softmax(z_r)[y_r] and dz_r = softmax(z_r) - one-hot(y_r), both zero where y_r is NONE: z and dz (rows, v), y and
 // losses (rows). A block a row, blockDim.x (a power of two) entries of shared memory.
-__global__ void cross_entropy(const F *z, const unsigned *y, F *dz, F *losses, size_t rows, unsigned v) {
+__global__ void __launch_bounds__(THREADS) cross_entropy(const F *z, const unsigned *y, F *dz, F *losses, size_t rows, unsigned v) {
     F *partial = (F *)shared_memory;
     for (size_t r = blockIdx.x; r < rows; r += gridDim.x) {
         const F *z_r = z + r * v;
@@ -182,7 +185,7 @@ __global__ void cross_entropy(const F *z, const unsigned *y, F *dz, F *losses, s
 }
 
 // The sum of count values, added in double precision, by one block: blockDim.x (a power of two) doubles of shared memory.
-__global__ void sum(const F *values, F *total, size_t count) {
+__global__ void __launch_bounds__(THREADS) sum(const F *values, F *total, size_t count) {
     double sum = 0;
     for (size_t k = threadIdx.x; k < count; k += blockDim.x) sum += values[k];
     shared_memory[threadIdx.x] = sum;
@@ -194,7 +197,7 @@ __global__ void sum(const F *values, F *total, size_t count) {
 }
 
 // w -= rate * clamp(g, -clip, clip), count entries. A NaN is not clamped: it reaches w.
-__global__ void clipped_descent(F *w, const F *g, F rate, F clip, size_t count) {
+__global__ void __launch_bounds__(THREADS) clipped_descent(F *w, const F *g, F rate, F clip, size_t count) {
     for (size_t k = thread_of_grid(); k < count; k += threads_of_grid()) {
         const F clamped = g[k] > clip ? clip : g[k] < -clip ? -clip : g[k];
         w[k] -= rate * clamped;
@@ -203,7 +206,7 @@ __global__ void clipped_descent(F *w, const F *g, F rate, F clip, size_t count) 
 
 // AdamW's running means: with c = clamp(g, -clip, clip), m += fresh_1 (c - m) and v += fresh_2 (c^2 - v). moments are m and then v,
 // count entries each.
-__global__ void adamw_moments(F *moments, const F *g, F clip, F fresh_1, F fresh_2, size_t count) {
+__global__ void __launch_bounds__(THREADS) adamw_moments(F *moments, const F *g, F clip, F fresh_1, F fresh_2, size_t count) {
     for (size_t k = thread_of_grid(); k < count; k += threads_of_grid()) {
         const F clamped = g[k] > clip ? clip : g[k] < -clip ? -clip : g[k];
         F *m = moments + k, *v = moments + count + k;
@@ -213,7 +216,7 @@ __global__ void adamw_moments(F *moments, const F *g, F clip, F fresh_1, F fresh
 }
 
 // AdamW's step: w = keep w - rate m / (sqrt(v) correction + epsilon), count entries; moments as above.
-__global__ void adamw_descent(F *w, const F *moments, F keep, F rate, F correction, F epsilon, size_t count) {
+__global__ void __launch_bounds__(THREADS) adamw_descent(F *w, const F *moments, F keep, F rate, F correction, F epsilon, size_t count) {
     for (size_t k = thread_of_grid(); k < count; k += threads_of_grid()) {
         w[k] = w[k] * keep - rate * moments[k] / (sqrt(moments[count + k]) * correction + epsilon);
     }
@@ -225,7 +228,7 @@ __global__ void adamw_descent(F *w, const F *moments, F keep, F rate, F correcti
 // x and y (steps), wax (n, v), waa (n, n), wya (v, n), b and a0 (n), by (v). In out, one after another: the gradients of wax,
 // waa, wya, b and by; the gradient of a0; the last state; the loss. work takes steps * (2 * n + v + 1) entries. Shared memory is that of
 // recurrence_forward.
-__global__ void bptt_of_one(
+__global__ void __launch_bounds__(MOST_THREADS) bptt_of_one(
     const unsigned *x, const unsigned *y, const F *wax, const F *waa, const F *wya, const F *b, const F *by, const F *a0,
     F *out, F *work, unsigned steps, unsigned n, unsigned v
 ) {

@@ -13,6 +13,7 @@
 #define __global__
 #define __device__
 #define __shared__
+#define __launch_bounds__(threads)
 
 struct place { unsigned x, y; };
 static struct place threadIdx, blockIdx, blockDim, gridDim;
