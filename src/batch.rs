@@ -161,8 +161,7 @@ impl Batch {
         self.placed.0.as_ref().filter(|there| there.x.device().same_device(device))
     }
 
-    /// [`x`](Self::x) and [`y`](Self::y) on `device`: where they [were put](Self::place), or copied
-    /// there now.
+    /// [`x`](Self::x) and [`y`](Self::y) on `device`: where they were put before, or copied there now.
     ///
     /// # Errors
     /// Where the device fails.
