@@ -127,7 +127,8 @@ impl Corpus {
             let hasher = Sha256::new_with_prefix(format!("{randomness}\n"));
             <[u8; 32]>::from(hasher.chain_update(name).finalize())
         };
-        let distinct: BTreeSet<[u8; 32]> = self.names.iter().map(hash).collect();
+        let hashes: Vec<[u8; 32]> = self.names.iter().map(hash).collect();
+        let distinct: BTreeSet<&[u8; 32]> = hashes.iter().collect();
         if distinct.len() < 2 {
             return Err(Error::Names {
                 origin: "the list".to_string(),
@@ -137,9 +138,9 @@ impl Corpus {
             });
         }
         let count = (distinct.len() as f64 * share).round() as usize;
-        let held_out: BTreeSet<[u8; 32]> =
+        let held_out: BTreeSet<&[u8; 32]> =
             distinct.iter().take(count.clamp(1, distinct.len() - 1)).copied().collect();
-        Ok(self.names.iter().map(|name| held_out.contains(&hash(name))).collect())
+        Ok(hashes.iter().map(|hash| held_out.contains(hash)).collect())
     }
 
     /// Each name as indices into the vocabulary, in the list's order, without the final `'\n'`.

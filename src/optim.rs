@@ -26,7 +26,7 @@ pub fn clip(gradients: &mut GradStore, vars: &[Var], max: f64) -> Result<()> {
 }
 
 /// What a gradient was like before it was clipped.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
 pub struct Gradient {
     /// Its norm, `sqrt(sum g^2)`; the largest number where that is not finite.
     pub norm: f64,

@@ -10,6 +10,7 @@ use char_rnn::model::PARAMETERS;
 use char_rnn::optim::{Algorithm, Decay};
 use clap::Args;
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::io::{BufWriter, Write, stdout};
 use std::path::{Path, PathBuf};
 
@@ -44,10 +45,7 @@ fn parameters(saved: &Saved) -> usize {
 /// Of each gradient that was measured the iteration, the norms and the shares that were clipped.
 fn gradients(history: &History) -> serde_json::Value {
     let measured = history.gradients.values().iter().map(|(iteration, gradients)| {
-        let tensors = PARAMETERS.iter().zip(gradients).map(|(name, gradient)| {
-            (name.to_string(), json!({ "norm": gradient.norm, "clipped": gradient.clipped }))
-        });
-        json!([iteration, tensors.collect::<serde_json::Map<_, _>>()])
+        json!([iteration, PARAMETERS.iter().zip(gradients).collect::<BTreeMap<_, _>>()])
     });
     measured.collect()
 }

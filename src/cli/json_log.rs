@@ -8,6 +8,7 @@
 
 use super::metrics::{End, Measured, Sink};
 use char_rnn::Error;
+use char_rnn::optim::Gradient;
 use char_rnn::train::Progress;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -143,11 +144,6 @@ fn kept(mut log: impl BufRead, before: &Progress) -> io::Result<Result<u64, Stri
 impl Sink for JsonLog {
     fn write(&mut self, measured: &Measured) -> io::Result<()> {
         #[derive(Serialize)]
-        struct Gradient {
-            norm: f64,
-            clipped: f64,
-        }
-        #[derive(Serialize)]
         struct Line<'a> {
             iteration: u64,
             loss: f64,
@@ -159,13 +155,7 @@ impl Sink for JsonLog {
             #[serde(skip_serializing_if = "Option::is_none")]
             names: Option<&'a [String]>,
         }
-        let gradients = measured.named_gradients().map(|gradients| {
-            gradients
-                .map(|(name, gradient)| {
-                    (name, Gradient { norm: gradient.norm, clipped: gradient.clipped })
-                })
-                .collect()
-        });
+        let gradients = measured.named_gradients().map(Iterator::collect);
         let Measured { progress, validation, names, .. } = measured;
         self.add(&Line {
             iteration: progress.iteration,

@@ -40,10 +40,9 @@ impl Begun {
     }
 
     /// Whether names are held out by `training` that this run has not held out before.
-    pub fn has_learned_others(&self, training: &Training, settings: &Settings) -> bool {
-        let before = self.resume.trained.validation.as_ref();
-        settings.validation > 0.
-            && training.held_out_digest() != before.map(|before| before.names.as_str())
+    pub fn has_learned_others(&self, training: &Training) -> bool {
+        let before = self.resume.trained.validation.as_ref().map(|before| before.names.as_str());
+        training.held_out_digest().is_some_and(|names| before != Some(names))
     }
 
     /// What going on with `settings` and `corpus` changes; refuses what cannot be, and, without

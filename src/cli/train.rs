@@ -142,7 +142,7 @@ impl Train {
             model: output.as_deref(),
             device: self.device.to_string(),
         };
-        if begun.as_ref().is_some_and(|begun| begun.has_learned_others(&training, &settings)) {
+        if begun.as_ref().is_some_and(|begun| begun.has_learned_others(&training)) {
             bar.say(&format!(
                 "Other names are held out from here on; they were learned in the first {done} \
                  iterations, so that their loss is too low"

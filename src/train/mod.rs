@@ -343,9 +343,6 @@ impl<'a> Training<'a> {
                 break;
             }
         }
-        if self.next >= self.settings.iterations {
-            self.look_at_the_end()?;
-        }
         self.trained()
     }
 
@@ -441,17 +438,6 @@ impl<'a> Training<'a> {
         Ok(())
     }
 
-    /// The end of a run is no look, but the network may be the best there.
-    fn look_at_the_end(&mut self) -> Result<()> {
-        let (iteration, model) = (self.next - 1, self.engine.model()?);
-        if let Some(held_out) = &mut self.held_out {
-            let loss = held_out.loss(model)?;
-            check_finite(iteration, "held-out loss", loss)?;
-            held_out.note_the_end(iteration, loss, model)?;
-        }
-        Ok(())
-    }
-
     /// What there is after the last iteration, of which there was at least one.
     fn trained(&mut self) -> Result<Trained> {
         let iteration = self.next - 1;
@@ -464,10 +450,14 @@ impl<'a> Training<'a> {
             let sum = tensor.to_dtype(DType::F64)?.abs()?.sum_all()?.to_scalar::<f64>()?;
             check_finite(iteration, &what, sum)?;
         }
-        let validation = match &self.held_out {
+        let validation = match &mut self.held_out {
             Some(held_out) => {
                 let loss = held_out.loss(&model)?;
                 check_finite(iteration, "held-out loss", loss)?;
+                if self.next >= self.settings.iterations {
+                    // The end of a run is no look, but the network may be the best there.
+                    held_out.note_the_end(iteration, loss, &model)?;
+                }
                 Some(held_out.told(loss))
             }
             None => None,
