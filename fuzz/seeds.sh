@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Lists and small model files to begin with, in fuzz/corpus. The target `checkpoint` makes its own.
+# Makes initial lists and small model files in fuzz/corpus. The target `checkpoint` makes its own.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -24,4 +24,3 @@ for dtype in f32 f64; do
             -o "$models/$dtype-$hidden" > /dev/null
     done
 done
-cp tests/fixtures/model_without_resume.safetensors "$models/without_resume"

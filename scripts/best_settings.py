@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""What better settings reach on names that were not learned, beside the default's.
+"""Held-out loss of the default and of better settings, on names that no choice has used.
 
     python3 scripts/best_settings.py
 
-On two lists, the built-in one and target/surnames.txt (made by scripts/make_surnames.py), a tenth of the distinct names
-is kept for the test. Each of SETTINGS learns the rest with three seeds, holds out a tenth of that by itself
-(--validation 0.1: by these names the settings were chosen, and the best network of a run is), and is scored on the test
-with `char-rnn eval`. Prints a Markdown table: mean and extremes over the seeds. About eight minutes on one core.
+On two lists, the built-in one and target/surnames.txt (made by scripts/make_surnames.py), a tenth of the
+distinct names is the test set. Each of SETTINGS trains on the rest with three seeds, holds out a tenth of
+that for validation (on which the settings were chosen, and the best model of a run is kept), and is
+evaluated on the test set with `char-rnn eval`. Prints a Markdown table: mean and extremes over the seeds.
+About eight minutes on one core.
 """
 
 import json
@@ -31,17 +32,17 @@ SEEDS = (1, 2, 3)
 SETTINGS = {
     "dinosaurs": {
         "default": "",
-        "best looked at": "--validation 0.1 --sample-every 1000",
-        "zero state": "--validation 0.1 --sample-every 1000 --zero-state",
+        "best model kept": "--validation 0.1 --eval-every 1000",
+        "zero state": "--validation 0.1 --eval-every 1000 --zero-state",
         "best found": "--validation 0.1 --zero-state --optimizer adamw --decay cosine --hidden 100 --batch-size 8 "
-        "--epochs 15 --learning-rate 0.008 --weight-decay 0.1 --sample-every 125",
+        "--epochs 15 --learning-rate 0.008 --weight-decay 0.1 --eval-every 125",
     },
     "surnames": {
         "default": "",
-        "best looked at": "--validation 0.1 --sample-every 1000",
-        "zero state": "--validation 0.1 --sample-every 1000 --zero-state",
+        "best model kept": "--validation 0.1 --eval-every 1000",
+        "zero state": "--validation 0.1 --eval-every 1000 --zero-state",
         "best found": "--validation 0.1 --zero-state --optimizer adamw --decay cosine --hidden 256 --batch-size 64 "
-        "--epochs 20 --learning-rate 0.003 --weight-decay 0.03 --sample-every 900 --backprop hand",
+        "--epochs 20 --learning-rate 0.003 --weight-decay 0.03 --eval-every 900 --backprop hand",
     },
 }
 

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Type-checks what the feature `cuda` adds, on a machine without the CUDA toolkit: an empty compiler stands in for nvcc, so that
-# the kernels themselves are not looked at (the tests compile and run those, as C). Nothing that comes of it can run.
+# Type-checks the feature `cuda` on a machine without the CUDA toolkit. A stand-in for nvcc writes
+# empty files, so the kernels are not compiled and the result cannot run.
 set -eu
 
 cd "$(dirname "$0")/.."
@@ -8,7 +8,6 @@ target=${CARGO_TARGET_DIR:-target}/cuda-types
 mkdir -p "$target/bin"
 cat > "$target/bin/nvcc" <<'END'
 #!/bin/sh
-# Answers as a toolkit of version 13.0 would, and writes empty files where kernels are asked for.
 case "$*" in
 --version) printf 'nvcc\n\n\nCuda compilation tools, release 13.0, V13.0.88\n' ;;
 *--ptx*)

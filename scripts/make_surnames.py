@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Makes target/surnames.txt: 88,799 surnames of the United States census of 1990, from the PyPI package `names`.
+"""Makes target/surnames.txt, 88,799 surnames of the US census of 1990, from PyPI's `names`.
 
     python3 scripts/make_surnames.py
 
-Needs the Python standard library and pip. Writes one name per line, lower-case, the most frequent first. The list is
-the Census Bureau's and in the public domain; it is fetched and not kept in the repository.
+Needs the Python standard library and pip. Writes one name a line, lower-case, the most frequent
+first. The list is the Census Bureau's and in the public domain; it is not kept in the repository.
 """
 
 import hashlib
@@ -33,12 +33,12 @@ def read_names(folder: Path) -> list[str]:
         raise SystemExit(f"{PACKAGE}: the archive's SHA-256 is {digest}, expected {ARCHIVE_SHA256}")
     with tarfile.open(archive) as package:
         lines = package.extractfile(MEMBER).read().decode("ascii").splitlines()
-    # A line is a name, its share in percent, the same added up, and its rank.
+    # A line has a name, its share in percent, the cumulative share, and the rank.
     return [line.split()[0].lower() for line in lines]
 
 
 def make() -> Path:
-    """Makes the list, if it is not there yet."""
+    """Makes the list if it does not exist. Returns its path."""
     if not OUTPUT.exists():
         with tempfile.TemporaryDirectory() as folder:
             names = read_names(Path(folder))

@@ -1,14 +1,16 @@
 #!/usr/bin/env python3
-"""The notebook's model() in NumPy: the reference for `char-rnn train --notebook`, and its peer in timings.
+"""The notebook's model() in NumPy: the reference for `char-rnn train --notebook`, also in timings.
 
     python scripts/notebook.py NAMES [--iterations 35000] [--hidden 50] [--verbose] [--time]
 
-Prints the notebook's log: for iteration 0, 2000, 4000, ... the smoothed loss, an empty line, seven sampled names, two
-empty lines. NAMES holds one name per line. Plain NumPy as the notebook and the course's `utils` (which it imports)
-have it: one matrix product per step, column vectors, float64, NumPy's legacy random generator.
+Prints the notebook's log: for iteration 0, 2000, 4000, ... the smoothed loss, an empty line, seven
+sampled names, two empty lines. NAMES has one name a line. Plain NumPy, as in the notebook and the
+course's `utils` that it imports: one matrix product per step, column vectors, float64, NumPy's
+legacy random generator.
 
-Dimensions: n_a hidden units, n_x = n_y characters, T time steps. Parameters and gradients are dictionaries:
-Wax (n_a, n_x), Waa (n_a, n_a), Wya (n_y, n_a), b (n_a, 1), by (n_y, 1); gradients are named dWax, dWaa, ...
+Dimensions: n_a hidden units, n_x = n_y characters, T time steps. Parameters and gradients are
+dictionaries: Wax (n_a, n_x), Waa (n_a, n_a), Wya (n_y, n_a), b (n_a, 1), by (n_y, 1); gradients are
+named dWax, dWaa, ...
 """
 
 import argparse
@@ -23,20 +25,20 @@ LEARNING_RATE = 0.01
 CLIP = 5
 REPORT_EVERY = 2000
 NAMES_PER_REPORT = 7
-LONGEST_NAME = 50
+MAX_LENGTH = 50
 
 
-# ---- The course's utils --------------------------------------------------------------------------------------------
+# ---- The course's utils --------------------------------------------------------------------------
 
 
 def softmax(z):
-    """z (n_y, 1) -> probabilities (n_y, 1). The maximum is taken off first so that exp cannot overflow."""
+    """z (n_y, 1) -> probabilities (n_y, 1), without overflow."""
     e = np.exp(z - np.max(z))
     return e / e.sum(axis=0)
 
 
 def initialize_parameters(n_a, n_x, n_y):
-    """Weights from a normal distribution of standard deviation 0.01, biases zero. Draws Wax, Waa, Wya in this order."""
+    """Weights normal with standard deviation 0.01, in this order; biases zero."""
     np.random.seed(1)
     return {
         "Wax": np.random.randn(n_a, n_x) * 0.01,
@@ -48,7 +50,7 @@ def initialize_parameters(n_a, n_x, n_y):
 
 
 def one_hot(index, size):
-    """Column (size, 1) with a one at `index`; all zeros for None, the input before the first character."""
+    """Column (size, 1) with a one at `index`; zeros for None, the first input."""
     x = np.zeros((size, 1))
     if index is not None:
         x[index] = 1
@@ -56,15 +58,15 @@ def one_hot(index, size):
 
 
 def rnn_step_forward(parameters, a_prev, x):
-    """One time step: x (n_x, 1), a_prev (n_a, 1) -> state a (n_a, 1), probabilities y_hat (n_y, 1)."""
+    """One step: x (n_x, 1), a_prev (n_a, 1) -> state a (n_a, 1), probabilities y_hat (n_y, 1)."""
     a = np.tanh(np.dot(parameters["Wax"], x) + np.dot(parameters["Waa"], a_prev) + parameters["b"])
     y_hat = softmax(np.dot(parameters["Wya"], a) + parameters["by"])
     return a, y_hat
 
 
 def rnn_forward(X, Y, a_prev, parameters):
-    """Runs the T indices of X from state a_prev. Returns the loss in nats, summed over T, and the cache (y_hat, a, x):
-    dictionaries by time step, a[-1] being a_prev."""
+    """All T steps of X from the state a_prev. Returns the loss in nats, summed over T, and the
+    cache (y_hat, a, x): dictionaries by time step, where a[-1] is a_prev."""
     n_x = parameters["Wax"].shape[1]
     x, a, y_hat = {}, {-1: a_prev}, {}
     loss = 0
@@ -76,8 +78,8 @@ def rnn_forward(X, Y, a_prev, parameters):
 
 
 def rnn_step_backward(dy, gradients, parameters, x, a, a_prev):
-    """Adds one time step's share to `gradients`. dy (n_y, 1) is the loss's derivative by the logits;
-    gradients["da_next"] (n_a, 1) carries the derivative by the state to the step before."""
+    """Adds the gradients of one time step. dy (n_y, 1) is the gradient of the logits, and
+    gradients["da_next"] (n_a, 1) that of the state, through the step after."""
     gradients["dWya"] += np.dot(dy, a.T)
     gradients["dby"] += dy
     da = np.dot(parameters["Wya"].T, dy) + gradients["da_next"]
@@ -107,7 +109,7 @@ def update_parameters(parameters, gradients, learning_rate):
 
 
 def get_initial_loss(vocab_size, seq_length):
-    """The loss in nats of `seq_length` characters drawn evenly: where the smoothed loss starts."""
+    """The initial smoothed loss: that of `seq_length` uniform characters, in nats."""
     return -np.log(1.0 / vocab_size) * seq_length
 
 
@@ -117,16 +119,16 @@ def smooth(loss, current_loss):
 
 
 def print_sample(indices, ix_to_char):
-    """Prints a name with its first character capitalised. The name brings its own newline."""
+    """Prints a name, which ends in a newline, with its first character capitalised."""
     text = "".join(ix_to_char[index] for index in indices)
     print(text[0].upper() + text[1:], end="")
 
 
-# ---- The notebook --------------------------------------------------------------------------------------------------
+# ---- The notebook --------------------------------------------------------------------------------
 
 
 def clip(gradients, max_value):
-    """Limits every component to [-max_value, max_value], in place. Returns the five gradients."""
+    """Clips every entry to [-max_value, max_value], in place. Returns the five gradients."""
     clipped = {name: gradients[name] for name in ["dWaa", "dWax", "dWya", "db", "dby"]}
     for gradient in clipped.values():
         np.clip(gradient, -max_value, max_value, out=gradient)
@@ -134,10 +136,11 @@ def clip(gradients, max_value):
 
 
 def sample(parameters, char_to_ix, seed):
-    """Draws one name, character by character, and returns its indices, the last of them the newline.
+    """Samples one name, character by character. Returns its indices, the last of them the newline.
 
-    As the notebook has it for grading: the generator is seeded anew before every draw, and since both the seed and the
-    counter grow, the seeds go up in twos. A name cut off at LONGEST_NAME gets a newline, even one that ends in it."""
+    As in the notebook, which does it for grading, the generator is seeded anew for every character
+    with counter + seed, and both are incremented. A name of MAX_LENGTH characters gets a newline,
+    even if it ends in one."""
     newline = char_to_ix["\n"]
     n_y, n_a = parameters["Wya"].shape
     x = np.zeros((n_y, 1))
@@ -145,7 +148,7 @@ def sample(parameters, char_to_ix, seed):
     indices = []
     index = -1
     counter = 0
-    while index != newline and counter != LONGEST_NAME:
+    while index != newline and counter != MAX_LENGTH:
         a, y_hat = rnn_step_forward(parameters, a, x)
         np.random.seed(counter + seed)
         index = np.random.choice(range(n_y), p=y_hat.ravel())
@@ -153,13 +156,13 @@ def sample(parameters, char_to_ix, seed):
         x = one_hot(index, n_y)
         seed += 1
         counter += 1
-    if counter == LONGEST_NAME:
+    if counter == MAX_LENGTH:
         indices.append(newline)
     return indices
 
 
 def optimize(X, Y, a_prev, parameters, learning_rate):
-    """Forward, backward, clip, update. Returns the loss in nats, the clipped gradients and the last state (n_a, 1)."""
+    """Forward, backward, clip, update. Returns the loss, the clipped gradients, the last state."""
     loss, cache = rnn_forward(X, Y, a_prev, parameters)
     gradients, a = rnn_backward(X, Y, parameters, cache)
     gradients = clip(gradients, CLIP)
@@ -168,7 +171,7 @@ def optimize(X, Y, a_prev, parameters, learning_rate):
 
 
 def model(text, num_iterations, n_a, verbose=False):
-    """Trains on the names of `text`, one per line, and prints the log. Returns the parameters."""
+    """Trains on the names of `text`, one a line, and prints the log. Returns the parameters."""
     chars = sorted(set(text.lower()))
     char_to_ix = {char: index for index, char in enumerate(chars)}
     ix_to_char = {index: char for index, char in enumerate(chars)}
@@ -178,10 +181,13 @@ def model(text, num_iterations, n_a, verbose=False):
     loss = get_initial_loss(vocab_size, NAMES_PER_REPORT)
 
     examples = [line.lower().strip() for line in text.splitlines()]
+    if verbose:
+        print(loss)
+        print(examples)
     np.random.seed(0)
     np.random.shuffle(examples)
 
-    # The state goes on from one name to the next: the notebook resets it nowhere.
+    # The notebook keeps the state from name to name.
     a_prev = np.zeros((n_a, 1))
 
     for j in range(num_iterations):
@@ -213,15 +219,23 @@ def model(text, num_iterations, n_a, verbose=False):
 
 
 def main():
-    parser = argparse.ArgumentParser(description="The notebook's model() in NumPy. Prints the notebook's log.")
-    parser.add_argument("names", metavar="NAMES", help="text file, one name per line")
-    parser.add_argument("--iterations", type=int, default=35000, help="names to train on (default: %(default)s)")
-    parser.add_argument("--hidden", type=int, default=50, help="hidden units (default: %(default)s)")
-    parser.add_argument("--verbose", action="store_true", help="also print the notebook's debug lines")
+    parser = argparse.ArgumentParser(
+        description="The notebook's model() in NumPy. Prints the notebook's log."
+    )
+    parser.add_argument("names", metavar="NAMES", help="text file, one name a line")
+    parser.add_argument(
+        "--iterations", type=int, default=35000, help="names to train on (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--hidden", type=int, default=50, help="hidden units (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--verbose", action="store_true", help="also print the notebook's debug lines"
+    )
     parser.add_argument(
         "--time",
         action="store_true",
-        help="print no log, but on standard error the microseconds that an iteration takes, the log's samples included",
+        help="print only the microseconds of an iteration, sampling included, on standard error",
     )
     arguments = parser.parse_args()
 

@@ -8,8 +8,8 @@
     peers.py numpy-sample MODEL COUNT            names from a char-rnn model file: microseconds a name
     peers.py torch-sample MODEL COUNT
 
-What is imported and set up comes before the clock, and some work that is not timed before the work that is. NumPy works
-in float64 and name by name, as the notebook does; PyTorch in float32, with its own fused RNN, as its users would write it.
+Imports, set-up and a warm-up are not timed. NumPy works in float64 and name by name, as the notebook
+does; PyTorch in float32 with its own fused RNN, as its users would write it.
 """
 
 import contextlib

@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
-"""Plants an error in the real backward passes, one at a time, and sees `char-rnn gradcheck` catch it.
+"""Verifies that `char-rnn gradcheck` finds errors in the program's own backward passes.
 
     python3 scripts/plant_errors.py [NAME ...]
 
-Each error is one change of the source, made in a copy of this checkout (which is left alone), built
-and run. Prints, for each, which ways the check found wrong, and on which tensors; exits with 1 where one was missed, or
-blamed on other tensors or ways than those it spoils. A shared kernel spoils `autograd` and `hand` alike. It builds the
-program once an error: minutes in all. Pass names to plant only those.
+Each error is one change of the source, made in a copy of this checkout, built and run; the checkout
+itself is not changed. Prints, for each error, the gradient methods that disagree with `unrolled`
+and the tensors on which they do. Exits with 1 if an error was not found, or in other methods or
+tensors than those it affects: an error in a shared kernel affects `autograd` and `hand` alike.
+Builds the program once an error, which takes minutes in all; NAMEs limit it to some of them. The
+target folder is shared and holds the last faulty program afterwards: run `cargo build` again.
 """
 import json
 import os
@@ -26,41 +28,131 @@ RECURRENCE = "src/kernels/recurrence.rs"
 RECURRENCE_OP = "src/ops/recurrence.rs"
 CROSS_ENTROPY = "src/kernels/cross_entropy.rs"
 PROJECTION = "src/kernels/projection.rs"
-BPTT = "src/bptt.rs"
-SLOPE = "F::negative_mul_add(simd, a, a, F::splat(simd, F::ONE))"
+BPTT = "src/train/bptt.rs"
 
-# Name, file, what stands there (once), what is planted, the ways and the tensors that it spoils.
+TARGET_TERM = "dz[y as usize] -= scale;"
+SLOPE = "F::negative_mul_add(simd, a, a, F::splat(simd, F::ONE))"
+DB_LOOP = "for (&x, row) in x.iter().zip(dpx.chunks_exact(n)) {"
+DWAX_COLUMN = "let column = &mut dwax_t[x as usize * n..][..n];"
+
+# The name, the file, the code (which occurs once), its replacement, and the gradient methods and
+# tensors that are affected.
 ERRORS = [
-    ("target not subtracted", CROSS_ENTROPY, "dz[y as usize] -= scale;", "", BOTH, ALL),
-    ("sign of the target", CROSS_ENTROPY, "dz[y as usize] -= scale;", "dz[y as usize] += scale;", BOTH, ALL),
-    ("softmax scale", CROSS_ENTROPY, "F::splat(simd, scale / sum)", "F::splat(simd, scale)", BOTH, ALL),
-    ("slope without square", RECURRENCE, SLOPE, "F::minus(simd, F::splat(simd, F::ONE), a)", BOTH, HIDDEN),
-    ("slope missing", RECURRENCE, SLOPE, "{ let _ = a; F::splat(simd, F::ONE) }", BOTH, HIDDEN),
-    ("slope of the next step", RECURRENCE, "&a[t * size..][..size]", "&a[(t + 1) * size..][..size]", BOTH, HIDDEN),
+    ("target not subtracted", CROSS_ENTROPY, TARGET_TERM, "", BOTH, ALL),
+    ("sign of the target", CROSS_ENTROPY, TARGET_TERM, "dz[y as usize] += scale;", BOTH, ALL),
     (
-        "carry forgotten",
+        "softmax not normalized",
+        CROSS_ENTROPY,
+        "F::splat(simd, scale / sum)",
+        "F::splat(simd, scale)",
+        BOTH,
+        ALL,
+    ),
+    (
+        "tanh slope not squared",
         RECURRENCE,
-        "step(simd, &after[..size], waa, now, batch, TanhGradient(a));",
-        "{ let _ = after; zip(simd, now, a, |d, a| tanh_gradient::<F, S>(simd, d, a)); }",
+        SLOPE,
+        "F::minus(simd, F::splat(simd, F::ONE), a)",
         BOTH,
         HIDDEN,
     ),
-    ("carry from the last step", RECURRENCE, "&after[..size], waa", "&after[after.len() - size..], waa", BOTH, HIDDEN),
-    ("waa transposed on the way back", RECURRENCE, "packed.pack(waa, n, n, batch);", "packed.pack_transposed(waa, n, n, batch);", BOTH, HIDDEN),
-    ("da0 from the last step", RECURRENCE, "&dpre[..size], waa, da0", "&dpre[dpre.len() - size..], waa, da0", BOTH, "a0"),
-    ("db of the last row only", PROJECTION, "for (&x, row) in self.x.iter().zip(self.dpx.chunks_exact(n)) {", "for (&x, row) in self.x.iter().zip(self.dpx.chunks_exact(n)) { self.db.fill(F::ZERO);", BOTH, "b"),
-    ("dwax of the next character", PROJECTION, "let column = &mut self.dwax_t[x as usize * n..][..n];", "let next = (x as usize + 1) * n % (self.dwax_t.len() - n); let column = &mut self.dwax_t[next..][..n];", BOTH, "wax"),
-    ("hand: dwaa of the same state", BPTT, "let earlier = &self.states[..rows * n];", "let earlier = &self.states[batch * n..];", "hand", "waa"),
-    ("hand: dwax not transposed", BPTT, "transpose(&self.wax_t, v, n, &mut gradients.wax);", "gradients.wax.copy_from_slice(&self.wax_t);", "hand", "wax"),
-    ("autograd: dwaa of the same state", RECURRENCE_OP, "&earlier[..a.len()]", "a", "autograd", "waa"),
+    (
+        "tanh slope missing",
+        RECURRENCE,
+        SLOPE,
+        "{ let _ = a; F::splat(simd, F::ONE) }",
+        BOTH,
+        HIDDEN,
+    ),
+    (
+        "tanh slope of the next step",
+        RECURRENCE,
+        "&a[t * size..][..size]",
+        "&a[(t + 1) * size..][..size]",
+        BOTH,
+        HIDDEN,
+    ),
+    (
+        "gradient of the next state missing",
+        RECURRENCE,
+        "step(simd, &after[..size], waa, now, batch, TanhGradient(a));",
+        "{ let _ = after; zip!(simd, now, a, |d, a| tanh_gradient::<F, S>(simd, d, a)); }",
+        BOTH,
+        HIDDEN,
+    ),
+    (
+        "gradient of the last state instead of the next",
+        RECURRENCE,
+        "&after[..size], waa",
+        "&after[after.len() - size..], waa",
+        BOTH,
+        HIDDEN,
+    ),
+    (
+        "waa not transposed in the backward pass",
+        RECURRENCE,
+        "packed.pack(waa, n, n, batch);",
+        "packed.pack_transposed(waa, n, n, batch);",
+        BOTH,
+        HIDDEN,
+    ),
+    (
+        "da0 of the last step",
+        RECURRENCE,
+        "&dpre[..size], waa, da0",
+        "&dpre[dpre.len() - size..], waa, da0",
+        BOTH,
+        "a0",
+    ),
+    (
+        "db of the last row only",
+        PROJECTION,
+        DB_LOOP,
+        DB_LOOP + " db.fill(F::ZERO);",
+        BOTH,
+        "b",
+    ),
+    (
+        "dwax of the next character",
+        PROJECTION,
+        DWAX_COLUMN,
+        "let next = (x as usize + 1) * n % (dwax_t.len() - n); "
+        "let column = &mut dwax_t[next..][..n];",
+        BOTH,
+        "wax",
+    ),
+    (
+        "hand: dwaa of the same state",
+        BPTT,
+        "let earlier = &self.states[..x.len() * n_a];",
+        "let earlier = &self.states[a0.len()..];",
+        "hand",
+        "waa",
+    ),
+    (
+        "hand: dwax not transposed",
+        BPTT,
+        "transpose(&self.wax_t, n_x, n_a, dwax);",
+        "dwax.copy_from_slice(&self.wax_t);",
+        "hand",
+        "wax",
+    ),
+    (
+        "autograd: dwaa of the same state",
+        RECURRENCE_OP,
+        "&previous[..a.len()]",
+        "a",
+        "autograd",
+        "waa",
+    ),
 ]
 
 
-def wrong_ways(report):
-    """The ways and tensors that are in no agreement with `unrolled`."""
+def disagreements(report):
+    """The tensors on which each gradient method disagrees with `unrolled`."""
     found = {}
     for pair in report["pairs"]:
-        first, second = pair["ways"]
+        first, second = pair["methods"]
         if first == "unrolled":
             tensors = [t["tensor"] for t in pair["tensors"] if not t["agree"]]
             if tensors:
@@ -68,34 +160,48 @@ def wrong_ways(report):
     return found
 
 
+def gradcheck(checkout):
+    """Builds and runs the check."""
+    # Optimization takes most of a build; only this package is built again.
+    quick = "profile.release.package.char-rnn.opt-level=1"
+    build = ["cargo", "run", "--release", "--quiet", "--config", quick, "--bin", "char-rnn"]
+    return subprocess.run(
+        [*build, "--", "gradcheck", "--json", "--hidden", "9"],
+        cwd=checkout,
+        env={**os.environ, "CARGO_TARGET_DIR": TARGET},
+        capture_output=True,
+        text=True,
+    )
+
+
+def is_found(checkout, name, file, old, new, methods, tensors):
+    path = checkout / file
+    source = path.read_text()
+    # The tests below the code may have the same line.
+    code, mark, tests = source.partition("#[cfg(test)]\nmod tests")
+    if code.count(old) != 1:
+        print(f"CANNOT PLANT  {name}: {file} has {code.count(old)} of {old!r}", flush=True)
+        return False
+    path.write_text(code.replace(old, new) + mark + tests)
+    done = gradcheck(checkout)
+    path.write_text(source)
+    found = disagreements(json.loads(done.stdout)["checks"][0]) if done.stdout else {}
+    is_right = done.returncode == 1 and found == {method: tensors for method in methods.split()}
+    result = found or done.stderr[-800:]
+    print(f"{'found' if is_right else 'MISSED':<8} {name:<48} {result}", flush=True)
+    return is_right
+
+
 def main():
-    missed = 0
+    names = sys.argv[1:]
+    unknown = set(names) - {name for name, *_ in ERRORS}
+    if unknown:
+        sys.exit(f"no such error: {', '.join(sorted(unknown))}")
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "char-rnn"
         shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns("target", ".git"))
-        for name, file, old, new, ways, tensors in ERRORS:
-            if len(sys.argv) > 1 and name not in sys.argv[1:]:
-                continue
-            path = copy / file
-            source = path.read_text()
-            # The tests below the code may say the same.
-            code, mark, tests = source.partition("#[cfg(test)]\nmod tests")
-            if code.count(old) != 1:
-                print(f"CANNOT PLANT  {name}: {file} has {code.count(old)} of {old!r}", flush=True)
-                missed += 1
-                continue
-            path.write_text(code.replace(old, new) + mark + tests)
-            # Optimising is most of a build, and only this package is built anew.
-            quick = "profile.release.package.char-rnn.opt-level=1"
-            run = ["cargo", "run", "--release", "--quiet", "--config", quick, "--bin", "char-rnn", "--", "gradcheck", "--json", "--hidden", "9"]
-            environment = {**os.environ, "CARGO_TARGET_DIR": TARGET}
-            done = subprocess.run(run, cwd=copy, env=environment, capture_output=True, text=True)
-            path.write_text(source)
-            found = wrong_ways(json.loads(done.stdout)["checks"][0]) if done.stdout else {}
-            caught = done.returncode == 1 and found == {way: tensors for way in ways.split()}
-            missed += not caught
-            print(f"{'caught' if caught else 'MISSED':<8} {name:<38} {found or done.stderr[-800:]}", flush=True)
-    return 1 if missed else 0
+        planted = [error for error in ERRORS if not names or error[0] in names]
+        return 0 if all([is_found(copy, *error) for error in planted]) else 1
 
 
 if __name__ == "__main__":

@@ -1,14 +1,13 @@
 #!/usr/bin/env python3
-"""Trains for an hour and makes a million names, and fails if either takes more memory as it goes.
+"""Trains for an hour and samples a million names; fails if the memory of either grows.
 
     python3 scripts/soak.py                                  an hour and a few seconds
-    python3 scripts/soak.py --minutes 2 --names 100000       the same, sooner
+    python3 scripts/soak.py --minutes 2 --names 100000       a shorter test
 
-The memory is read from /proc, so this is for Linux: what the program has allocated and touched, without the parts of its
-own file that happen to be in memory. Its first seconds, in which it takes what it needs, do not count; of the rest, the
-median of the second half must not stand above that of the first by more than a little: a saving takes some for a moment. It
-saves and prints names on its way as any run does, and is ended by `kill`, which it heeds in the background too. Further
-arguments go to `char-rnn train`.
+The memory is the anonymous resident size from /proc (Linux only), without the file mappings of the
+program. The first twentieth of a run does not count. Of the rest, the median of the second half may
+exceed that of the first by a tolerance: a checkpoint takes some memory for a moment. Training saves
+and prints names as usual and ends with SIGTERM. Further arguments go to `char-rnn train`.
 """
 
 import argparse
@@ -25,12 +24,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
-# Far below what a leak of one byte an iteration would come to; above what pages come and go by.
+# In KiB: far less than a leak of a byte an iteration would be, more than the noise.
 TOLERANCE = 1024
 
 
 def resident(process, key):
-    """KiB, or None where the process has ended."""
+    """A size in /proc/PID/status in KiB, or None if the process has ended."""
     try:
         status = Path(f"/proc/{process.pid}/status").read_text()
     except OSError:
@@ -40,7 +39,7 @@ def resident(process, key):
 
 
 class Watch:
-    """The memory of a process, at regular times in its life."""
+    """Measures the memory of a process at regular intervals."""
 
     def __init__(self, process, every):
         self.process, self.every = process, every
@@ -48,7 +47,7 @@ class Watch:
         self.start = time.monotonic()
 
     def run(self, seconds=float("inf")):
-        """Until the process ends or the time is over."""
+        """Measures until the process ends or the time is over."""
         while self.process.poll() is None and time.monotonic() - self.start < seconds:
             size, peak = resident(self.process, "RssAnon"), resident(self.process, "VmHWM")
             if size and peak:
@@ -58,25 +57,25 @@ class Watch:
             time.sleep(self.every)
 
     def report(self, what):
-        """Prints how the memory went; whether it stayed."""
-        # What it takes in the first twentieth of its life is what it needs.
+        """Prints the measurements. Returns whether the memory was constant."""
         settled = [size for at, size in zip(self.times, self.sizes) if at >= self.times[-1] / 20]
         half = len(settled) // 2
         if not half:
-            sys.exit(f"{what}: it was over before it could be measured")
+            sys.exit(f"{what}: it ended before it could be measured")
         first, second = statistics.median(settled[:half]), statistics.median(settled[half:])
-        stays = second <= first + TOLERANCE
+        constant = second <= first + TOLERANCE
         print(f"{what}: {self.times[-1]:.0f} s, {len(self.sizes)} measurements in KiB")
         print(
-            f"  allocated: start {settled[0]}, end {settled[-1]}, most {max(settled)}; median of the first half {first:.0f}, of the second "
-            f"{second:.0f}: {'constant' if stays else 'IT GROWS'}; peak with the program itself {self.peak}",
+            f"  allocated: start {settled[0]}, end {settled[-1]}, maximum {max(settled)}; "
+            f"median of the first half {first:.0f}, of the second {second:.0f}: "
+            f"{'constant' if constant else 'IT GROWS'}; peak with the program itself {self.peak}",
             flush=True,
         )
-        return stays
+        return constant
 
 
 def train(program, folder, minutes, further):
-    """Whether memory stayed while it trained."""
+    """Whether the memory was constant in training."""
     command = [program, "train", "--iterations", str(2**63), "-o", "soak.safetensors", *further]
     with open(folder / "stderr", "w+") as stderr:
         process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=stderr)
@@ -93,7 +92,7 @@ def train(program, folder, minutes, further):
 
 
 def sample(program, folder, names):
-    """Whether memory stayed while it made names."""
+    """Whether the memory was constant in sampling."""
     command = [program, "sample", "soak.safetensors", "-n", str(names), "--seed", "1"]
     process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE)
     watch = Watch(process, 0.02)
@@ -113,15 +112,15 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--names", type=int, default=1_000_000)
-    parser.add_argument("--program", help="another than the one that is built here and now")
+    parser.add_argument("--program", help="the program to test; built if not given")
     arguments, further = parser.parse_known_args()
     if not arguments.program:
         subprocess.run(["cargo", "build", "--release", "--quiet"], cwd=ROOT, check=True)
     program = Path(arguments.program or TARGET / "release/char-rnn").resolve()
     with tempfile.TemporaryDirectory() as folder:
-        stays = train(program, Path(folder), arguments.minutes, further)
-        stays &= sample(program, Path(folder), arguments.names)
-    return 0 if stays else 1
+        constant = train(program, Path(folder), arguments.minutes, further)
+        constant &= sample(program, Path(folder), arguments.names)
+    return 0 if constant else 1
 
 
 if __name__ == "__main__":

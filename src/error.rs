@@ -1,8 +1,8 @@
-//! The one error type of the library: what was wrong, where, and what to do about it.
+//! The error type of the library: what was wrong, where, and what to do about it.
 //!
-//! Each message is a sentence that can be shown to a person as it stands. Functions that are
-//! part of a candle model (see [`crate::model`]) return [`candle_core::Error`] instead, as every
-//! candle module does.
+//! Each message is a sentence for a person. It names fields of the configuration in backticks, which
+//! the command line replaces by its flags. The functions of a candle module ([`crate::model`]) return
+//! [`candle_core::Error`] instead, as every candle module does.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 /// The result of the library's own functions.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// Everything that can go wrong.
+/// The errors of the library.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file could not be read.
@@ -18,7 +18,7 @@ pub enum Error {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the operating system said.
+        /// The operating system's error.
         source: io::Error,
     },
     /// A file could not be written. Whatever stood at `path` before is untouched.
@@ -26,27 +26,27 @@ pub enum Error {
     Write {
         /// The file.
         path: PathBuf,
-        /// What the operating system said.
+        /// The operating system's error.
         source: io::Error,
     },
     /// Text that is not a usable list of names.
     #[error("{origin}: {problem}")]
     Names {
-        /// The file's name, or what stands for it.
+        /// The file's name, or a description.
         origin: String,
-        /// What is wrong and, where it has a place, on which line.
+        /// What is wrong, with its line if it has one.
         problem: String,
     },
-    /// A character that the model's vocabulary does not have.
+    /// A character that is not in the vocabulary of the model.
     #[error("the character {character:?} is not in the vocabulary of the model")]
     UnknownCharacter {
         /// The character.
         character: char,
     },
-    /// A setting outside its range.
+    /// A field outside its range.
     #[error("{name} cannot be {value}: {rule}")]
     Setting {
-        /// The setting, spelled as on the command line.
+        /// The field.
         name: &'static str,
         /// The value that was refused.
         value: String,
@@ -61,29 +61,20 @@ pub enum Error {
         /// Why it cannot be used.
         problem: String,
     },
-    /// A file that another run is about to write.
+    /// Training diverged: a number is no longer finite.
     #[error(
-        "another char-rnn is training {}: wait until it is done, or choose another file with -o",
-        path.display()
-    )]
-    InUse {
-        /// The file.
-        path: PathBuf,
-    },
-    /// Training left the finite numbers, and cannot come back.
-    #[error(
-        "the {what} became {value} at iteration {iteration}: training stopped and this model was not written; \
-         a smaller --learning-rate or --clip may help"
+        "the {what} became {value} at iteration {iteration}: training stopped and this model was \
+         not written; a smaller `learning_rate` or `clip` may help"
     )]
     Diverged {
-        /// The iteration, counted from 0, at which it was seen.
+        /// The iteration, counted from 0.
         iteration: u64,
         /// The loss or a parameter.
         what: String,
         /// The offending value, `NaN` or infinite.
         value: f64,
     },
-    /// The device that was asked for cannot be used.
+    /// A device that cannot be used.
     #[error("{0}")]
     Device(String),
     /// An error of candle's, from a tensor operation.
@@ -91,18 +82,17 @@ pub enum Error {
     Candle(candle_core::Error),
 }
 
-/// Candle's error, or where it means that the memory of a GPU is used up, that in a sentence.
+/// Candle's error, or where the memory of a GPU is used up, a sentence that says so.
 impl From<candle_core::Error> for Error {
     fn from(error: candle_core::Error) -> Self {
-        // The name that the driver and cuBLAS give it: candle hands on a text.
+        // The names that the driver and cuBLAS give it: candle passes on a text.
         let text = error.to_string();
         if ["CUDA_ERROR_OUT_OF_MEMORY", "CUBLAS_STATUS_ALLOC_FAILED"]
             .iter()
             .any(|e| text.contains(e))
         {
             return Self::Device(
-                "the GPU has too little free memory for this: smaller --hidden or --batch-size take \
-                 less, and --device cpu takes none of it"
+                "the GPU has too little free memory: use a smaller `hidden` or `batch_size`, or the CPU"
                     .to_string(),
             );
         }
@@ -129,9 +119,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_gpu_without_memory_is_told_in_one_sentence() {
-        let told = "DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")";
-        let error = Error::from(candle_core::Error::Cuda(told.into()).bt());
+    fn a_gpu_without_memory_is_reported_in_one_sentence() {
+        let message = "DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")";
+        let error = Error::from(candle_core::Error::Cuda(message.into()).bt());
         assert!(error.to_string().starts_with("the GPU has too little free memory"), "{error}");
         assert_eq!(error.to_string().lines().count(), 1);
         let other = Error::from(candle_core::Error::Cuda("DriverError(CUDA_ERROR_UNKNOWN)".into()));

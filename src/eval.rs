@@ -1,39 +1,38 @@
-//! How well a model predicts names: what each costs it, and which of their characters.
+//! Evaluation: the loss of names, and the probabilities of their characters.
 //!
-//! A name is scored as it would be sampled: from the zero state and the zero vector, one character
-//! after the other, and its end, which counts as a character. Its loss is `-ln p(name)`, the sum
-//! over steps of `-ln softmax(z_t)[y_t]`, in nats. In training the state is carried on from one name
-//! to the next instead; [`carried`] gives that loss, for comparison with what training reports.
+//! A name is evaluated as it is sampled: from the zero state and the zero vector. Its end counts as
+//! a character. The loss is `-ln p(name)`, the sum over steps of `-ln softmax(z_t)[y_t]`, in nats.
+//! Training keeps the hidden state from name to name instead; [`evaluate_stateful`] gives that
+//! loss, for comparison with the training loss.
 //!
 //! ```
-//! use char_rnn::corpus::Corpus;
+//! use char_rnn::data::Corpus;
 //! use char_rnn::eval::evaluate;
-//! use char_rnn::train::{Settings, train};
+//! use char_rnn::train::{TrainConfig, train};
 //!
 //! let corpus = Corpus::dinos();
-//! let settings = Settings { iterations: 500, ..Settings::default() };
+//! let settings = TrainConfig { iterations: 500, ..TrainConfig::default() };
 //! let model = train(&corpus, &settings, &mut ())?.model;
 //! let evaluation = evaluate(&model, &corpus.encoded())?;
 //! assert!(evaluation.bits_per_character() < f64::log2(27.));
 //! # Ok::<(), char_rnn::Error>(())
 //! ```
 
-use crate::batch::{Batch, NONE};
+use crate::data::{Batch, END, IGNORE_INDEX, START, Vocabulary};
 use crate::model::{CharRnn, CharRnnState};
 use crate::ops::scalar;
-use crate::vocab::{END, Vocabulary};
 use candle_core::{DType, Device, Result, Tensor, bail};
 use candle_nn::RNN;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// How many names are scored side by side, and a bound on the scores that are held at a time.
+/// The maximum number of names in a batch, and of logits in memory.
 const BATCH: usize = 256;
-const SCORES: usize = 1 << 20;
+const MAX_LOGITS: usize = 1 << 20;
 
-/// How many steps [`carried`] takes at a time.
+/// The steps of a chunk of [`evaluate_stateful`].
 const STEPS: usize = 1024;
 
-/// What a model made of a list of names.
+/// The losses of a list of names.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Evaluation {
     /// The loss of each name, in the list's order, in nats, its end included.
@@ -42,7 +41,7 @@ pub struct Evaluation {
     pub lengths: Vec<usize>,
 }
 
-/// The means are NaN where there are no names.
+/// The means of no names are NaN.
 impl Evaluation {
     /// The number of characters, the ends of names included.
     pub fn characters(&self) -> usize {
@@ -69,43 +68,43 @@ impl Evaluation {
         self.nats_per_character() / std::f64::consts::LN_2
     }
 
-    /// Among how many equally likely characters the model might as well be choosing.
+    /// e to the mean loss of a character: the number of equally likely characters with this loss.
     pub fn perplexity(&self) -> f64 {
         self.nats_per_character().exp()
     }
 
-    /// The numbers of the names from the easiest to the hardest, by nats a character: by nats a
-    /// name, they would be ordered by little else than length.
+    /// The positions of the names, the lowest loss per character first. (By loss per name, the
+    /// order would be mostly one of length.)
     pub fn by_difficulty(&self) -> Vec<usize> {
-        let per_character = |&name: &usize| self.losses[name] / self.lengths[name] as f64;
+        let per_character = |&i: &usize| self.losses[i] / self.lengths[i] as f64;
         let mut order: Vec<usize> = (0..self.losses.len()).collect();
         order.sort_by(|a, b| per_character(a).total_cmp(&per_character(b)));
         order
     }
 }
 
-/// Scores `names`, each the indices of its characters without the final `'\n'`, from the zero
-/// state. What a name costs does not depend on the others.
+/// Evaluates `names`, each the indices of its characters without the final `'\n'`, from the zero
+/// state. The loss of a name does not depend on the others.
 ///
 /// # Errors
-/// Where an index is outside the vocabulary, or the device fails.
+/// If an index is outside the vocabulary, or the device fails.
 pub fn evaluate(model: &CharRnn, names: &[Vec<u32>]) -> Result<Evaluation> {
     check(model, names)?;
     let vocabulary = model.config().vocabulary;
     let mut losses = vec![0.; names.len()];
-    // Names of one length side by side leave little padding.
+    // Batches of similar lengths need little padding.
     let mut order: Vec<usize> = (0..names.len()).collect();
     order.sort_by_key(|&name| names[name].len());
-    for group in order.chunks((SCORES / vocabulary).clamp(1, BATCH)) {
+    for group in order.chunks((MAX_LOGITS / vocabulary).clamp(1, BATCH)) {
         let batch = Batch::new(group.iter().map(|&name| names[name].as_slice()));
         let mut state = model.zero_state(batch.size())?;
         let steps = batch.x().chunks_exact(batch.size()).zip(batch.y().chunks_exact(batch.size()));
         for (x, y) in steps {
             state = model.step(&Tensor::new(x, model.device())?, &state)?;
-            let z = scores(model, &state)?;
+            let z = logits(model, &state)?;
             for ((z, &y), &name) in z.chunks_exact(vocabulary).zip(y).zip(group) {
-                if y != NONE {
-                    losses[name] += log_total(z) - z[y as usize];
+                if y != IGNORE_INDEX {
+                    losses[name] += log_sum_exp(z) - z[y as usize];
                 }
             }
         }
@@ -113,41 +112,41 @@ pub fn evaluate(model: &CharRnn, names: &[Vec<u32>]) -> Result<Evaluation> {
     Ok(Evaluation { losses, lengths: names.iter().map(|name| name.len() + 1).collect() })
 }
 
-/// The loss of all `names` together, in nats, where the state is carried on from each to the next,
-/// as it is in training with batches of one; the first begins at zero.
+/// Stateful evaluation: the total loss of `names`, in nats, with the hidden state kept from name to
+/// name, as in training with a batch size of 1. The first name starts from the zero state.
 ///
 /// # Errors
 /// As [`evaluate`].
-pub fn carried(model: &CharRnn, names: &[Vec<u32>]) -> Result<f64> {
+pub fn evaluate_stateful(model: &CharRnn, names: &[Vec<u32>]) -> Result<f64> {
     check(model, names)?;
-    // The names one after the other are one sequence, in which the zero vector begins each.
-    let x = names.iter().flat_map(|name| std::iter::once(NONE).chain(name.iter().copied()));
+    // One sequence, in which each name starts with the zero vector.
+    let x = names.iter().flat_map(|name| std::iter::once(START).chain(name.iter().copied()));
     let y = names.iter().flat_map(|name| name.iter().copied().chain(std::iter::once(END)));
     let (x, y): (Vec<u32>, Vec<u32>) = (x.collect(), y.collect());
     let mut state = model.zero_state(1)?;
     let mut total = 0.;
     for (x, y) in x.chunks(STEPS).zip(y.chunks(STEPS)) {
         let part = model.loss(&Batch::sequence(x, y), &state)?;
-        // A model that can be trained would hold on to the graph of each part.
+        // Without this, the graph of a trainable model would grow with each chunk.
         state = CharRnnState::new(part.last.a().detach());
         total += scalar(&part.loss)?;
     }
     Ok(total)
 }
 
-/// A step through a name.
+/// The prediction at one step of a name.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Step {
-    /// The index of the character that came, or of the end.
+    /// The target: the index of the character, or of the end.
     pub index: u32,
-    /// The logarithm of its probability; the surprise, in nats, is its opposite.
+    /// The natural logarithm of its probability. The loss of the step is its negative.
     pub log_probability: f64,
-    /// The other characters that were likeliest, and their probabilities, the likeliest first.
+    /// The most likely other characters and their probabilities, the most likely first.
     pub alternatives: Vec<(u32, f64)>,
 }
 
-/// What the model expected at each step through `name`, its end included, from the zero state, with
-/// the `alternatives` likeliest other characters. The losses of the steps sum to the name's.
+/// The predictions at each step of `name`, its end included, from the zero state, with the
+/// `alternatives` most likely other characters. The losses of the steps sum to the name's.
 ///
 /// # Errors
 /// As [`evaluate`].
@@ -158,8 +157,8 @@ pub fn explain(model: &CharRnn, name: &[u32], alternatives: usize) -> Result<Vec
     let mut steps = Vec::with_capacity(batch.steps());
     for (&x, &index) in batch.x().iter().zip(batch.y()) {
         state = model.step(&Tensor::new(&[x], model.device())?, &state)?;
-        let z = scores(model, &state)?;
-        let log_total = log_total(&z);
+        let z = logits(model, &state)?;
+        let log_total = log_sum_exp(&z);
         let mut others: Vec<u32> = (0..z.len() as u32).filter(|&other| other != index).collect();
         others.sort_by(|&a, &b| z[b as usize].total_cmp(&z[a as usize]));
         others.truncate(alternatives);
@@ -173,19 +172,19 @@ pub fn explain(model: &CharRnn, name: &[u32], alternatives: usize) -> Result<Vec
     Ok(steps)
 }
 
-/// Names as a model's vocabulary spells them.
+/// A list of names, encoded with a model's vocabulary as far as possible.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Encoded {
-    /// The names that it can spell, as indices.
+    /// The names whose characters are all in the vocabulary, as indices.
     pub names: Vec<Vec<u32>>,
-    /// The number of each of them in the list.
+    /// The position of each of them in the list.
     pub places: Vec<usize>,
-    /// The characters that it does not have, and in how many names each is.
+    /// The characters that are not in the vocabulary, and the number of names with each.
     pub unknown: BTreeMap<char, usize>,
 }
 
 impl Encoded {
-    /// Spells what can be spelled of `names` in `vocabulary`.
+    /// Encodes `names` with `vocabulary`.
     pub fn new(names: &[String], vocabulary: &Vocabulary) -> Self {
         let known: BTreeSet<char> = vocabulary.characters().iter().copied().collect();
         let mut encoded = Self::default();
@@ -204,7 +203,7 @@ impl Encoded {
     }
 }
 
-/// Refuses indices outside the vocabulary; the ops see inputs only, and no name's last target.
+/// Validates all indices: the ops validate inputs only, and a name's last index is none.
 fn check(model: &CharRnn, names: &[impl AsRef<[u32]>]) -> Result<()> {
     let vocabulary = model.config().vocabulary;
     let mut indices = names.iter().flat_map(|name| name.as_ref());
@@ -214,66 +213,41 @@ fn check(model: &CharRnn, names: &[impl AsRef<[u32]>]) -> Result<()> {
     }
 }
 
-/// The scores `z` that follow from `state`, row by row, (B * n_y).
-fn scores(model: &CharRnn, state: &CharRnnState) -> Result<Vec<f64>> {
+/// The logits `z` of `state`, row by row, (B * n_y).
+fn logits(model: &CharRnn, state: &CharRnnState) -> Result<Vec<f64>> {
     let z = model.logits(state.a())?.to_device(&Device::Cpu)?;
     z.to_dtype(DType::F64)?.flatten_all()?.to_vec1()
 }
 
 /// `ln sum_j exp(z_j)`, without overflow.
-fn log_total(z: &[f64]) -> f64 {
-    let largest = z.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    largest + z.iter().map(|z| (z - largest).exp()).sum::<f64>().ln()
+fn log_sum_exp(z: &[f64]) -> f64 {
+    let max = z.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    max + z.iter().map(|z| (z - max).exp()).sum::<f64>().ln()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::model::{Config, char_rnn, initialize};
-    use crate::random::Randomness;
+    use crate::random::RngSource;
+    use crate::reference::{Parameters, rnn_forward};
     use candle_nn::VarBuilder;
     use proptest::prelude::*;
 
     fn model(vocabulary: usize, hidden: usize, dtype: DType, seed: u64) -> CharRnn {
         let config = Config { vocabulary, hidden };
-        let mut normals = Randomness::Seed(seed).normals();
+        let mut normals = RngSource::Seed(seed).normals();
         let vars = initialize(config, || normals() * 50., dtype, &Device::Cpu).unwrap();
         char_rnn(config, VarBuilder::from_varmap(&vars, dtype, &Device::Cpu)).unwrap()
     }
 
-    /// The equations, one number at a time: the loss of `name` from the state `a`, which is left as
-    /// the name leaves it.
-    fn naive(model: &CharRnn, name: &[u32], a: &mut [f64]) -> f64 {
-        let [wax, waa, wya, b, by] = model.parameters().map(|(_, tensor)| {
-            let rows = tensor.reshape((tensor.dim(0).unwrap(), ())).unwrap();
-            rows.to_dtype(DType::F64).unwrap().to_vec2::<f64>().unwrap()
-        });
-        let mut loss = 0.;
-        let mut input = None;
-        for &target in name.iter().chain([&END]) {
-            let before = a.to_vec();
-            for i in 0..a.len() {
-                let mut p = b[i][0];
-                if let Some(x) = input {
-                    p += wax[i][x as usize];
-                }
-                for j in 0..before.len() {
-                    p += waa[i][j] * before[j];
-                }
-                a[i] = p.tanh();
-            }
-            let mut exponentials = Vec::new();
-            for k in 0..by.len() {
-                let mut z = by[k][0];
-                for j in 0..a.len() {
-                    z += wya[k][j] * a[j];
-                }
-                exponentials.push(z.exp());
-            }
-            loss -= (exponentials[target as usize] / exponentials.iter().sum::<f64>()).ln();
-            input = Some(target);
-        }
-        loss
+    /// The loss of `name` from the state `a`, by the reference, and its last state.
+    fn reference_loss(parameters: &Parameters<f64>, name: &[u32], a: &[f64]) -> (f64, Vec<f64>) {
+        let name = name.iter().map(|&index| index as usize);
+        let x: Vec<Option<usize>> = std::iter::once(None).chain(name.clone().map(Some)).collect();
+        let y: Vec<usize> = name.chain([END as usize]).collect();
+        let (loss, mut cache) = rnn_forward(&x, &y, a, parameters);
+        (loss, cache.a.pop().unwrap())
     }
 
     fn close(a: f64, b: f64, tolerance: f64) -> bool {
@@ -282,7 +256,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn losses_are_those_of_the_equations_one_number_at_a_time(
+        fn losses_are_those_of_the_reference(
             names in prop::collection::vec(prop::collection::vec(1u32..6, 0..12), 1..300),
             hidden in 1usize..9,
             double: bool,
@@ -291,15 +265,20 @@ mod tests {
             let (dtype, tolerance) = if double { (DType::F64, 1e-11) } else { (DType::F32, 1e-5) };
             let model = model(6, hidden, dtype, seed);
             let evaluation = evaluate(&model, &names).unwrap();
-            let mut a = vec![0.; hidden];
-            let mut carried_naively = 0.;
+            let parameters = Parameters::of(&model);
+            let zeros = vec![0.; hidden];
+            let (mut a, mut expected_stateful) = (zeros.clone(), 0.);
             for (name, &loss) in names.iter().zip(&evaluation.losses) {
-                let naively = naive(&model, name, &mut vec![0.; hidden]);
-                prop_assert!(close(loss, naively, tolerance), "{loss} {naively}");
-                carried_naively += naive(&model, name, &mut a);
+                let (expected, _) = reference_loss(&parameters, name, &zeros);
+                prop_assert!(close(loss, expected, tolerance), "{loss} {expected}");
+                let (loss, a_last) = reference_loss(&parameters, name, &a);
+                (a, expected_stateful) = (a_last, expected_stateful + loss);
             }
-            let carried = carried(&model, &names).unwrap();
-            prop_assert!(close(carried, carried_naively, 10. * tolerance), "{carried} {carried_naively}");
+            let stateful = evaluate_stateful(&model, &names).unwrap();
+            prop_assert!(
+                close(stateful, expected_stateful, 10. * tolerance),
+                "{stateful} {expected_stateful}"
+            );
             let lengths: usize = names.iter().map(|name| name.len() + 1).sum();
             prop_assert_eq!(evaluation.characters(), lengths);
         }
@@ -314,7 +293,7 @@ mod tests {
             let loss: f64 = steps.iter().map(|step| -step.log_probability).sum();
             prop_assert!(close(loss, evaluate(&model, &[name]).unwrap().losses[0], 1e-12));
             for step in &steps {
-                let others: f64 = step.alternatives.iter().map(|&(_, probability)| probability).sum();
+                let others: f64 = step.alternatives.iter().map(|&(_, p)| p).sum();
                 prop_assert!(close(others + step.log_probability.exp(), 1., 1e-12));
                 prop_assert!(step.alternatives.is_sorted_by(|a, b| a.1 >= b.1));
                 prop_assert!(step.alternatives.iter().all(|&(other, _)| other != step.index));
@@ -323,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn an_untrained_network_chooses_among_all_characters() {
+    fn the_perplexity_of_a_zero_network_is_the_size_of_the_vocabulary() {
         let config = Config { vocabulary: 8, hidden: 3 };
         let vars = initialize(config, || 0., DType::F32, &Device::Cpu).unwrap();
         let vb = VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu);
@@ -334,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn the_hardest_name_is_the_one_that_costs_most_a_character() {
+    fn difficulty_is_loss_per_character() {
         let evaluation = Evaluation { losses: vec![8., 6., 9.], lengths: vec![4, 2, 9] };
         assert_eq!(evaluation.by_difficulty(), [2, 0, 1]);
     }
@@ -342,15 +321,15 @@ mod tests {
     #[test]
     fn an_index_outside_the_vocabulary_is_refused() {
         let model = model(4, 3, DType::F32, 1);
-        for name in [vec![4], vec![1, NONE]] {
+        for name in [vec![4], vec![1, START]] {
             assert!(evaluate(&model, std::slice::from_ref(&name)).is_err());
             assert!(explain(&model, &name, 2).is_err());
-            assert!(carried(&model, &[name]).is_err());
+            assert!(evaluate_stateful(&model, &[name]).is_err());
         }
     }
 
     #[test]
-    fn names_that_cannot_be_spelled_are_left_out_and_their_characters_counted() {
+    fn names_with_unknown_characters_are_left_out_and_the_characters_counted() {
         let vocabulary = Vocabulary::of(["abc"]);
         let names = ["cab", "xax", "bay", "xyb"].map(String::from);
         let encoded = Encoded::new(&names, &vocabulary);

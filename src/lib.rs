@@ -1,55 +1,53 @@
-//! A character-level RNN that learns a list of names and makes new ones.
+//! A character-level RNN that is trained on a list of names and samples new ones, on candle.
 //!
-//! The network is a candle module ([`model`]), trained one name at a time ([`train`]) by one of
-//! several ways of finding its gradients ([`engine`]); names come out of it one character at a
-//! time ([`sample`]), and names are put to it to be judged ([`eval`]). A model file
-//! ([`checkpoint`]) holds all that training needs to go on ([`resume`]). It implements a well-known
-//! NumPy teaching notebook and can reproduce its very numbers ([`numpy_random`],
-//! [`train::Settings::notebook`]).
+//! It implements a well-known NumPy teaching notebook, and reproduces its numbers. Read in this order:
+//!
+//! | module | the notebook |
+//! | --- | --- |
+//! | [`mod@reference`] | all of it in scalar loops: `rnn_forward`, `rnn_backward`, `clip`, `update_parameters`, `optimize`, `sample` |
+//! | [`model`] | the network, a candle module |
+//! | [`train`] | `model`, the loop; `train/optimize.rs` has `optimize`, `train/bptt.rs` the derivation of `rnn_backward` |
+//! | [`sample`] | `sample` |
+//! | [`random`] | NumPy's generator |
+//!
+//! Beside these: [`data`] (lists, vocabularies, minibatches), [`eval`] (held-out loss), [`gradcheck`]
+//! (gradients compared), [`checkpoint`] (model files), [`export`], and [`ops`], the fused candle ops.
 //!
 //! ```
-//! use char_rnn::corpus::Corpus;
-//! use char_rnn::random::Randomness;
-//! use char_rnn::sample::{MAX_LENGTH, Names};
-//! use char_rnn::train::{Settings, train};
+//! use char_rnn::data::Corpus;
+//! use char_rnn::random::RngSource;
+//! use char_rnn::sample::{MAX_LENGTH, Sampler};
+//! use char_rnn::train::{TrainConfig, train};
 //!
 //! let corpus = Corpus::dinos();
-//! let settings = Settings { iterations: 200, ..Settings::default() };
-//! let trained = train(&corpus, &settings, &mut ())?;
-//! for sampled in Names::new(&trained.model, Randomness::Seed(1), MAX_LENGTH, 0..3)? {
-//!     println!("{}", corpus.vocabulary().decode(&sampled?.indices));
+//! let config = TrainConfig { iterations: 200, ..TrainConfig::default() };
+//! let trained = train(&corpus, &config, &mut ())?;
+//! for name in Sampler::new(&trained.model, RngSource::Seed(1), MAX_LENGTH, 0..3)? {
+//!     println!("{}", corpus.vocabulary().decode(&name?.indices));
 //! }
 //! # Ok::<(), char_rnn::Error>(())
 //! ```
+//!
+//! Without the default feature `cli`, the crates of the command line are not built.
 
-pub mod batch;
-pub mod bptt;
-pub mod bptt_tensors;
 pub mod checkpoint;
-pub mod corpus;
+#[cfg(feature = "cli")]
+#[doc(hidden)]
+pub mod cli;
+pub mod data;
 pub mod device;
-pub mod engine;
 mod error;
 pub mod eval;
 pub mod export;
 pub mod gradcheck;
-pub mod history;
-pub mod history_plot;
-pub mod kernels;
-pub mod known;
+pub(crate) mod kernels;
 pub mod model;
-pub mod numpy_random;
 pub mod ops;
-pub mod optim;
-pub mod output_file;
-pub mod plot;
 pub mod random;
-pub mod resume;
+pub mod reference;
 pub mod sample;
-pub mod tensorboard;
+mod text;
 pub mod train;
-pub mod validation;
-pub mod vocab;
 
 pub use error::{Error, Result};
 
@@ -57,3 +55,7 @@ pub use error::{Error, Result};
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/model-format.md")]
+struct ModelFormat;

@@ -12,8 +12,8 @@
 //! | `b` | (n_a) | hidden bias |
 //! | `by` | (n_y) | output bias |
 //!
-//! `n_x = n_y` is the size of the vocabulary, `n_a` the number of hidden units. Below, T is time
-//! steps and B the batch. This module knows tensors only; names are in [`crate::corpus`].
+//! `n_x = n_y` is the size of the vocabulary, `n_a` the number of hidden units, T the number of time
+//! steps and B the number of sequences side by side.
 //!
 //! ```
 //! use candle_core::{DType, Device, Tensor};
@@ -30,7 +30,7 @@
 //! # Ok::<(), candle_core::Error>(())
 //! ```
 
-use crate::batch::Batch;
+use crate::data::Batch;
 use crate::ops;
 use candle_core::{D, DType, Device, Result, Tensor, Var, bail};
 use candle_nn::{Init, Module, RNN, VarBuilder, VarMap};
@@ -38,11 +38,11 @@ use candle_nn::{Init, Module, RNN, VarBuilder, VarMap};
 /// The names of the parameters, in the order in which the notebook initialises them.
 pub const PARAMETERS: [&str; 5] = ["wax", "waa", "wya", "b", "by"];
 
-/// The notebook's initialisation of the weights; biases begin at zero.
+/// The standard deviation of the initial weights, the notebook's. Biases start at zero.
 const WEIGHT_DEVIATION: f64 = 0.01;
 
-/// What candle's kernels for GPUs cannot count to.
-pub(crate) const MOST_ENTRIES: u128 = 1 << 32;
+/// Candle's kernels for GPUs count entries in 32 bits.
+pub(crate) const MAX_ENTRIES: u128 = 1 << 32;
 
 /// The two sizes that define the network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,11 +54,11 @@ pub struct Config {
 }
 
 impl Config {
-    /// The entries of the largest tensor of a batch of so many rows, where candle's kernels for GPUs
-    /// cannot count so far: they would go on for ever.
+    /// The entries of the largest tensor of a minibatch with this many rows, where candle's kernels
+    /// for GPUs cannot count them: they would loop for ever.
     pub(crate) fn too_many_entries(&self, rows: usize) -> Option<u128> {
         let count = rows as u128 * self.vocabulary.max(self.hidden) as u128;
-        (count >= MOST_ENTRIES).then_some(count)
+        (count >= MAX_ENTRIES).then_some(count)
     }
 
     /// The shape of the parameter `name` of [`PARAMETERS`].
@@ -96,7 +96,7 @@ impl CharRnnState {
     }
 }
 
-/// The network. Cloning it shares the parameters.
+/// The network. A clone shares the parameters.
 #[derive(Debug, Clone)]
 pub struct CharRnn {
     wax: Tensor,
@@ -107,9 +107,9 @@ pub struct CharRnn {
     config: Config,
 }
 
-/// Builds the network from the variables of `vb`, or makes them: weights normal with standard
+/// Builds the network from the variables of `vb`, or creates them: weights normal with standard
 /// deviation 0.01, biases zero, as in the notebook. Candle cannot seed its CPU generator; for
-/// parameters that are the same in every run, see [`initialize`].
+/// reproducible parameters see [`initialize`].
 ///
 /// # Errors
 /// Where a variable of that name has another shape, or the device fails.
@@ -126,8 +126,8 @@ pub fn char_rnn(config: Config, vb: VarBuilder) -> Result<CharRnn> {
     })
 }
 
-/// The variables of a network at its start, drawn from `normal`, a source of standard normal
-/// numbers, in the notebook's order (`initialize_parameters`): `wax`, `waa`, `wya`, row by row.
+/// The initial variables of a network, drawn from `normal`, a source of standard normal numbers, in
+/// the order of the notebook's `initialize_parameters`: `wax`, `waa`, `wya`, row by row.
 ///
 /// # Errors
 /// Where `dtype` is not a float or the device fails.
@@ -148,18 +148,17 @@ pub fn initialize(
         };
         let tensor = Tensor::from_vec(values, shape, &Device::Cpu)?.to_dtype(dtype)?;
         let var = Var::from_tensor(&tensor.to_device(device)?)?;
-        vars.data().lock().expect("nobody else has this map yet").insert(name.to_string(), var);
+        vars.data().lock().expect("this map has no other holder yet").insert(name.to_string(), var);
     }
     Ok(vars)
 }
 
-/// What a forward pass over a batch gives.
+/// The result of a forward pass over a minibatch.
 #[derive(Debug)]
 pub struct Loss {
-    /// The sum over names and steps of `-ln softmax(z)[y]`, in nats: a scalar, to go back from.
+    /// The sum over names and steps of `-ln softmax(z)[y]`, in nats: a scalar with a graph.
     pub loss: Tensor,
-    /// The state of each name after its own last step, (B, n_a), cut from the graph: the next
-    /// batch begins there.
+    /// The state of each name after its own last step, (B, n_a), without a graph.
     pub last: CharRnnState,
 }
 
@@ -185,7 +184,7 @@ impl CharRnn {
         std::array::from_fn(|i| (PARAMETERS[i], tensors[i]))
     }
 
-    /// The same network with each parameter made anew by `f`, which must not change a shape.
+    /// The network with `f` of each parameter, which must not change a shape.
     pub(crate) fn map(&self, f: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Self> {
         Ok(Self {
             wax: f(&self.wax)?,
@@ -197,7 +196,7 @@ impl CharRnn {
         })
     }
 
-    /// The scores of the next character, `z = wya a + by`: (rows, n_a) to (rows, n_y).
+    /// The logits of the next character, `z = wya a + by`: (rows, n_a) to (rows, n_y).
     ///
     /// # Errors
     /// Where the shape does not fit, or the device fails.
@@ -205,8 +204,7 @@ impl CharRnn {
         ops::project_output(a, &self.wya, &self.by)
     }
 
-    /// What the input gives to the hidden units, `wax x + b`: (rows, n_x), or (rows) indices,
-    /// to (rows, n_a).
+    /// The input projection, `wax x + b`: (rows, n_x), or (rows) indices, to (rows, n_a).
     fn project(&self, input: &Tensor) -> Result<Tensor> {
         if input.dtype() == DType::U32 {
             return ops::project_input(input, &self.wax, &self.b);
@@ -214,8 +212,8 @@ impl CharRnn {
         input.matmul(&self.wax.t()?)?.broadcast_add(&self.b)
     }
 
-    /// The loss of `batch` from the state `start`, by the fused ops of [`crate::ops`]: four nodes,
-    /// whatever the number of steps.
+    /// The loss of `batch` from the state `start`, by the fused ops of [`crate::ops`]: four graph
+    /// nodes for any number of steps.
     ///
     /// # Errors
     /// Where an index is outside the vocabulary, a shape does not fit, or the device fails.
@@ -227,8 +225,8 @@ impl CharRnn {
         self.with_last(loss, &a.detach(), batch)
     }
 
-    /// The same by candle's primitive ops: a node per op per time step, the notebook's
-    /// `rnn_forward` word for word. Slow, and the reference for all else.
+    /// The same by candle's primitive ops, a graph node for each op of each time step: the notebook's
+    /// `rnn_forward` line by line. It shares no code with [`loss`](Self::loss), and is slow.
     ///
     /// # Errors
     /// As [`loss`](Self::loss).
@@ -254,7 +252,8 @@ impl CharRnn {
         self.with_last(loss, &Tensor::cat(&states, 0)?, batch)
     }
 
-    /// A state of another batch could pass for one of more or fewer steps.
+    /// Checks the shape of the state: that of another batch size could pass for one of more or fewer
+    /// steps. On a GPU checks the indices too, which the CPU's ops do by themselves.
     pub(crate) fn check_start(&self, batch: &Batch, start: &CharRnnState) -> Result<()> {
         let expected = [batch.size(), self.config.hidden];
         if start.a.dims() != expected {
@@ -263,18 +262,17 @@ impl CharRnn {
         if !self.device().is_cpu() {
             if let Some(count) = self.config.too_many_entries(batch.x().len()) {
                 bail!(
-                    "a tensor of this batch would have {count} entries, and on a GPU they must be fewer than \
-                     {MOST_ENTRIES}: take a smaller batch, or the CPU"
+                    "a tensor of this batch would have {count} entries, and on a GPU they must be fewer \
+                     than {MAX_ENTRIES}: use a smaller batch, or the CPU"
                 );
             }
-            // The CPU's ops see for themselves; another device would have to be waited for.
             ops::check_indices(batch.x(), self.config.vocabulary)?;
             ops::check_indices(batch.y(), self.config.vocabulary)?;
         }
         Ok(())
     }
 
-    /// Adds to `loss` the state after each name's last step, out of all `states`, (T * B, n_a).
+    /// `loss` with the state after each name's last step, from all `states`, (T * B, n_a).
     fn with_last(&self, loss: Tensor, states: &Tensor, batch: &Batch) -> Result<Loss> {
         let last = match *batch.last_rows() {
             [row] => states.narrow(0, row as usize, 1)?,
@@ -284,14 +282,14 @@ impl CharRnn {
     }
 }
 
-/// Indices, (rows), as vectors, (rows, size); [`crate::batch::NONE`] is the zero vector.
+/// Indices, (rows), as vectors, (rows, size); [`crate::data::START`] is the zero vector.
 ///
 /// # Errors
 /// Where another index is not below `size`.
 fn one_hot(indices: &[u32], size: usize, dtype: DType, device: &Device) -> Result<Tensor> {
     let mut rows = vec![0u8; indices.len() * size];
     for (row, &index) in rows.chunks_exact_mut(size).zip(indices) {
-        if index == crate::batch::NONE {
+        if index == crate::data::START {
             continue;
         }
         let Some(hot) = row.get_mut(index as usize) else {
@@ -310,13 +308,13 @@ impl RNN for CharRnn {
         Ok(CharRnnState::new(a))
     }
 
-    /// One step. The input is a batch of vectors, (B, n_x), or, looked up instead of multiplied,
-    /// a batch of u32 indices, (B), where [`crate::batch::NONE`] stands for the zero vector.
+    /// One step. The input is a batch of vectors, (B, n_x), or of u32 indices, (B), where
+    /// [`START`](crate::data::START) is the zero vector.
     fn step(&self, input: &Tensor, state: &Self::State) -> Result<Self::State> {
         ops::recurrence(&self.project(input)?, &self.waa, &state.a).map(CharRnnState::new)
     }
 
-    /// All steps as one node of the graph: (B, T, n_x) to T states.
+    /// All steps as one graph node: (B, T, n_x) to T states.
     fn seq_init(&self, input: &Tensor, init_state: &Self::State) -> Result<Vec<Self::State>> {
         let (size, steps, features) = input.dims3()?;
         let rows = input.transpose(0, 1)?.reshape((steps * size, features))?;

@@ -1,9 +1,10 @@
-//! The program as a person uses it: what it prints and where, what it saves, and how it refuses.
+//! The program: what it prints and where, which files it writes, and what it refuses.
 
 mod common;
 
+use char_rnn::train::TrainConfig;
 use common::{Folder, assert_says};
-use std::collections::HashSet;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -13,7 +14,7 @@ use std::process::{Child, Command, Stdio};
 #[test]
 fn names_go_to_standard_output_and_progress_to_standard_error() {
     let folder = Folder::new();
-    let run = folder.run("train --iterations 30 --sample-every 20");
+    let run = folder.run("train --iterations 30 --eval-every 20");
     assert_eq!(run.status, Some(0), "{run:?}");
     let names: Vec<&str> = run.stdout.lines().collect();
     assert_eq!(names.len(), 7 * 3, "at iterations 0 and 20, and the new ones: {names:?}");
@@ -21,16 +22,19 @@ fn names_go_to_standard_output_and_progress_to_standard_error() {
         name.starts_with(|first: char| first.is_ascii_uppercase())
             && name[1..].chars().all(|character| character.is_ascii_lowercase())
     };
-    // A first name of a model that knows nothing may be empty; a new name never is.
+    // A name of an untrained model may be empty; a new name never is.
     assert!(names[..14].iter().all(|name| name.is_empty() || is_shown(name)), "{names:?}");
     assert!(names[14..].iter().all(is_shown), "{names:?}");
-    assert_says(&run.stderr, &["1318 names", "iteration 0, loss 23.", "iteration 20, loss 23."]);
+    assert_says(
+        &run.stderr,
+        &["Training on 1318 names: ", "iteration 0, loss 23.", "iteration 20, loss 23."],
+    );
     assert_says(&run.stderr, &["after 30 iterations", "Saved dinos.safetensors"]);
     assert!(!names.iter().any(|name| !name.is_empty() && run.stderr.contains(name)), "{run:?}");
 }
 
 #[test]
-fn the_model_is_named_after_the_list_and_saved_where_the_program_runs() {
+fn the_model_is_named_after_the_list_and_saved_in_the_current_folder() {
     let folder = Folder::new();
     fs::create_dir(folder.path().join("lists")).unwrap();
     folder.write("lists/towns.old.txt", "york\nkyoto\n");
@@ -40,16 +44,19 @@ fn the_model_is_named_after_the_list_and_saved_where_the_program_runs() {
 }
 
 #[test]
-fn the_last_names_are_new_and_each_comes_once() {
+fn the_last_names_are_not_in_the_list_and_distinct() {
     let folder = Folder::new();
-    // Nearly half of what a network that knows nothing makes of two letters is in this list.
+    // Nearly half of the names that an untrained network makes of two letters is in this list.
     let list = ["a", "b", "aa", "ab", "ba", "bb"];
     folder.write("list.txt", list.join("\n"));
     let stdout =
         folder.succeeds("train list.txt --keep-case --hidden 4 --iterations 1 --samples 40");
     let names: Vec<&str> = stdout.lines().collect();
     let (first, new) = names.split_at(40);
-    assert!(first.iter().any(|name| list.contains(name)), "the list is too hard to hit: {first:?}");
+    assert!(
+        first.iter().any(|name| list.contains(name)),
+        "no sampled name is in the list: {first:?}"
+    );
     assert_eq!(new.len(), 40);
     assert_eq!(new.iter().collect::<HashSet<_>>().len(), 40, "{new:?}");
     assert!(!new.iter().any(|name| list.contains(name)), "{new:?}");
@@ -78,7 +85,7 @@ fn weights(file: &[u8]) -> &[u8] {
 }
 
 #[test]
-fn quiet_training_says_nothing_on_standard_error() {
+fn quiet_training_prints_nothing_on_standard_error() {
     let folder = Folder::with_names();
     for arguments in [
         "train names.txt --hidden 4 --iterations 10 --quiet",
@@ -91,7 +98,7 @@ fn quiet_training_says_nothing_on_standard_error() {
 }
 
 #[test]
-fn a_new_model_takes_the_place_of_an_older_one_and_leaves_nothing_else() {
+fn a_new_model_replaces_an_older_one_and_leaves_no_other_file() {
     let folder = Folder::with_model();
     let older = folder.read("names.safetensors");
     folder.succeeds("train names.txt --hidden 8 --iterations 301 -o names.safetensors");
@@ -100,7 +107,7 @@ fn a_new_model_takes_the_place_of_an_older_one_and_leaves_nothing_else() {
 }
 
 #[test]
-fn every_way_back_and_number_type_trains() {
+fn every_gradient_method_and_number_type_trains_to_the_same_loss() {
     let folder = Folder::with_names();
     let mut losses = Vec::new();
     for backprop in ["unrolled", "autograd", "hand"] {
@@ -119,9 +126,9 @@ fn every_way_back_and_number_type_trains() {
 }
 
 #[test]
-fn a_network_without_ideas_says_how_many_new_names_it_found() {
+fn a_network_that_makes_too_few_new_names_reports_their_number() {
     let folder = Folder::with_names();
-    // Steps of this size make one character certain, whatever comes before it.
+    // Steps of this size make one character certain after any other.
     let run =
         folder.run("train names.txt --hidden 4 --iterations 20 --learning-rate 1e30 --clip inf");
     assert_eq!(run.status, Some(0), "{run:?}");
@@ -136,7 +143,7 @@ fn a_network_without_ideas_says_how_many_new_names_it_found() {
 const QUICK: &str = "--hidden 8 --iterations 100 --samples 30";
 
 #[test]
-fn a_list_is_learned_alike_however_its_lines_end() {
+fn line_ends_blank_lines_and_white_space_do_not_change_the_result() {
     let folder = Folder::new();
     folder.write("clean.txt", "anna\nbob\nemma lou\n");
     let expected = folder.succeeds(&format!("train clean.txt {QUICK}"));
@@ -154,7 +161,7 @@ fn a_list_is_learned_alike_however_its_lines_end() {
 }
 
 #[test]
-fn korean_names_come_out_in_whole_syllables_even_of_a_decomposed_list() {
+fn korean_names_are_composed_syllables_even_from_a_decomposed_list() {
     let folder = Folder::new();
     folder.write("composed.txt", "김민준\n이서연\n박지훈\n");
     // The same names in conjoining jamo, as macOS writes them.
@@ -179,7 +186,7 @@ fn jamo(character: char) -> Vec<char> {
 }
 
 #[test]
-fn names_in_other_scripts_are_lower_cased_and_shown_with_a_capital() {
+fn names_in_other_scripts_are_lower_cased_and_printed_with_a_capital() {
     let folder = Folder::new();
     folder.write("names.txt", "ИВАН\nольга\nJose\u{301}\nÉVA\n");
     let stdout = folder.succeeds(&format!("train names.txt {QUICK}"));
@@ -193,7 +200,7 @@ fn names_in_other_scripts_are_lower_cased_and_shown_with_a_capital() {
 }
 
 #[test]
-fn kept_case_is_learned_and_shown_as_it_is_written_by_train_and_sample() {
+fn with_keep_case_names_are_printed_as_they_are_written() {
     let folder = Folder::new();
     folder.write("names.txt", "mcDONALD\noMALLEY\n");
     let trained = folder.succeeds(&format!("train names.txt --keep-case {QUICK}"));
@@ -210,7 +217,7 @@ fn kept_case_is_learned_and_shown_as_it_is_written_by_train_and_sample() {
 fn no_name_is_blank_or_has_white_space_around_it() {
     let folder = Folder::new();
     folder.write("names.txt", "a b\nb a\na  a\n");
-    // A network that has learned nothing makes every third character a space.
+    // An untrained network makes every third character a space.
     folder.succeeds("train names.txt --hidden 2 --iterations 1 --quiet");
     let names = folder.succeeds("sample names.safetensors -n 300 --seed 1");
     assert_eq!(names.lines().count(), 300);
@@ -221,7 +228,7 @@ fn no_name_is_blank_or_has_white_space_around_it() {
 // The notebook.
 
 #[test]
-fn the_notebook_saves_nothing_unless_told_where() {
+fn a_notebook_run_is_saved_only_with_an_output() {
     let folder = Folder::with_names();
     let log = folder.succeeds("train names.txt --notebook --hidden 4 --iterations 3");
     assert!(log.starts_with("Iteration: 0, Loss: "), "{log}");
@@ -260,7 +267,7 @@ fn the_vocabulary_is_printed_as_the_notebooks_first_cells_print_it() {
 // Sampling.
 
 #[test]
-fn a_model_and_a_seed_give_the_same_names_on_every_run_and_fewer_are_the_first_of_them() {
+fn a_model_and_a_seed_give_the_same_names_and_fewer_are_the_first_of_them() {
     let folder = Folder::with_model();
     let twenty = folder.succeeds("sample names.safetensors -n 20 --seed 1");
     assert_eq!(twenty.lines().count(), 20);
@@ -272,7 +279,7 @@ fn a_model_and_a_seed_give_the_same_names_on_every_run_and_fewer_are_the_first_o
 }
 
 #[test]
-fn without_a_seed_there_are_ten_names_and_other_ones_each_time() {
+fn without_a_seed_there_are_ten_names_that_differ_each_time() {
     let folder = Folder::with_model();
     let first = folder.succeeds("sample names.safetensors");
     assert_eq!(first.lines().count(), 10);
@@ -281,7 +288,7 @@ fn without_a_seed_there_are_ten_names_and_other_ones_each_time() {
 }
 
 #[test]
-fn a_model_that_is_no_model_is_refused_with_the_reason() {
+fn a_file_that_is_not_a_model_is_refused_with_the_reason() {
     let folder = Folder::with_model();
     let model = folder.read("names.safetensors");
     folder.write("cut", &model[..model.len() - 7]);
@@ -291,9 +298,10 @@ fn a_model_that_is_no_model_is_refused_with_the_reason() {
     let header = b"{\"w\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}";
     let foreign = [&(header.len() as u64).to_le_bytes()[..], header, &[0; 4]].concat();
     folder.write("foreign", &foreign);
-    let at = model.windows(20).position(|bytes| bytes == b"\"format_version\":\"1\"").unwrap();
-    let newer = [&model[..at + 18], b"7", &model[at + 19..]].concat();
-    folder.write("newer", &newer);
+    let at = model.windows(20).position(|bytes| bytes == b"\"format_version\":\"2\"").unwrap();
+    for (name, version) in [("newer", b"7"), ("older", b"1")] {
+        folder.write(name, [&model[..at + 18], version, &model[at + 19..]].concat());
+    }
 
     let refusal = |model| folder.refuses(&format!("sample {model}"));
     assert_says(&refusal("nowhere"), &["cannot read nowhere: "]);
@@ -304,11 +312,12 @@ fn a_model_that_is_no_model_is_refused_with_the_reason() {
     assert_says(&refusal("text"), &["text: ", "not a char-rnn model"]);
     assert_says(&refusal("foreign"), &["foreign: ", "safetensors file, but not a char-rnn model"]);
     assert_says(&refusal("newer"), &["newer: ", "version 7", "use a newer char-rnn"]);
+    assert_says(&refusal("older"), &["older: ", "version 1", "train it again"]);
 }
 
-// Readers that go away.
+// Closed outputs.
 
-/// Starts the program with standard output or standard error to a reader that has gone.
+/// Starts the program with its standard output or standard error closed by the reader.
 fn without_reader(mut command: Command, stream: &str) -> Child {
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
@@ -320,7 +329,7 @@ fn without_reader(mut command: Command, stream: &str) -> Child {
 }
 
 #[test]
-fn sampling_without_end_stops_quietly_when_its_reader_has_enough() {
+fn endless_sampling_ends_quietly_when_its_output_is_closed() {
     let folder = Folder::with_model();
     let mut command = folder.command(&format!("sample names.safetensors -n {}", u64::MAX));
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -332,11 +341,10 @@ fn sampling_without_end_stops_quietly_when_its_reader_has_enough() {
 }
 
 #[test]
-fn training_whose_reader_has_gone_still_saves_the_model() {
+fn training_with_a_closed_output_still_saves_the_model() {
     for stream in ["stdout", "stderr"] {
         let folder = Folder::with_names();
-        let command =
-            folder.command("train names.txt --hidden 8 --iterations 300 --sample-every 10");
+        let command = folder.command("train names.txt --hidden 8 --iterations 300 --eval-every 10");
         let output = without_reader(command, stream).wait_with_output().unwrap();
         assert_eq!(output.status.code(), Some(0), "{stream}: {output:?}");
         assert_eq!(folder.succeeds("sample names.safetensors -n 3").lines().count(), 3);
@@ -344,10 +352,10 @@ fn training_whose_reader_has_gone_still_saves_the_model() {
 }
 
 #[test]
-fn a_vocabulary_or_log_whose_reader_has_gone_ends_quietly() {
+fn a_vocabulary_or_notebook_log_ends_quietly_when_its_output_is_closed() {
     let folder = Folder::with_names();
     for arguments in
-        ["vocab", "train names.txt --notebook --quiet --iterations 999999999999 --sample-every 1"]
+        ["vocab", "train names.txt --notebook --quiet --iterations 999999999999 --eval-every 1"]
     {
         let child = without_reader(folder.command(arguments), "stdout");
         let output = child.wait_with_output().unwrap();
@@ -357,7 +365,7 @@ fn a_vocabulary_or_log_whose_reader_has_gone_ends_quietly() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_full_disk_under_standard_output_is_reported_and_the_model_is_saved_all_the_same() {
+fn a_full_disk_under_standard_output_is_reported_and_the_model_is_saved() {
     let folder = Folder::with_model();
     let train = "train names.txt --hidden 8 --iterations 20 -o new.safetensors";
     for arguments in [train, "sample names.safetensors", "vocab", "train --notebook --iterations 1"]
@@ -377,7 +385,7 @@ fn a_full_disk_under_standard_output_is_reported_and_the_model_is_saved_all_the_
 // Bad lists.
 
 #[test]
-fn a_list_that_cannot_be_read_is_named() {
+fn a_list_that_cannot_be_read_is_refused_by_name() {
     let folder = Folder::with_names();
     fs::create_dir(folder.path().join("lists")).unwrap();
     for command in ["train", "vocab"] {
@@ -386,14 +394,14 @@ fn a_list_that_cannot_be_read_is_named() {
             &["cannot read nowhere.txt: "],
         );
         assert_says(&folder.refuses(&format!("{command} lists")), &["cannot read lists: "]);
-        // The program may run as root, who may read everything; but nothing is below a file.
+        // Root may read everything, but nothing is below a file.
         let message = folder.refuses(&format!("{command} names.txt/list"));
         assert_says(&message, &["cannot read names.txt/list: "]);
     }
 }
 
 #[test]
-fn a_list_that_cannot_be_learned_is_refused_with_its_line() {
+fn an_invalid_list_is_refused_with_the_line() {
     let folder = Folder::new();
     let refusal = |list: &[u8]| {
         folder.write("list.txt", list);
@@ -417,7 +425,7 @@ fn a_list_that_cannot_be_learned_is_refused_with_its_line() {
 // Bad flags.
 
 #[test]
-fn a_setting_out_of_range_is_named_with_its_range() {
+fn a_value_out_of_range_is_refused_with_its_range() {
     let folder = Folder::with_names();
     for (flag, value, rule) in [
         ("--hidden", "0", "from 1 to 8192"),
@@ -430,7 +438,7 @@ fn a_setting_out_of_range_is_named_with_its_range() {
         ("--clip", "-1", "above 0"),
         ("--clip", "0", "above 0"),
         ("--iterations", "0", "at least 1"),
-        ("--sample-every", "0", "at least 1"),
+        ("--eval-every", "0", "at least 1"),
         ("--samples", "99999999999", "at most 1000000"),
         ("--batch-size", "0", "from 1 to 65536"),
     ] {
@@ -440,7 +448,7 @@ fn a_setting_out_of_range_is_named_with_its_range() {
 }
 
 #[test]
-fn a_flag_that_makes_no_sense_is_named() {
+fn an_invalid_flag_is_refused_by_name() {
     let folder = Folder::with_model();
     for (arguments, parts) in [
         ("train names.txt --learning-rate abc", ["'abc'", "a number is needed"]),
@@ -466,7 +474,7 @@ fn a_flag_that_makes_no_sense_is_named() {
 }
 
 #[test]
-fn a_build_without_cuda_says_how_to_make_one() {
+fn a_build_without_cuda_explains_how_to_make_one() {
     if candle_core::utils::cuda_is_available() {
         return;
     }
@@ -481,33 +489,34 @@ fn a_build_without_cuda_says_how_to_make_one() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn candle_is_kept_from_starting_threads_for_sums_that_are_too_small_for_them() {
+fn candle_starts_no_threads() {
     let folder = Folder::with_names();
     let mut command = folder.command(
-        "train names.txt --hidden 300 --batch-size 8 --iterations 1000000 --sample-every 1 --samples 1",
+        "train names.txt --hidden 300 --batch-size 8 --iterations 1000000 --eval-every 1 \
+         --samples 1",
     );
     // Cargo sets it for what it runs.
     command.env_remove("RAYON_NUM_THREADS").stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = command.spawn().unwrap();
-    // By the third name there were gradients to be added.
+    // By the third name gradients were computed and added.
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let told = (0..3).all(|_| lines.next().is_some_and(|line| line.is_ok()));
+    let printed = (0..3).all(|_| lines.next().is_some_and(|line| line.is_ok()));
     let tasks = std::fs::read_dir(format!("/proc/{}/task", child.id())).unwrap().count();
     child.kill().unwrap();
     child.wait().unwrap();
-    assert!(told && tasks == 1, "{tasks} threads");
+    assert!(printed && tasks == 1, "{tasks} threads");
 }
 
-// Places where a model cannot go.
+// Paths where a model cannot be saved.
 
 #[test]
-fn a_place_where_no_model_can_be_saved_is_refused_before_training() {
+fn a_path_where_no_model_can_be_saved_is_refused_before_training() {
     let folder = Folder::with_names();
     fs::create_dir(folder.path().join("models")).unwrap();
     folder.write("letter", "dear reader");
     let refusal = |output| folder.refuses(&format!("train names.txt --iterations 1 -o {output}"));
     assert_says(&refusal("nowhere/m"), &["cannot write nowhere/m: ", "no folder nowhere"]);
-    // The program may run as root, who may write everywhere; but nothing can be below a file.
+    // Root may write everywhere, but nothing can be below a file.
     assert_says(&refusal("letter/m"), &["cannot write letter/m: "]);
     assert_says(&refusal("models"), &["models: ", "not a file"]);
     assert_says(&refusal("models/"), &["models/: ", "the name of a file"]);
@@ -518,7 +527,7 @@ fn a_place_where_no_model_can_be_saved_is_refused_before_training() {
     assert_says(&refusal(&long), &["cannot write xxx"]);
     assert_eq!(fs::read_dir(folder.path().join("models")).unwrap().count(), 0);
 
-    // The place that is chosen where none is given.
+    // The default path.
     folder.write("names.safetensors", "anna\nbob\n");
     assert_says(&folder.refuses("train names.txt --iterations 1"), &["names.safetensors: ", "-o"]);
     let message = folder.refuses("train names.safetensors --iterations 1");
@@ -527,17 +536,17 @@ fn a_place_where_no_model_can_be_saved_is_refused_before_training() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_device_or_a_folder_of_the_kernels_is_no_place_for_a_model() {
+fn a_model_cannot_be_saved_to_a_device_or_to_proc() {
     let folder = Folder::with_names();
     let refusal = |output| folder.refuses(&format!("train names.txt --iterations 1 -o {output}"));
     assert_says(&refusal("/dev/null"), &["/dev/null: ", "not a file"]);
     // Not even root can make files in /proc.
     assert_says(&refusal("/proc/model"), &["cannot write /proc/model: "]);
-    assert!(!refusal("/proc/model").contains(".char-rnn-"), "the temporary file is of no interest");
+    assert!(!refusal("/proc/model").contains(".char-rnn-"), "the message names the temporary file");
 }
 
 #[test]
-fn training_that_diverges_names_the_iteration_and_leaves_the_older_model_alone() {
+fn divergence_is_reported_with_its_iteration_and_keeps_the_older_model() {
     let folder = Folder::with_model();
     let before = folder.files();
     for (flags, place) in [
@@ -557,10 +566,10 @@ fn training_that_diverges_names_the_iteration_and_leaves_the_older_model_alone()
 // Help.
 
 #[test]
-fn help_goes_to_standard_output_and_names_every_command() {
+fn help_goes_to_standard_output_and_lists_every_command() {
     let folder = Folder::new();
     let help = folder.succeeds("--help");
-    for command in ["train", "sample", "eval", "explain", "plot", "vocab"] {
+    for command in ["train", "sample", "info", "plot", "export", "eval", "explain", "vocab"] {
         assert_says(&help, &[&format!("\n  {command} ")]);
         assert_says(
             &folder.succeeds(&format!("{command} --help")),
@@ -571,4 +580,50 @@ fn help_goes_to_standard_output_and_names_every_command() {
     assert_eq!((nothing.status, nothing.stdout.as_str()), (Some(2), ""));
     assert_says(&nothing.stderr, &["Usage: char-rnn <COMMAND>"]);
     assert_eq!(folder.succeeds("--version"), format!("char-rnn {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+/// The lines of the help by their heading.
+fn sections(help: &str) -> BTreeMap<&str, Vec<&str>> {
+    let mut sections = BTreeMap::from([("", vec![])]);
+    let mut heading = "";
+    for line in help.lines().filter(|line| !line.is_empty()) {
+        match line.strip_suffix(':').filter(|line| !line.starts_with(' ')) {
+            Some(found) => heading = found,
+            None => sections.entry(heading).or_default().push(line.trim_start()),
+        }
+    }
+    sections
+}
+
+#[test]
+fn the_flags_of_train_are_grouped_and_take_one_line_each() {
+    let folder = Folder::new();
+    let output = folder.command("train -h").env("COLUMNS", "100").output().unwrap();
+    let help = String::from_utf8(output.stdout).unwrap();
+    let sections = sections(&help);
+    let groups = ["Data", "Model", "Optimization", "Validation", "Output", "Runtime"];
+    let found = sections
+        .keys()
+        .filter(|&&heading| !["", "Notes", "Examples", "Options"].contains(&heading));
+    assert!(found.copied().collect::<BTreeSet<_>>() == groups.into(), "{help}");
+    assert!(matches!(sections["Options"][..], [only] if only.starts_with("-h, --help")), "{help}");
+    let flags: Vec<&str> = groups.iter().flat_map(|group| &sections[group]).copied().collect();
+    for line in &flags {
+        let (flag, text) = line.split_once("  ").unwrap_or((line, ""));
+        assert!(flag.starts_with('-') || flag == "[NAMES]", "more than a line: {line}\n{help}");
+        assert!(!text.trim().is_empty(), "{line}");
+    }
+    for (field, default) in TrainConfig::default().fields() {
+        let flag = format!("--{}", field.replace('_', "-"));
+        let mut lines = flags.iter().filter(|line| line.split(' ').next() == Some(&flag));
+        let line = lines.next().unwrap_or_else(|| panic!("there is no {flag}: {help}"));
+        assert!(default.is_boolean() || line.contains("[default: "), "{line}");
+    }
+}
+
+#[test]
+fn the_manual_page_of_an_unknown_command_is_refused() {
+    let folder = Folder::new();
+    assert!(folder.succeeds("man train").contains("batch"));
+    assert_says(&folder.refuses("man evolve"), &["\"evolve\"", "there is no such command"]);
 }

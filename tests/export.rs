@@ -1,5 +1,5 @@
-//! Models in other programs' formats, as a user makes them. That PyTorch and NumPy agree is for
-//! `scripts/check_export.py`.
+//! `export`, `completions` and `man`. `scripts/check_export.py` compares the logits of exported
+//! models in PyTorch and NumPy.
 
 mod common;
 
@@ -7,14 +7,14 @@ use candle_core::npy::NpzTensors;
 use candle_core::{DType, Device, Tensor};
 use common::{Folder, assert_says};
 
-fn same(a: &Tensor, b: &Tensor) {
+fn assert_same(a: &Tensor, b: &Tensor) {
     assert_eq!((a.dtype(), a.dims()), (b.dtype(), b.dims()));
     let difference = (a - b).unwrap().to_dtype(DType::F64).unwrap().abs().unwrap();
     assert_eq!(difference.sum_all().unwrap().to_scalar::<f64>().unwrap(), 0.);
 }
 
 #[test]
-fn an_archive_for_numpy_holds_the_parameters_and_the_code_points() {
+fn an_npz_archive_has_the_parameters_and_the_code_points() {
     for dtype in ["f32", "f64"] {
         let folder = Folder::new();
         folder.write("names.txt", "\u{ae40}\u{bbfc}\u{c900}\nanna\n");
@@ -27,7 +27,7 @@ fn an_archive_for_numpy_holds_the_parameters_and_the_code_points() {
             candle_core::safetensors::load(folder.path().join("names.safetensors"), &Device::Cpu)
                 .unwrap();
         for name in ["wax", "waa", "wya", "b", "by"] {
-            same(&archive.get(name).unwrap().unwrap(), &model[name]);
+            assert_same(&archive.get(name).unwrap().unwrap(), &model[name]);
         }
         let vocabulary = archive.get("vocabulary").unwrap().unwrap();
         let expected = ['\n', 'a', 'n', '\u{ae40}', '\u{bbfc}', '\u{c900}'].map(u32::from);
@@ -36,7 +36,7 @@ fn an_archive_for_numpy_holds_the_parameters_and_the_code_points() {
 }
 
 #[test]
-fn a_file_for_pytorch_has_its_names_and_a_second_bias_of_zeros() {
+fn a_pytorch_file_has_its_names_and_a_zero_second_bias() {
     let folder = Folder::with_model();
     folder.succeeds("export names.safetensors --format pytorch -o for_torch.safetensors");
     let load = |name: &str| {
@@ -51,18 +51,18 @@ fn a_file_for_pytorch_has_its_names_and_a_second_bias_of_zeros() {
         ("linear.weight", "wya"),
         ("linear.bias", "by"),
     ] {
-        same(&theirs[their_name], &ours[our_name]);
+        assert_same(&theirs[their_name], &ours[our_name]);
     }
-    same(&theirs["rnn.bias_hh_l0"], &ours["b"].zeros_like().unwrap());
+    assert_same(&theirs["rnn.bias_hh_l0"], &ours["b"].zeros_like().unwrap());
 }
 
 #[test]
-fn what_stands_there_already_is_left_alone() {
+fn existing_files_are_not_overwritten() {
     let folder = Folder::with_model();
     for format in ["npz", "pytorch"] {
-        let place = format!("export names.safetensors --format {format}");
-        folder.succeeds(&place);
-        assert_says(&folder.refuses(&place), &["cannot write names.", "exists"]);
+        let export = format!("export names.safetensors --format {format}");
+        folder.succeeds(&export);
+        assert_says(&folder.refuses(&export), &["cannot write names.", "exists"]);
     }
     assert_says(
         &folder.refuses("export names.safetensors --format npz -o names.safetensors"),
@@ -73,7 +73,7 @@ fn what_stands_there_already_is_left_alone() {
 }
 
 #[test]
-fn scripts_for_shells_and_pages_for_man_name_every_command() {
+fn completions_and_manual_contain_every_command() {
     let folder = Folder::new();
     let help = folder.succeeds("help");
     let commands: Vec<&str> = help
@@ -88,11 +88,11 @@ fn scripts_for_shells_and_pages_for_man_name_every_command() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let script = folder.succeeds(&format!("completions {shell}"));
         for command in &commands {
-            assert!(script.contains(command), "{shell} does not know {command}");
-            assert!(page.contains(command), "the manual does not know {command}");
+            assert!(script.contains(command), "{shell}: {command}");
+            assert!(page.contains(command), "manual: {command}");
         }
     }
     assert_says(&folder.succeeds("man train"), &[".TH char-rnn-train", "learning\\-rate"]);
-    assert_says(&folder.misused("man nonsense"), &["no such command"]);
+    assert_says(&folder.refuses("man nonsense"), &["no such command"]);
     assert_says(&folder.misused("completions nonsense"), &["'nonsense'", "SHELL"]);
 }

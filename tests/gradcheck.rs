@@ -1,14 +1,17 @@
-//! The gradient check can fail: an error planted in any single term of the backward pass is
-//! caught, and the tensors that it spoils, and no others, are named.
+//! The gradient check can fail: it finds a fault in any single term of the backward pass, and names
+//! exactly the tensors whose gradients are wrong.
 
 use candle_core::{DType, Device};
-use char_rnn::batch::NONE;
-use char_rnn::engine::Backprop;
-use char_rnn::gradcheck::{Case, Gradients, Options, Pair, STEP, Sizes, bound, check};
+use char_rnn::data::{IGNORE_INDEX, START};
+use char_rnn::gradcheck::{
+    Gradients, Options, Pair, Problem, STEP, Sizes, bound, central_differences, check,
+};
+use char_rnn::reference::{Cache, Matrix, Parameters, rnn_forward};
+use char_rnn::train::GradientMethod;
 use proptest::prelude::*;
 use std::process::{Command, Output};
 
-/// An error in one term of the equations of [`char_rnn::bptt`].
+/// A fault in one term of the equations of [`char_rnn::train::bptt`].
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Fault {
     Nothing,
@@ -58,10 +61,10 @@ enum Fault {
 use Fault::*;
 
 const ALL: &[&str] = &["wax", "waa", "wya", "b", "by", "a0"];
-/// All behind the hidden state: what (6) gives is untouched.
+/// All that depend on the gradient of the hidden state: (6) does not.
 const HIDDEN: &[&str] = &["wax", "waa", "b", "a0"];
 
-/// Each fault, and the tensors whose gradient it makes wrong.
+/// Each fault and the tensors whose gradients it makes wrong.
 const FAULTS: &[(Fault, &[&str])] = &[
     (NoOneHot, ALL),
     (OneHotOfNextStep, ALL),
@@ -98,60 +101,52 @@ const FAULTS: &[(Fault, &[&str])] = &[
     (DwaxOverwritten, &["wax"]),
 ];
 
-/// `m v`, or `m^T v`, of a row-major matrix with `v.len()` columns, or rows.
-fn product(m: &[f64], v: &[f64], transposed: bool) -> Vec<f64> {
-    let other = m.len() / v.len();
-    let at = |i: usize, j: usize| if transposed { m[j * other + i] } else { m[i * v.len() + j] };
-    (0..other).map(|i| (0..v.len()).map(|j| at(i, j) * v[j]).sum()).collect()
+/// `m v`, or `m^T v` if `transposed`.
+fn product(m: &Matrix<f64>, v: &[f64], transposed: bool) -> Vec<f64> {
+    let at = |i: usize, j: usize| if transposed { m[j][i] } else { m[i][j] };
+    let rows = if transposed { m[0].len() } else { m.len() };
+    (0..rows).map(|i| (0..v.len()).map(|j| at(i, j) * v[j]).sum()).collect()
 }
 
 /// `m += u v^T`.
-fn add_outer(m: &mut [f64], u: &[f64], v: &[f64]) {
-    for (row, u) in m.chunks_exact_mut(v.len()).zip(u) {
-        row.iter_mut().zip(v).for_each(|(m, v)| *m += u * v);
-    }
+fn add_outer(m: &mut Matrix<f64>, u: &[f64], v: &[f64]) {
+    m.iter_mut().zip(u).for_each(|(row, &u)| add(row, u, v));
 }
 
-fn add(sum: &mut [f64], terms: &[f64]) {
-    sum.iter_mut().zip(terms).for_each(|(s, t)| *s += t);
+/// `sum += scale * terms`.
+fn add(sum: &mut [f64], scale: f64, terms: &[f64]) {
+    sum.iter_mut().zip(terms).for_each(|(s, t)| *s += scale * t);
 }
 
-/// Backpropagation through time as the equations say it, name by name, a step at a time, with
-/// one of their terms wrong. Padded steps are run, as the engines run them.
-fn naive(case: &Case, fault: Fault) -> Gradients {
-    let (p, batch) = (case.parameters(), case.batch());
-    let (n, v, steps, names) = (p.n_a, p.n_x, batch.steps(), batch.size());
-    let lengths = case.shapes().map(|shape| shape.iter().product::<usize>());
-    let [mut wax, mut waa, mut wya, mut b, mut by, mut a0] = lengths.map(|l| vec![0.; l]);
+/// The backward pass of the equations, name by name and step by step, with `fault` in one of
+/// their terms. Padded steps are run too, as the gradient methods run them.
+fn faulty_gradients(problem: &Problem, fault: Fault) -> Gradients {
+    let (p, batch) = (problem.parameters(), problem.batch());
+    let (steps, names) = (batch.steps(), batch.size());
+    let mut sums = Parameters::zeros(p.b.len(), p.by.len());
+    let mut da0 = Vec::new();
     for i in 0..names {
-        let row = |t: usize| t * names + i;
-        let (x, y) = (|t: usize| batch.x()[row(t)], |t: usize| batch.y()[row(t)]);
-        // (1) to (3). a[t] is the state after t steps.
-        let mut a = vec![case.a0()[i * n..][..n].to_vec()];
-        let mut softmax = Vec::new();
-        for t in 0..steps {
-            let mut pre = product(&p.waa, &a[t], false);
-            add(&mut pre, &p.b);
-            if x(t) != NONE {
-                (0..n).for_each(|r| pre[r] += p.wax[r * v + x(t) as usize]);
-            }
-            let state: Vec<f64> = pre.iter().map(|pre| pre.tanh()).collect();
-            let mut z = product(&p.wya, &state, false);
-            add(&mut z, &p.by);
-            let sum: f64 = z.iter().map(|z| z.exp()).sum();
-            let sum = if fault == SoftmaxNotNormalised { 1. } else { sum };
-            softmax.push(z.iter().map(|z| z.exp() / sum).collect::<Vec<f64>>());
-            a.push(state);
-        }
-        let (mut dpre_after, mut da_after) = (vec![0.; n], vec![0.; n]);
+        let (x, y): (Vec<_>, Vec<_>) = (0..steps)
+            .map(|t| (batch.x()[t * names + i], batch.y()[t * names + i]))
+            .map(|(x, y)| (index(x, START), index(y, IGNORE_INDEX)))
+            .unzip();
+        // (1) to (3). The target of a padded step does not matter here. a[t]: after t steps.
+        let targets: Vec<usize> = y.iter().map(|y| y.unwrap_or(0)).collect();
+        let (_, Cache { y_hat, a }) = rnn_forward(&x, &targets, &problem.a0()[i], p);
+        let zero = vec![0.; p.b.len()];
+        let (mut dpre_after, mut da_after) = (zero.clone(), zero);
         for t in (0..steps).rev() {
+            let is_last = t + 1 == steps;
             // (5)
-            let mut dz = softmax[t].clone();
-            let target = if fault == OneHotOfNextStep && t + 1 < steps { y(t + 1) } else { y(t) };
-            if target != NONE && fault != NoOneHot {
-                dz[target as usize] -= 1.;
+            let mut dz = y_hat[t].clone();
+            if fault == SoftmaxNotNormalised {
+                dz.iter_mut().for_each(|dz| *dz *= 2.);
             }
-            if y(t) == NONE && fault != MaskForgotten {
+            let target = if fault == OneHotOfNextStep && !is_last { y[t + 1] } else { y[t] };
+            if let (Some(target), true) = (target, fault != NoOneHot) {
+                dz[target] -= 1.;
+            }
+            if y[t].is_none() && fault != MaskForgotten {
                 dz.fill(0.);
             }
             let scale = match fault {
@@ -163,32 +158,29 @@ fn naive(case: &Case, fault: Fault) -> Gradients {
             // (6)
             let state = if fault == DwyaOfEarlierState { &a[t] } else { &a[t + 1] };
             let sign = if fault == DwyaSign { -1. } else { 1. };
-            let signed: Vec<f64> = dz.iter().map(|dz| dz * sign).collect();
-            if fault != DwyaLastStepDropped || t + 1 < steps {
-                add_outer(&mut wya, &signed, state);
+            if fault != DwyaLastStepDropped || !is_last {
+                let signed: Vec<f64> = dz.iter().map(|dz| sign * dz).collect();
+                add_outer(&mut sums.wya, &signed, state);
             }
-            if fault == DbyNotSummed {
-                by.copy_from_slice(&dz);
-            } else {
-                add(&mut by, &dz);
+            match fault {
+                DbyNotSummed => sums.by.copy_from_slice(&dz),
+                _ => add(&mut sums.by, 1., &dz),
             }
-            // (7)
-            let mut da = product(&p.wya, &dz, true);
+            // (7), (8)
+            let mut da = vec![0.; p.b.len()];
             let sign = match fault {
                 FromOutputForgotten => 0.,
                 FromOutputSign => -1.,
                 _ => 1.,
             };
-            da.iter_mut().for_each(|da| *da *= sign);
-            // (8)
+            add(&mut da, sign, &product(&p.wya, &dz, true));
             let after = if fault == CarryOfDa { &da_after } else { &dpre_after };
-            let carry = product(&p.waa, after, fault != CarryWaaTransposed);
             let sign = match fault {
                 CarryForgotten => 0.,
                 CarrySign => -1.,
                 _ => 1.,
             };
-            (0..n).for_each(|r| da[r] += sign * carry[r]);
+            add(&mut da, sign, &product(&p.waa, after, fault != CarryWaaTransposed));
             // (9)
             let slope = |r: usize| match fault {
                 TanhSlopeMissing => 1.,
@@ -197,121 +189,140 @@ fn naive(case: &Case, fault: Fault) -> Gradients {
                 TanhSlopePlus => 1. + a[t + 1][r] * a[t + 1][r],
                 _ => 1. - a[t + 1][r] * a[t + 1][r],
             };
-            let dpre: Vec<f64> = (0..n).map(|r| slope(r) * da[r]).collect();
+            let dpre: Vec<f64> = da.iter().enumerate().map(|(r, da)| slope(r) * da).collect();
             // (11)
             let earlier = if fault == DwaaOfSameState { &a[t + 1] } else { &a[t] };
-            let skipped = (fault == DwaaLastStepDropped && t + 1 == steps)
-                || (fault == DwaaWithoutInitialState && t == 0);
             match fault {
-                _ if skipped => {}
-                DwaaTransposed => add_outer(&mut waa, earlier, &dpre),
-                _ => add_outer(&mut waa, &dpre, earlier),
+                DwaaLastStepDropped if is_last => {}
+                DwaaWithoutInitialState if t == 0 => {}
+                DwaaTransposed => add_outer(&mut sums.waa, earlier, &dpre),
+                _ => add_outer(&mut sums.waa, &dpre, earlier),
             }
-            let skipped = (fault == DbLastStepDropped && t + 1 == steps)
-                || (fault == DbFirstNameOnly && i > 0);
-            if !skipped {
-                add(&mut b, &dpre);
+            match fault {
+                DbLastStepDropped if is_last => {}
+                DbFirstNameOnly if i > 0 => {}
+                _ => add(&mut sums.b, 1., &dpre),
             }
             // (12)
             let column = match fault {
-                DwaxOfTarget => y(t),
-                DwaxNoneIsFirstCharacter if x(t) == NONE => 0,
-                _ => x(t),
+                DwaxOfTarget => y[t],
+                DwaxNoneIsFirstCharacter => x[t].or(Some(0)),
+                _ => x[t],
             };
-            if column != NONE {
-                for (r, dpre) in dpre.iter().enumerate() {
-                    let entry = &mut wax[r * v + column as usize];
-                    match fault {
-                        DwaxSign => *entry -= dpre,
-                        DwaxOverwritten => *entry = *dpre,
-                        _ => *entry += dpre,
-                    }
+            for (row, dpre) in sums.wax.iter_mut().zip(&dpre) {
+                let Some(column) = column else { break };
+                match fault {
+                    DwaxSign => row[column] -= dpre,
+                    DwaxOverwritten => row[column] = *dpre,
+                    _ => row[column] += dpre,
                 }
             }
             (dpre_after, da_after) = (dpre, da);
         }
         // (10)
         let first = if fault == Da0WithoutSlope { &da_after } else { &dpre_after };
-        if fault != Da0Forgotten {
-            a0[i * n..][..n].copy_from_slice(&product(&p.waa, first, fault != Da0WaaTransposed));
-        }
+        let scale = if fault == Da0Forgotten { 0. } else { 1. };
+        let gradient = product(&p.waa, first, fault != Da0WaaTransposed);
+        da0.extend(gradient.iter().map(|g| scale * g));
     }
-    Gradients { way: format!("{fault:?}"), values: [wax, waa, wya, b, by, a0], entries: None }
+    let [wax, waa, wya, b, by] = sums.flat();
+    Gradients { method: format!("{fault:?}"), values: [wax, waa, wya, b, by, da0], entries: None }
 }
 
-fn case() -> Case {
-    Case::random(Sizes { hidden: 7, vocabulary: 5, steps: 6, names: 3 }, 1).unwrap()
+/// The index, unless it is `absent`.
+fn index(index: u32, absent: u32) -> Option<usize> {
+    (index != absent).then_some(index as usize)
 }
 
-/// The right gradients: by each way back, and by differences, with what each is held against.
-fn right_ones(case: &Case) -> Vec<(Gradients, f64)> {
-    let derived = |way| case.derived(way, DType::F64, &Device::Cpu).unwrap();
-    let mut all: Vec<_> = Backprop::ALL.map(|way| (derived(way), bound(DType::F64, false))).into();
-    all.push((case.differences(STEP, case.entries(1000, 1)), bound(DType::F64, true)));
+fn problem() -> Problem {
+    Problem::random(Sizes { hidden: 7, vocabulary: 5, steps: 6, batch: 3 }, 1).unwrap()
+}
+
+/// The gradients of each method and of central differences, each with its bound.
+fn correct_gradients(problem: &Problem) -> Vec<(Gradients, f64)> {
+    let derived = |method| problem.derived(method, DType::F64, &Device::Cpu).unwrap();
+    let mut all: Vec<_> =
+        GradientMethod::ALL.map(|method| (derived(method), bound(DType::F64, false))).into();
+    let differences = central_differences(problem, STEP, problem.entries(1000, 1));
+    all.push((differences, bound(DType::F64, true)));
     all
 }
 
 #[test]
-fn without_a_fault_the_equations_agree_with_every_way() {
-    let case = case();
-    for (right, bound) in right_ones(&case) {
-        let pair = Pair::of(&case, &naive(&case, Nothing), &right, bound);
+fn the_equations_without_a_fault_match_every_method() {
+    let problem = problem();
+    for (correct, bound) in correct_gradients(&problem) {
+        let pair = Pair::of(&problem, &faulty_gradients(&problem, Nothing), &correct, bound);
         assert!(pair.agree, "{pair:#?}");
     }
 }
 
 #[test]
-fn a_fault_in_any_term_is_caught_by_every_way_and_named_by_its_tensors() {
-    let case = case();
-    let right = right_ones(&case);
+fn a_fault_in_any_term_is_found_in_exactly_the_tensors_it_affects() {
+    let problem = problem();
+    let correct = correct_gradients(&problem);
     for (fault, tensors) in FAULTS {
-        let wrong = naive(&case, *fault);
-        for (right, bound) in &right {
-            let pair = Pair::of(&case, &wrong, right, *bound);
-            assert_eq!(pair.disagreeing(), *tensors, "{fault:?} beside {}", right.way);
+        let wrong = faulty_gradients(&problem, *fault);
+        for (correct, bound) in &correct {
+            let pair = Pair::of(&problem, &wrong, correct, *bound);
+            assert_eq!(pair.disagreeing(), *tensors, "{fault:?} against {}", correct.method);
         }
     }
 }
 
-/// In f32 the bounds are wider; no fault slips through them.
 #[test]
-fn a_fault_is_caught_in_f32_too() {
-    let case = case();
+fn every_fault_is_found_within_the_wider_bounds_of_f32_too() {
+    let (problem, bound) = (problem(), bound(DType::F32, false));
     for (fault, tensors) in FAULTS {
-        for way in Backprop::ALL {
-            let right = case.derived(way, DType::F32, &Device::Cpu).unwrap();
-            let pair = Pair::of(&case, &naive(&case, *fault), &right, bound(DType::F32, false));
-            assert_eq!(pair.disagreeing(), *tensors, "{fault:?} beside {way}");
+        for method in GradientMethod::ALL {
+            let correct = problem.derived(method, DType::F32, &Device::Cpu).unwrap();
+            let pair = Pair::of(&problem, &faulty_gradients(&problem, *fault), &correct, bound);
+            assert_eq!(pair.disagreeing(), *tensors, "{fault:?} against {method}");
         }
     }
 }
 
 #[test]
 fn a_nan_in_a_parameter_fails_the_check() {
-    let mut parameters = case().parameters().clone();
+    let mut parameters = problem().parameters().clone();
     parameters.by[2] = f64::NAN;
-    let case = Case::new(parameters, case().batch().clone(), case().a0().to_vec()).unwrap();
-    let checked = check(&case, DType::F64, &Device::Cpu, &Options::default()).unwrap();
+    let problem =
+        Problem::new(parameters, problem().batch().clone(), problem().a0().clone()).unwrap();
+    let checked = check(&problem, DType::F64, &Device::Cpu, &Options::default()).unwrap();
     assert!(checked.report.pairs.iter().all(|pair| !pair.agree));
+}
+
+#[test]
+fn errors_name_the_field() {
+    let sizes = Sizes { hidden: 0, vocabulary: 5, steps: 6, batch: 3 };
+    let error = Problem::random(sizes, 1).unwrap_err();
+    assert_eq!(error.to_string(), "hidden cannot be 0: it must be from 1 to 2048");
+    let options = Options { entries: Some(0), ..Options::default() };
+    let error = check(&problem(), DType::F64, &Device::Cpu, &options).unwrap_err();
+    assert_eq!(error.to_string(), "entries cannot be 0: it must be at least 1");
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
     #[test]
-    fn all_ways_agree_at_any_size(
-        hidden in 1usize..40, vocabulary in 2usize..40, steps in 1usize..12, names in 1usize..7, seed: u64,
+    fn all_methods_agree_at_any_size(
+        hidden in 1usize..40,
+        vocabulary in 2usize..40,
+        steps in 1usize..12,
+        batch in 1usize..7,
+        seed: u64,
     ) {
-        let case = Case::random(Sizes { hidden, vocabulary, steps, names }, seed).unwrap();
+        let problem = Problem::random(Sizes { hidden, vocabulary, steps, batch }, seed).unwrap();
         let options = Options { entries: Some(25), seed };
         for dtype in [DType::F64, DType::F32] {
-            let checked = check(&case, dtype, &Device::Cpu, &options).unwrap();
-            prop_assert!(checked.report.agree, "{:#?}", checked.widest());
+            let checked = check(&problem, dtype, &Device::Cpu, &options).unwrap();
+            prop_assert!(checked.report.agree, "{:#?}", checked.worst_pair());
         }
     }
 }
 
-/// Runs the program, which must end with `status`: its standard output, empty where it refuses,
-/// and its standard error.
+/// Runs the program, which must exit with `status`, and returns its standard output and standard
+/// error. With status 2 the former must be empty.
 fn program(status: i32, command: &str, arguments: &[&str]) -> (String, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_char-rnn")).arg(command).args(arguments).output();
     let Output { status: found, stdout, stderr } = output.unwrap();
@@ -329,7 +340,7 @@ fn gradcheck(status: i32, arguments: &[&str]) -> (String, String) {
 const SMALL: [&str; 6] = ["--hidden", "5", "--steps", "4", "--batch", "2"];
 
 #[test]
-fn the_command_answers_in_json_and_with_its_exit_status() {
+fn the_result_is_json_and_the_exit_status() {
     let (json, _) = gradcheck(0, &[&SMALL[..], &["--all", "--json"]].concat());
     let answer: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(answer["agree"], true);
@@ -343,14 +354,14 @@ fn the_command_answers_in_json_and_with_its_exit_status() {
 }
 
 #[test]
-fn a_table_in_a_pipe_has_no_colour() {
+fn output_to_a_pipe_has_no_colour_codes() {
     let (table, stderr) = gradcheck(0, &SMALL);
     assert_eq!(stderr, "");
     assert!(table.contains("unrolled and autograd") && !table.contains('\u{1b}'), "{table}");
 }
 
 #[test]
-fn bad_values_are_refused_in_one_sentence() {
+fn a_bad_value_is_an_error_of_one_line() {
     let folder = tempfile::tempdir().unwrap();
     let list = folder.path().join("names.txt");
     std::fs::write(&list, "żółw\n").unwrap();
@@ -367,8 +378,8 @@ fn bad_values_are_refused_in_one_sentence() {
         &["--plot", "p.svg", "--pair", "hand"],
         &["--model", "nowhere.safetensors"],
     ] {
-        let (_, said) = gradcheck(2, arguments);
-        assert!(said.starts_with("char-rnn: ") && said.lines().count() == 1, "{said}");
+        let (_, stderr) = gradcheck(2, arguments);
+        assert!(stderr.starts_with("char-rnn: ") && stderr.lines().count() == 1, "{stderr}");
     }
     for arguments in [
         &["--model", "m", "--hidden", "3"][..],
@@ -382,7 +393,7 @@ fn bad_values_are_refused_in_one_sentence() {
 }
 
 #[test]
-fn a_trained_model_is_checked_on_real_names_and_on_no_unknown_characters() {
+fn a_trained_model_is_checked_on_names_within_its_vocabulary() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_string();
     let model = path("model.safetensors");
@@ -390,34 +401,26 @@ fn a_trained_model_is_checked_on_real_names_and_on_no_unknown_characters() {
     gradcheck(0, &["--model", &model, "--all", "--entries", "20"]);
 
     std::fs::write(path("names.txt"), "ana\nżółw\n").unwrap();
-    let (_, said) = gradcheck(2, &["--model", &model, &path("names.txt")]);
-    assert!(said.contains("'ż' is not in the vocabulary"), "{said}");
+    let (_, stderr) = gradcheck(2, &["--model", &model, &path("names.txt")]);
+    assert!(stderr.contains("'ż' is not in the vocabulary"), "{stderr}");
 }
 
 #[test]
-fn pictures_are_xml_and_png() {
+fn pictures_are_valid_svg() {
     let folder = tempfile::tempdir().unwrap();
     for more in [&[][..], &["--pair", "differences,hand"], &["--step-sizes"]] {
-        for file in ["picture.svg", "picture.png"] {
-            let path = folder.path().join(file);
-            let plot = ["--plot", path.to_str().unwrap()];
-            gradcheck(0, &[&SMALL[..], &plot, more].concat());
-            let bytes = std::fs::read(&path).unwrap();
-            if file.ends_with("svg") {
-                let text = std::str::from_utf8(&bytes).unwrap();
-                let document = roxmltree::Document::parse(text).unwrap();
-                let labels = document.descendants().filter(|node| node.has_tag_name("text"));
-                assert!(labels.filter_map(|label| label.text()).any(|text| text.contains("waa")));
-            } else {
-                let picture = tiny_skia::Pixmap::decode_png(&bytes).unwrap();
-                assert!(picture.width() > 1000);
-            }
-        }
+        let path = folder.path().join("picture.svg");
+        let plot = ["--plot", path.to_str().unwrap()];
+        gradcheck(0, &[&SMALL[..], &plot, more].concat());
+        let text = std::fs::read_to_string(&path).unwrap();
+        let document = roxmltree::Document::parse(&text).unwrap();
+        let labels = document.descendants().filter(|node| node.has_tag_name("text"));
+        assert!(labels.filter_map(|label| label.text()).any(|text| text.contains("waa")));
     }
 }
 
 #[test]
-fn the_error_of_differences_is_a_v() {
+fn the_error_of_differences_has_a_minimum_between_the_step_sizes() {
     let (json, _) = gradcheck(0, &[&SMALL[..], &["--step-sizes", "--json"]].concat());
     let answer: serde_json::Value = serde_json::from_str(&json).unwrap();
     let steps = answer["step_sizes"]["steps"].as_array().unwrap();

@@ -1,5 +1,5 @@
-//! Damaged model files: whatever is wrong with one, it is read or refused, in little memory. Alone
-//! in its file: the allocator that measures sees the whole process.
+//! A damaged model file, whatever the damage, is loaded or refused, in little memory. Alone in its
+//! file: the allocator that measures covers the whole process.
 //!
 //! `cargo test --release --test mutations -- --ignored` tries 100,000.
 
@@ -7,10 +7,10 @@ mod common;
 
 use candle_core::Device;
 use char_rnn::checkpoint;
-use char_rnn::corpus::{Case, Corpus};
-use char_rnn::random::Randomness;
-use char_rnn::sample::Names;
-use char_rnn::train::Training;
+use char_rnn::data::{Corpus, LetterCase};
+use char_rnn::random::RngSource;
+use char_rnn::sample::Sampler;
+use char_rnn::train::{TrainConfig, Trainer};
 use common::Folder;
 use rand::{Rng, SeedableRng, seq::IndexedRandom};
 use rand_chacha::ChaCha8Rng;
@@ -20,13 +20,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 struct Measuring;
 
 static HELD: AtomicUsize = AtomicUsize::new(0);
-static MOST: AtomicUsize = AtomicUsize::new(0);
+static PEAK: AtomicUsize = AtomicUsize::new(0);
 
-// SAFETY: every call is passed on to the system's allocator as it came.
+// SAFETY: every call is passed on unchanged to the system's allocator.
 unsafe impl GlobalAlloc for Measuring {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let held = HELD.fetch_add(layout.size(), Ordering::Relaxed) + layout.size();
-        MOST.fetch_max(held, Ordering::Relaxed);
+        PEAK.fetch_max(held, Ordering::Relaxed);
         // SAFETY: the caller's promise.
         unsafe { System.alloc(layout) }
     }
@@ -40,7 +40,7 @@ unsafe impl GlobalAlloc for Measuring {
 #[global_allocator]
 static ALLOCATOR: Measuring = Measuring;
 
-/// A file with something wrong.
+/// The file with damage of a random kind.
 fn damaged(good: &[u8], random: &mut ChaCha8Rng) -> Vec<u8> {
     let mut bytes = good.to_vec();
     let header = 8..8 + u64::from_le_bytes(good[..8].try_into().unwrap()) as usize;
@@ -51,14 +51,14 @@ fn damaged(good: &[u8], random: &mut ChaCha8Rng) -> Vec<u8> {
             let length = random.random::<u64>() >> random.random_range(0..64);
             bytes[..8].copy_from_slice(&length.to_le_bytes());
         }
-        // Other numbers in the header: sizes, offsets, settings.
+        // Other numbers in the header: sizes, offsets, the configuration.
         3 | 4 => {
             let digits: Vec<usize> = header.filter(|&at| good[at].is_ascii_digit()).collect();
             for _ in 0..random.random_range(1..4) {
                 bytes[*digits.choose(random).unwrap()] = random.random_range(b'0'..=b'9');
             }
         }
-        // Something that JSON or the vocabulary may stumble over.
+        // Characters with a meaning in JSON or the vocabulary.
         5 => {
             let other = b"\"\\{}[],:-.eE0\0\xff\n";
             for _ in 0..random.random_range(1..4) {
@@ -79,45 +79,46 @@ fn try_damaged_files(count: usize) {
     let folder = Folder::with_names();
     folder.succeeds("train names.txt --hidden 6 --iterations 200 --quiet");
     let good = folder.read("names.safetensors");
-    let corpus = Corpus::parse(&folder.read("names.txt"), "names.txt", Case::Lower).unwrap();
+    let corpus = Corpus::parse(&folder.read("names.txt"), "names.txt", LetterCase::Lower).unwrap();
     let path = folder.path().join("damaged.safetensors");
     let mut random = ChaCha8Rng::seed_from_u64(1);
-    let (mut read, mut can_go_on) = (0, 0);
+    let (mut loaded, mut resumable) = (0, 0);
     for number in 0..count {
         let bytes = damaged(&good, &mut random);
         std::fs::write(&path, &bytes).unwrap();
         let before = HELD.load(Ordering::Relaxed);
-        MOST.store(before, Ordering::Relaxed);
-        let loaded = checkpoint::load(&path, &Device::Cpu);
-        let most = MOST.load(Ordering::Relaxed) - before;
-        assert!(most <= 32 * bytes.len() + (64 << 10), "number {number} took {most} bytes");
-        let Ok(saved) = loaded else { continue };
-        read += 1;
-        for name in Names::new(&saved.model, Randomness::Seed(1), 20, 0..3).unwrap() {
+        PEAK.store(before, Ordering::Relaxed);
+        let result = checkpoint::load(&path, &Device::Cpu);
+        let peak = PEAK.load(Ordering::Relaxed) - before;
+        assert!(peak <= 32 * bytes.len() + (64 << 10), "number {number} took {peak} bytes");
+        let Ok(saved) = result else { continue };
+        loaded += 1;
+        for name in Sampler::new(saved.model(), RngSource::Seed(1), 20, 0..3).unwrap() {
             saved.vocabulary.decode(&name.unwrap().indices);
         }
-        // Whether the list is that of the run, the program asks before.
-        if let Ok(resume) = saved.resume
-            && resume.list == corpus.digest()
-            && Training::resume(&corpus, &resume.settings, &resume.trained).is_ok()
+        // The program resumes a run only on its own list.
+        let config =
+            TrainConfig { iterations: saved.config.iterations.saturating_add(1), ..saved.config };
+        if saved.list.sha256 == corpus.digest()
+            && Trainer::resume(&corpus, &config, &saved.trained, &Device::Cpu).is_ok()
         {
-            can_go_on += 1;
+            resumable += 1;
         }
     }
-    println!("{count} damaged files: {read} could be read, {can_go_on} trained on");
+    println!("{count} damaged files: {loaded} could be loaded, {resumable} resumed");
     assert!(
-        read > 0 && read < count,
-        "{read} of {count} were read: the damage is not of all kinds"
+        loaded > 0 && loaded < count,
+        "{loaded} of {count} were loaded: the damage is not of all kinds"
     );
 }
 
 #[test]
-fn a_damaged_file_is_read_or_refused_in_little_memory() {
+fn a_damaged_file_is_loaded_or_refused_in_little_memory() {
     try_damaged_files(3000);
 }
 
 #[test]
 #[ignore = "takes a minute"]
-fn a_hundred_thousand_damaged_files_are_read_or_refused() {
+fn a_hundred_thousand_damaged_files_are_loaded_or_refused() {
     try_damaged_files(100_000);
 }

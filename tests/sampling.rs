@@ -1,8 +1,7 @@
-//! Choosing names and judging them, as a person does it with the program.
+//! `sample`, `eval` and `explain` on the command line.
 
 mod common;
 
-use char_rnn::checkpoint;
 use common::{Folder, assert_says};
 use serde_json::Value;
 use std::collections::HashSet;
@@ -25,15 +24,18 @@ fn with_probabilities(lines: &str) -> Vec<(&str, f64)> {
 }
 
 #[test]
-fn saying_the_defaults_gives_the_names_that_saying_nothing_gives() {
+fn explicit_defaults_give_the_same_names() {
     let folder = Folder::with_model();
     let names = folder.succeeds("sample names.safetensors -n 500 --seed 1");
-    let said = "--temperature 1 --min-length 0 --max-length 50";
-    assert_eq!(folder.succeeds(&format!("sample names.safetensors -n 500 --seed 1 {said}")), names);
+    let defaults = "--temperature 1 --min-length 0 --max-length 50";
+    assert_eq!(
+        folder.succeeds(&format!("sample names.safetensors -n 500 --seed 1 {defaults}")),
+        names
+    );
 }
 
 #[test]
-fn new_names_are_those_that_are_not_in_the_list_in_the_same_order() {
+fn new_and_unique_filter_the_same_sequence_of_names() {
     let folder = Folder::with_model();
     let all = folder.succeeds("sample names.safetensors -n 3000 --seed 1 --temperature 0.5");
     let expected: Vec<&str> = all.lines().filter(|name| !LIST.contains(name)).collect();
@@ -53,36 +55,19 @@ fn new_names_are_those_that_are_not_in_the_list_in_the_same_order() {
 }
 
 #[test]
-fn names_that_do_not_come_are_not_waited_for() {
+fn sampling_ends_if_too_few_names_pass_the_filters() {
     let folder = Folder::with_model();
     let run =
         folder.run("sample names.safetensors -n 5 --seed 1 --top-k 1 --unique --min-length 3");
     assert_eq!((run.status, run.stdout.lines().count()), (Some(0), 1), "{run:?}");
     assert_says(
         &run.stderr,
-        &["only 1 of 5 names came out of 10500 tries", "empty or printed already (--unique)"],
+        &["only 1 of 5 names in 10500 samples", "empty or printed already (--unique)"],
     );
 }
 
 #[test]
-fn a_model_that_does_not_say_what_it_learned_cannot_tell_what_is_new() {
-    let folder = Folder::with_model();
-    let saved =
-        checkpoint::load(&folder.path().join("names.safetensors"), &candle_core::Device::Cpu)
-            .unwrap();
-    assert!(saved.known.is_some());
-    let old = folder.path().join("old.safetensors");
-    checkpoint::save(&old, &saved.model, &saved.vocabulary, &saved.record, None).unwrap();
-    let refusal = folder.refuses("sample old.safetensors --new");
-    assert_says(&refusal, &["old.safetensors", "--new", "train it again"]);
-    assert_eq!(
-        folder.succeeds("sample old.safetensors --seed 1"),
-        folder.succeeds("sample names.safetensors --seed 1")
-    );
-}
-
-#[test]
-fn a_prefix_begins_every_name_and_is_read_as_the_list_was() {
+fn every_name_starts_with_the_prefix_cleaned_as_the_list_was() {
     let folder = Folder::new();
     folder.write("towns.txt", "남양주\n남원\n서울\nÉva Lind\n");
     folder.succeeds("train towns.txt --hidden 8 --iterations 300 --quiet");
@@ -108,7 +93,7 @@ fn a_prefix_begins_every_name_and_is_read_as_the_list_was() {
 }
 
 #[test]
-fn lengths_keep_to_their_limits() {
+fn lengths_are_within_their_limits() {
     let folder = Folder::with_model();
     let names =
         folder.succeeds("sample names.safetensors -n 300 --seed 1 --min-length 5 --max-length 7");
@@ -119,7 +104,7 @@ fn lengths_keep_to_their_limits() {
 }
 
 #[test]
-fn the_probability_of_a_name_is_the_one_that_eval_and_explain_give() {
+fn sample_eval_and_explain_print_the_same_probability() {
     let folder = Folder::with_model();
     let options = "-n 30 --seed 1 --unique --temperature 2 --top-k 5 --max-length 6";
     let printed =
@@ -148,7 +133,7 @@ fn the_probability_of_a_name_is_the_one_that_eval_and_explain_give() {
 }
 
 #[test]
-fn sorted_names_are_the_same_ones_the_likeliest_first() {
+fn sort_prints_the_same_names_the_most_likely_first() {
     let folder = Folder::with_model();
     let options = "-n 600 --seed 1 --with-probability";
     let unsorted = folder.succeeds(&format!("sample names.safetensors {options}"));
@@ -166,7 +151,7 @@ fn sorted_names_are_the_same_ones_the_likeliest_first() {
 }
 
 #[test]
-fn json_is_an_object_a_line_that_holds_the_name() {
+fn json_output_is_an_object_a_line() {
     let folder = Folder::with_model();
     let plain = folder.succeeds("sample names.safetensors -n 30 --seed 1");
     let lines = folder.succeeds("sample names.safetensors -n 30 --seed 1 --json");
@@ -180,7 +165,7 @@ fn json_is_an_object_a_line_that_holds_the_name() {
 }
 
 #[test]
-fn the_first_scored_name_is_not_held_back_for_the_others() {
+fn the_first_name_is_printed_before_the_others_are_sampled() {
     let folder = Folder::with_model();
     let arguments = format!("sample names.safetensors -n {} --with-probability", u64::MAX);
     let mut command = folder.command(&arguments);
@@ -193,13 +178,13 @@ fn the_first_scored_name_is_not_held_back_for_the_others() {
 }
 
 #[test]
-fn options_that_leave_nothing_to_choose_are_refused_by_name() {
+fn errors_name_the_flag_out_of_range() {
     let folder = Folder::with_model();
     for (options, says) in [
         ("--temperature 0", ["--temperature cannot be 0", "above 0"]),
         ("--temperature -1", ["--temperature cannot be -1", "above 0"]),
         ("--temperature nan", ["--temperature cannot be NaN", "above 0"]),
-        ("--top-k 0", ["--top-k cannot be 0", "a character"]),
+        ("--top-k 0", ["--top-k cannot be 0", "at least 1"]),
         ("--top-p 0", ["--top-p cannot be 0", "at most 1"]),
         ("--top-p 1.5", ["--top-p cannot be 1.5", "at most 1"]),
         ("--max-length 0", ["--max-length cannot be 0", "from 1 to 1000"]),
@@ -215,7 +200,7 @@ fn options_that_leave_nothing_to_choose_are_refused_by_name() {
 }
 
 #[test]
-fn an_evaluation_adds_up() {
+fn the_means_of_an_evaluation_are_consistent() {
     let folder = Folder::with_model();
     let answer = json(&folder.succeeds("eval names.safetensors names.txt --json"));
     let number = |key: &str| answer[key].as_f64().unwrap();
@@ -238,11 +223,11 @@ fn an_evaluation_adds_up() {
         &["3 names, 14 characters", &format!("{:.4} bits", number("bits_per_character"))],
     );
     assert_says(&table, &["Hardest", "Easiest", "Anna", "Bob", "Cleo"]);
-    assert!(!table.contains('\u{1b}'), "no colour but on a terminal: {table}");
+    assert!(!table.contains('\u{1b}'), "colour without a terminal: {table}");
 }
 
 #[test]
-fn names_that_cannot_be_scored_are_left_out_and_said_to_be() {
+fn names_with_unknown_characters_are_left_out_and_reported() {
     let folder = Folder::with_model();
     folder.write("others.txt", "ANNA\nzoe\nbozz\n\nleo\n");
     let run = folder.run("eval names.safetensors others.txt");
@@ -255,21 +240,21 @@ fn names_that_cannot_be_scored_are_left_out_and_said_to_be() {
 
     folder.write("none.txt", "zzz\nxyz\n");
     let refusal = folder.refuses("eval names.safetensors none.txt");
-    assert_says(&refusal, &["none.txt", "no name can be scored", "'z' in 2", "'x' in 1"]);
+    assert_says(&refusal, &["none.txt", "no name can be evaluated", "'z' in 2", "'x' in 1"]);
     assert_says(&folder.refuses("eval names.safetensors"), &["the built-in list", "no name"]);
     assert_says(&folder.refuses("eval names.safetensors missing.txt"), &["missing.txt"]);
     assert_says(&folder.refuses("eval names.txt"), &["names.txt", "not a char-rnn model"]);
 }
 
 #[test]
-fn a_name_is_explained_character_by_character() {
+fn explain_prints_a_line_for_each_character() {
     let folder = Folder::with_model();
     let table = folder.succeeds("explain names.safetensors Anna");
     assert!(table.starts_with("Anna.  "), "{table}");
     let signs: Vec<&str> =
         table.lines().skip(3).map(|line| line.split_whitespace().next().unwrap()).collect();
     assert_eq!(signs, ["a", "n", "n", "a", "end"], "{table}");
-    assert!(!table.contains('\u{1b}'), "no colour but on a terminal: {table}");
+    assert!(!table.contains('\u{1b}'), "colour without a terminal: {table}");
 
     let answer = json(&folder.succeeds("explain names.safetensors ANNA --json"));
     assert_eq!(answer["name"], "Anna");

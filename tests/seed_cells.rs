@@ -1,16 +1,20 @@
-//! The notebook's own test cells, on inputs drawn as the notebook draws them, against what NumPy
-//! computes from them (`tests/fixtures/README.md`) and the values that the course publishes.
+//! The notebook's own test cells, on inputs drawn as the notebook draws them, against the values
+//! that NumPy computes from them (`tests/fixtures/README.md`) and those that the course publishes.
+//! First the reference, then the candle module.
 
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Tensor, Var};
 use candle_nn::{VarBuilder, VarMap};
-use char_rnn::batch::Batch;
-use char_rnn::bptt::{Bptt, Parameters};
+use char_rnn::data::Batch;
 use char_rnn::model::{CharRnn, CharRnnState, Config, PARAMETERS, char_rnn};
-use char_rnn::numpy_random::NumpyRandom;
-use char_rnn::optim::clip;
-use char_rnn::random::Randomness;
-use char_rnn::sample::{MAX_LENGTH, Names};
+use char_rnn::random::{NumpyRandom, RngSource};
+use char_rnn::reference::{self, Parameters};
+use char_rnn::sample::{MAX_LENGTH, Sampler};
+use char_rnn::train;
+
+const N_A: usize = 100;
+const N_X: usize = 27;
+const CONFIG: Config = Config { vocabulary: N_X, hidden: N_A };
 
 const CELLS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/seed_cells.safetensors");
 
@@ -37,21 +41,25 @@ fn flat(tensor: &Tensor) -> Vec<f64> {
     tensor.flatten_all().unwrap().to_vec1().unwrap()
 }
 
-fn draw(random: &mut NumpyRandom, shape: &[usize]) -> Var {
-    let values: Vec<f64> = (0..shape.iter().product()).map(|_| random.randn()).collect();
-    Var::from_vec(values, shape, &Device::Cpu).unwrap()
+fn draw(random: &mut NumpyRandom, count: usize) -> Vec<f64> {
+    (0..count).map(|_| random.randn()).collect()
 }
 
-/// The parameters of the cells: standard normal, 27 characters, 100 hidden units.
-fn network(random: &mut NumpyRandom) -> (CharRnn, VarMap) {
-    let config = Config { vocabulary: 27, hidden: 100 };
+/// The parameters of the cells: standard normal, in the order of [`PARAMETERS`].
+fn draw_parameters(random: &mut NumpyRandom) -> Parameters<f64> {
+    let flat = PARAMETERS.map(|name| draw(random, CONFIG.shape(name).iter().product()));
+    Parameters::from_flat(N_A, N_X, flat.each_ref().map(Vec::as_slice))
+}
+
+/// The candle module with these parameters.
+fn module(parameters: &Parameters<f64>) -> (CharRnn, VarMap) {
     let vars = VarMap::new();
-    for name in PARAMETERS {
-        let var = draw(random, &config.shape(name));
+    for (name, values) in PARAMETERS.into_iter().zip(parameters.flat()) {
+        let var = Var::from_vec(values, CONFIG.shape(name), &Device::Cpu).unwrap();
         vars.data().lock().unwrap().insert(name.to_string(), var);
     }
     let vb = VarBuilder::from_varmap(&vars, DType::F64, &Device::Cpu);
-    (char_rnn(config, vb).unwrap(), vars)
+    (char_rnn(CONFIG, vb).unwrap(), vars)
 }
 
 fn assert_close(found: &[f64], expected: &[f64], what: &str) {
@@ -61,40 +69,72 @@ fn assert_close(found: &[f64], expected: &[f64], what: &str) {
     }
 }
 
+// clip
+
+const GRADIENTS: [(&str, &[usize]); 5] =
+    [("dwax", &[5, 3]), ("dwaa", &[5, 5]), ("dwya", &[2, 5]), ("db", &[5]), ("dby", &[2])];
+
+/// The gradients of the `clip` cell, flat, in the order of [`GRADIENTS`].
+fn clip_inputs() -> [Vec<f64>; 5] {
+    let mut random = NumpyRandom::new(3);
+    GRADIENTS.map(|(_, shape)| {
+        draw(&mut random, shape.iter().product()).iter().map(|value| value * 10.).collect()
+    })
+}
+
+fn assert_is_clip_cell(max: u32, clipped: &[Vec<f64>; 5]) {
+    for ((name, _), values) in GRADIENTS.iter().zip(clipped) {
+        assert_eq!(values, &cell(&format!("clip_{max}.{name}")), "{name}");
+    }
+    let [dwax, dwaa, dwya, db, dby] = clipped;
+    let published = match max {
+        10 => [10., -10., 0.2971381536101662, 10., 8.45833407],
+        _ => [5., -5., 0.2971381536101662, 5., 5.],
+    };
+    assert_close(&[dwaa[7], dwax[10], dwya[7], db[4], dby[1]], &published, "published values");
+}
+
 #[test]
-fn clip_cell() {
-    let shapes: [(&str, &[usize]); 5] =
-        [("dwax", &[5, 3]), ("dwaa", &[5, 5]), ("dwya", &[2, 5]), ("db", &[5]), ("dby", &[2])];
+fn clip_cell_by_the_reference() {
     for max in [10, 5] {
-        let mut random = NumpyRandom::new(3);
-        let mut gradients = GradStore::default();
-        let mut vars = Vec::new();
-        for (_, shape) in shapes {
-            let var = draw(&mut random, shape);
-            gradients.insert(&var, (var.as_tensor() * 10.).unwrap());
-            vars.push(var);
-        }
-        clip(&mut gradients, &vars, max.into()).unwrap();
-        let clipped: Vec<Vec<f64>> =
-            vars.iter().map(|var| flat(gradients.get(var).unwrap())).collect();
-        for ((name, _), values) in shapes.iter().zip(&clipped) {
-            assert_eq!(values, &cell(&format!("clip_{max}.{name}")), "{name}");
-        }
-        let published =
-            [clipped[1][7], clipped[0][10], clipped[2][7], clipped[3][4], clipped[4][1]];
-        assert_close(
-            &published,
-            &match max {
-                10 => [10., -10., 0.2971381536101662, 10., 8.45833407],
-                _ => [5., -5., 0.2971381536101662, 5., 5.],
-            },
-            "the published values",
-        );
+        let [wax, waa, wya, b, by] = clip_inputs();
+        let rows = |values: &[f64], columns| values.chunks(columns).map(<[f64]>::to_vec).collect();
+        let (wax, waa, wya) = (rows(&wax, 3), rows(&waa, 5), rows(&wya, 5));
+        let mut gradients = Parameters { wax, waa, wya, b, by };
+        reference::clip(&mut gradients, max.into());
+        assert_is_clip_cell(max, &gradients.flat());
     }
 }
 
-/// What the `optimize` cell prints of, by one of the ways back: the loss, the last state, and the
-/// clipped gradients in the order of `PARAMETERS`.
+#[test]
+fn clip_cell_by_the_module() {
+    for max in [10, 5] {
+        let mut gradients = GradStore::default();
+        let mut vars = Vec::new();
+        for (values, (_, shape)) in clip_inputs().into_iter().zip(GRADIENTS) {
+            let gradient = Tensor::from_vec(values, shape, &Device::Cpu).unwrap();
+            let var = Var::from_tensor(&gradient.zeros_like().unwrap()).unwrap();
+            gradients.insert(&var, gradient);
+            vars.push(var);
+        }
+        train::clip(&mut gradients, &vars, max.into()).unwrap();
+        let clipped = std::array::from_fn(|i| flat(gradients.get(&vars[i]).unwrap()));
+        assert_is_clip_cell(max, &clipped);
+    }
+}
+
+// optimize
+
+const X: [usize; 6] = [12, 3, 5, 11, 22, 3];
+const Y: [usize; 6] = [4, 14, 11, 22, 25, 26];
+
+/// The first state and the parameters of the `optimize` cell.
+fn optimize_inputs() -> (Vec<f64>, Parameters<f64>) {
+    let mut random = NumpyRandom::new(1);
+    (draw(&mut random, N_A), draw_parameters(&mut random))
+}
+
+/// Compares the loss, the last state, and the clipped gradients in the order of [`PARAMETERS`].
 fn assert_is_optimize_cell(loss: f64, a_last: &[f64], gradients: [Vec<f64>; 5]) {
     assert_close(&[loss], &cell("optimize.loss"), "loss");
     assert_close(a_last, &cell("optimize.a_last"), "a_last");
@@ -117,23 +157,29 @@ fn assert_is_optimize_cell(loss: f64, a_last: &[f64], gradients: [Vec<f64>; 5]) 
     }
 }
 
-/// The `optimize` cell's first state, network and batch.
-fn optimize_inputs() -> (Vec<f64>, CharRnn, VarMap, Batch) {
-    let mut random = NumpyRandom::new(1);
-    let start: Vec<f64> = (0..100).map(|_| random.randn()).collect();
-    let (model, vars) = network(&mut random);
-    let batch = Batch::sequence(&[12, 3, 5, 11, 22, 3], &[4, 14, 11, 22, 25, 26]);
-    (start, model, vars, batch)
+#[test]
+fn optimize_cell_by_the_reference() {
+    let (a_prev, mut parameters) = optimize_inputs();
+    let start = parameters.clone();
+    let (loss, gradients, a_last) =
+        reference::optimize(&X.map(Some), &Y, &a_prev, &mut parameters, 0.01);
+    let (before, after) = (start.flat().concat(), parameters.flat().concat());
+    for (i, gradient) in gradients.flat().concat().iter().enumerate() {
+        assert_eq!(after[i], before[i] - 0.01 * gradient);
+    }
+    assert_is_optimize_cell(loss, &a_last, gradients.flat());
 }
 
 #[test]
 fn optimize_cell_by_unrolled_and_autograd() {
-    let (start, model, vars, batch) = optimize_inputs();
-    let start = CharRnnState::new(Tensor::from_vec(start, (1, 100), &Device::Cpu).unwrap());
+    let (a_prev, parameters) = optimize_inputs();
+    let (model, vars) = module(&parameters);
+    let batch = Batch::sequence(&X.map(|x| x as u32), &Y.map(|y| y as u32));
+    let start = CharRnnState::new(Tensor::from_vec(a_prev, (1, N_A), &Device::Cpu).unwrap());
     for forward in [model.loss_unrolled(&batch, &start), model.loss(&batch, &start)] {
         let forward = forward.unwrap();
         let mut gradients = forward.loss.backward().unwrap();
-        clip(&mut gradients, &vars.all_vars(), 5.).unwrap();
+        train::clip(&mut gradients, &vars.all_vars(), 5.).unwrap();
         let gradients = PARAMETERS.map(|name| {
             let vars = vars.data().lock().unwrap();
             flat(gradients.get(&vars[name]).unwrap())
@@ -142,35 +188,30 @@ fn optimize_cell_by_unrolled_and_autograd() {
     }
 }
 
-#[test]
-fn optimize_cell_by_hand() {
-    let (start, model, _, batch) = optimize_inputs();
-    let mut parameters = Parameters::zeros(100, 27);
-    for ((_, to), (_, from)) in parameters.tensors_mut().into_iter().zip(model.parameters()) {
-        to.copy_from_slice(&flat(from));
-    }
-    let mut bptt = Bptt::new(100, 27);
-    let loss =
-        bptt.loss_and_gradients(&parameters, batch.x(), batch.y(), batch.steps(), 1, &start, 1.);
-    let mut last = vec![0.; 100];
-    bptt.last_states(batch.y(), &mut last);
-    bptt.gradients_mut().clip(5.);
-    let gradients = bptt.gradients().tensors().map(|(_, values)| values.to_vec());
-    assert_is_optimize_cell(loss, &last, gradients);
-}
-
-#[test]
-fn sample_cell() {
-    let (model, _) = network(&mut NumpyRandom::new(2));
-    let sampled = Names::new(&model, Randomness::Notebook, MAX_LENGTH, 0..1).unwrap().next();
-    let indices = sampled.unwrap().unwrap().indices;
-    let expected: Vec<u32> = cell("sample.indices").iter().map(|&index| index as u32).collect();
+fn assert_is_sample_cell(indices: &[usize]) {
+    let expected: Vec<usize> = cell("sample.indices").iter().map(|&index| index as usize).collect();
     let published = [
         12, 17, 24, 14, 13, 9, 10, 22, 24, 6, 13, 11, 12, 6, 21, 15, 21, 14, 3, 2, 1, 21, 18, 24,
         7, 25, 6, 25, 18, 10, 16, 2, 3, 8, 15, 12, 11, 7, 1, 12, 10, 2, 7,
     ];
-    // Weights of this size make a chaotic network: from the 44th character on, one NumPy parts
-    // from another.
+    // With weights of this size the network is chaotic: from the 44th character on, one NumPy
+    // differs from another.
     assert_eq!(indices[..43], published);
     assert_eq!(indices[..43], expected[..43]);
+}
+
+#[test]
+fn sample_cell_by_the_reference() {
+    let parameters = draw_parameters(&mut NumpyRandom::new(2));
+    // `np.random.seed(counter + seed)`, and both are incremented.
+    let mut uniforms = (0..).step_by(2).map(|seed| NumpyRandom::new(seed).random_sample());
+    assert_is_sample_cell(&reference::sample(&parameters, 0, || uniforms.next().unwrap()));
+}
+
+#[test]
+fn sample_cell_by_the_module() {
+    let (model, _) = module(&draw_parameters(&mut NumpyRandom::new(2)));
+    let mut sampler = Sampler::new(&model, RngSource::Notebook, MAX_LENGTH, 0..1).unwrap();
+    let indices = sampler.next().unwrap().unwrap().indices;
+    assert_is_sample_cell(&indices.iter().map(|&index| index as usize).collect::<Vec<_>>());
 }

@@ -1,5 +1,5 @@
-//! Signals, kills, full disks and second runs: the file is whole at any moment, and what goes on
-//! from it ends where a run that was never stopped ends.
+//! Signals, kills, full disks and a second run on the same file: the model file is complete at any
+//! moment, and a run resumed from it ends with the same file as a run that never stopped.
 #![cfg(unix)]
 
 mod common;
@@ -17,10 +17,10 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 const ENDLESS: &str = "--iterations 999999999999";
-const QUICK: &str = "names.txt --hidden 6 --backprop hand --sample-every 999999999";
+const QUICK: &str = "names.txt --hidden 6 --backprop hand --eval-every 999999999";
 
-/// Kills a process that has not ended when a test should long be over: then what the test waits for
-/// comes, and shows that it failed.
+/// Kills a process that has not ended after two minutes, so that a test that waits for it fails
+/// instead of waiting for ever.
 struct Limit {
     _over: mpsc::Sender<()>,
 }
@@ -30,7 +30,7 @@ impl Limit {
         let (over, is_over) = mpsc::channel();
         let id = child.id().to_string();
         std::thread::spawn(move || {
-            // Nothing is ever sent: it is over when the sender is gone.
+            // Nothing is sent: the test is over when the sender is dropped.
             if is_over.recv_timeout(Duration::from_secs(120)) == Err(RecvTimeoutError::Timeout) {
                 let _ = Command::new("kill").args(["-s", "KILL", &id]).status();
             }
@@ -54,11 +54,11 @@ impl Running {
         Self { child, stderr, _limit }
     }
 
-    /// A run that has begun to train, so that it heeds signals.
+    /// A run that has started to train, so that it handles signals.
     fn training(folder: &Folder, arguments: &str) -> Self {
         let mut run = Self::start(folder.command(arguments));
         let line = run.line();
-        assert!(line.starts_with("Learning") || line.starts_with("Going on"), "{line}");
+        assert!(line.starts_with("Training on") || line.starts_with("Continuing"), "{line}");
         run
     }
 
@@ -73,11 +73,11 @@ impl Running {
         assert!(Command::new("kill").args(["-s", name, &id]).status().unwrap().success());
     }
 
-    /// How it ended, and the rest of what it said.
+    /// Waits for its end. Returns its exit status and the rest of its standard error.
     fn end(mut self) -> (ExitStatus, String) {
-        let mut said = String::new();
-        self.stderr.read_to_string(&mut said).unwrap();
-        (self.child.wait().unwrap(), said)
+        let mut stderr = String::new();
+        self.stderr.read_to_string(&mut stderr).unwrap();
+        (self.child.wait().unwrap(), stderr)
     }
 
     fn kill(mut self) {
@@ -86,7 +86,7 @@ impl Running {
     }
 }
 
-/// A run without end must not outlive a test that fails.
+/// An endless run must not outlive a test that fails.
 impl Drop for Running {
     fn drop(&mut self) {
         let _ = self.child.kill();
@@ -94,18 +94,16 @@ impl Drop for Running {
     }
 }
 
-/// How many iterations the model in `path` has been trained; that it can be read proves it whole.
+/// The number of iterations of the run in the file at `path`, which must be complete to be loaded.
 fn iterations(path: &Path) -> u64 {
-    let saved = checkpoint::load(path, &Device::Cpu).unwrap();
-    saved.resume.unwrap();
-    saved.record.iterations
+    checkpoint::load(path, &Device::Cpu).unwrap().iterations()
 }
 
 #[track_caller]
 fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     let start = Instant::now();
     while !holds() {
-        assert!(start.elapsed() < Duration::from_secs(30), "waited in vain until {what}");
+        assert!(start.elapsed() < Duration::from_secs(30), "after 30 s it is not true that {what}");
         std::thread::sleep(Duration::from_millis(2));
     }
 }
@@ -117,8 +115,13 @@ fn names(folder: &Folder) -> Vec<String> {
 // Signals.
 
 #[test]
-fn a_signal_ends_the_run_with_all_saved_and_the_rest_of_it_gives_what_one_run_gives() {
-    for (signal, status) in [("INT", 130), ("TERM", 143), ("HUP", 129)] {
+fn a_run_stopped_by_a_signal_is_saved_and_resumes_to_the_file_of_one_that_never_stopped() {
+    let signals = [("INT", 130), ("TERM", 143), ("HUP", 129)];
+    // Under nohup these tests and the programs that they start ignore SIGHUP, signal 1.
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap_or("0");
+    let ignores_hup = ignored.ends_with(['1', '3', '5', '7', '9', 'b', 'd', 'f']);
+    for (signal, status) in signals.into_iter().filter(|(name, _)| *name != "HUP" || !ignores_hup) {
         for flags in ["", "--quiet", "--notebook -o names.safetensors"] {
             let folder = Folder::with_names();
             let arguments = format!("train {QUICK} {ENDLESS} {flags}");
@@ -126,26 +129,27 @@ fn a_signal_ends_the_run_with_all_saved_and_the_rest_of_it_gives_what_one_run_gi
                 "" => Running::training(&folder, &arguments),
                 _ => {
                     let run = Running::start(folder.command(&arguments));
-                    // The side file shows that it has begun; signals are heeded soon after.
-                    wait_until("it begins", || names(&folder).len() > 1);
+                    // The lock file shows that it has started; signals are handled soon after.
+                    wait_until("it has started", || names(&folder).len() > 1);
                     std::thread::sleep(Duration::from_millis(100));
                     run
                 }
             };
             run.signal(signal);
-            let (status_seen, said) = run.end();
-            assert_eq!(status_seen.code(), Some(status), "{signal} {flags}: {said}");
+            let (found, stderr) = run.end();
+            assert_eq!(found.code(), Some(status), "{signal} {flags}: {stderr}");
             assert_eq!(names(&folder), ["names.safetensors", "names.txt"]);
             let done = iterations(&folder.path().join("names.safetensors"));
             assert_says(
-                said.lines().last().unwrap(),
+                stderr.lines().last().unwrap(),
                 &[
                     &format!("char-rnn: stopped by SIG{signal} after {done} of 999999999999 "),
+                    "saved as names.safetensors; to continue: ",
                     "char-rnn train --resume names.safetensors names.txt",
                 ],
             );
             if flags == "--quiet" {
-                assert_eq!(said.lines().count(), 1, "{said}");
+                assert_eq!(stderr.lines().count(), 1, "{stderr}");
             }
 
             let all = format!("--iterations {}", done + 500);
@@ -158,14 +162,14 @@ fn a_signal_ends_the_run_with_all_saved_and_the_rest_of_it_gives_what_one_run_gi
 }
 
 #[test]
-fn a_run_that_is_stopped_is_told_to_its_log_and_drawn() {
+fn the_log_and_the_plot_of_a_stopped_run_are_complete() {
     let folder = Folder::with_names();
-    let watched = "--log log.jsonl --plot run.svg --tensorboard run";
+    let watched = "--log log.jsonl --plot run.svg";
     let run = Running::training(&folder, &format!("train {QUICK} {ENDLESS} {watched}"));
     std::thread::sleep(Duration::from_millis(100));
     run.signal("INT");
-    let (status, said) = run.end();
-    assert_eq!(status.code(), Some(130), "{said}");
+    let (status, stderr) = run.end();
+    assert_eq!(status.code(), Some(130), "{stderr}");
     let done = iterations(&folder.path().join("names.safetensors"));
     let log = String::from_utf8(folder.read("log.jsonl")).unwrap();
     let end = format!("{{\"end\":\"stopped\",\"iterations\":{done},\"because\":\"SIGINT\"}}");
@@ -177,7 +181,7 @@ fn a_run_that_is_stopped_is_told_to_its_log_and_drawn() {
 }
 
 #[test]
-fn a_run_that_is_killed_leaves_whole_lines_up_to_its_last_checkpoint_at_least() {
+fn the_log_of_a_killed_run_reaches_its_last_checkpoint_and_continues_on_resume() {
     let folder = Folder::with_names();
     let watched = "--log log.jsonl --checkpoint-every 1000";
     let run = Running::training(&folder, &format!("train {QUICK} {ENDLESS} {watched}"));
@@ -185,22 +189,22 @@ fn a_run_that_is_killed_leaves_whole_lines_up_to_its_last_checkpoint_at_least() 
     run.kill();
     let done = iterations(&folder.path().join("names.safetensors"));
     let log = String::from_utf8(folder.read("log.jsonl")).unwrap();
-    let told = |line: &str| -> Option<u64> {
+    let iteration = |line: &str| -> Option<u64> {
         let line: serde_json::Value = serde_json::from_str(line).ok()?;
         line.get("iteration")?.as_u64()
     };
-    let iterations: Vec<u64> = log.lines().filter_map(told).collect();
+    let iterations: Vec<u64> = log.lines().filter_map(iteration).collect();
     assert!(iterations.len() as u64 >= done, "{} of {done}", iterations.len());
     assert!(iterations.iter().copied().eq(0..iterations.len() as u64));
     let resume = "train --resume names.safetensors names.txt --log log.jsonl";
     let more = done + 500;
     folder.succeeds(&format!("{resume} --iterations {more}"));
     let log = String::from_utf8(folder.read("log.jsonl")).unwrap();
-    assert!(log.lines().filter_map(told).eq(0..more));
+    assert!(log.lines().filter_map(iteration).eq(0..more));
 }
 
 #[test]
-fn a_notebook_that_is_saved_nowhere_says_so_when_it_is_stopped() {
+fn a_stopped_notebook_run_without_a_file_says_that_nothing_is_saved() {
     let folder = Folder::with_names();
     let mut command = folder.command(&format!("train {QUICK} {ENDLESS} --notebook"));
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -217,7 +221,7 @@ fn a_notebook_that_is_saved_nowhere_says_so_when_it_is_stopped() {
 }
 
 #[test]
-fn a_second_signal_ends_the_run_at_once_and_leaves_the_older_model_whole() {
+fn a_second_signal_ends_the_run_at_once_and_keeps_the_older_model() {
     let folder = Folder::with_model();
     let older = folder.read("names.safetensors");
     // The first iteration samples names for a minute.
@@ -235,41 +239,41 @@ fn a_second_signal_ends_the_run_at_once_and_leaves_the_older_model_whole() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_signal_that_the_caller_ignores_is_ignored() {
+fn a_signal_that_the_parent_ignores_is_ignored() {
     let folder = Folder::with_names();
     let mut command = Command::new("sh");
     command.current_dir(folder.path()).stdin(Stdio::null());
     command.args(["-c", r#"trap "" HUP; exec "$0" "$@""#, env!("CARGO_BIN_EXE_char-rnn"), "train"]);
     command.args(QUICK.split(' ')).args(ENDLESS.split(' '));
     let mut run = Running::start(command);
-    assert_says(&run.line(), &["Learning"]);
+    assert_says(&run.line(), &["Training on"]);
     run.signal("HUP");
     std::thread::sleep(Duration::from_millis(100));
     run.signal("TERM");
-    let (status, said) = run.end();
-    assert_eq!(status.code(), Some(143), "{said}");
+    let (status, stderr) = run.end();
+    assert_eq!(status.code(), Some(143), "{stderr}");
 }
 
-// An older model in the place.
+// An older model in the same file.
 
 #[test]
-fn a_stopped_run_keeps_the_older_model_and_a_finished_one_replaces_it() {
+fn a_stopped_run_keeps_the_older_model_and_a_finished_run_replaces_it() {
     let folder = Folder::with_model();
     let older = folder.read("names.safetensors");
     let run = Running::training(&folder, &format!("train {QUICK} {ENDLESS}"));
     run.signal("INT");
-    let (_, said) = run.end();
+    let (_, stderr) = run.end();
     assert_says(
-        said.lines().last().unwrap(),
+        stderr.lines().last().unwrap(),
         &["the older model is kept as names.old.safetensors"],
     );
     assert!(folder.read("names.old.safetensors") == older);
 
-    // What was stopped is not lost to a run that begins anew by mistake.
+    // A new run does not replace a stopped one by mistake.
     let stopped = folder.read("names.safetensors");
     let message = folder.refuses(&format!("train {QUICK} --iterations 50"));
     assert_says(&message, &["was stopped after ", "--resume names.safetensors", "--force"]);
-    // A run that saves on its way keeps the older model as long as it is not finished.
+    // Checkpoints do not replace the older model until the run is finished.
     let run = Running::training(
         &folder,
         &format!("train {QUICK} {ENDLESS} --checkpoint-every 10 --force"),
@@ -287,7 +291,7 @@ fn a_stopped_run_keeps_the_older_model_and_a_finished_one_replaces_it() {
 // Two runs.
 
 #[test]
-fn a_second_run_on_a_file_is_refused_until_the_first_ends_however_it_ends() {
+fn a_second_run_on_the_same_file_is_refused_until_the_first_has_ended_or_was_killed() {
     let folder = Folder::with_names();
     let run =
         Running::training(&folder, &format!("train {QUICK} {ENDLESS} --checkpoint-every 500"));
@@ -295,7 +299,10 @@ fn a_second_run_on_a_file_is_refused_until_the_first_ends_however_it_ends() {
     for second in ["train names.txt --iterations 1", "train --resume names.safetensors names.txt"] {
         let second = folder.run(second);
         assert_eq!(second.status, Some(2), "{second:?}");
-        assert_says(&second.stderr, &["another char-rnn is training names.safetensors", "-o"]);
+        assert_says(
+            &second.stderr,
+            &["cannot write names.safetensors: another char-rnn is training it", "-o"],
+        );
     }
     folder.succeeds("train names.txt --iterations 1 --hidden 4 -o other");
     assert_eq!(folder.succeeds("sample names.safetensors -n 3").lines().count(), 3);
@@ -308,7 +315,7 @@ fn a_second_run_on_a_file_is_refused_until_the_first_ends_however_it_ends() {
 
 // Full disks.
 
-/// The program where no file can grow beyond a block.
+/// The program with files limited to one block, as on a full disk.
 fn on_a_full_disk(folder: &Folder, arguments: &str) -> Command {
     let mut command = Command::new("sh");
     command.current_dir(folder.path()).stdin(Stdio::null());
@@ -329,31 +336,34 @@ fn on_a_full_disk_the_older_model_stays_and_the_run_ends_with_an_error() {
         "train --resume names.safetensors names.txt --iterations 400 --quiet".to_string(),
     ] {
         let output = on_a_full_disk(&folder, &arguments).output().unwrap();
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(2), "{said}");
-        assert_says(&said, &["char-rnn: cannot write names.safetensors: "]);
-        assert_eq!(said.lines().count(), 1, "{said}");
-        assert!(!said.contains(".char-rnn-"), "the temporary file is of no interest: {said}");
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{stderr}");
+        assert_says(&stderr, &["char-rnn: cannot write names.safetensors: "]);
+        assert_eq!(stderr.lines().count(), 1, "{stderr}");
+        assert!(!stderr.contains(".char-rnn-"), "the message names the temporary file: {stderr}");
         assert!(folder.files() == before, "{arguments}");
     }
 }
 
 #[test]
-fn a_checkpoint_that_fails_is_told_once_and_does_not_end_the_run() {
+fn a_failed_checkpoint_is_reported_once_and_does_not_end_the_run() {
     let folder = Folder::with_names();
     let train = format!("train {QUICK} --iterations 50 --checkpoint-every 10");
     for quiet in ["", "--quiet"] {
         let output = on_a_full_disk(&folder, &format!("{train} {quiet}")).output().unwrap();
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(said.matches("training goes on").count(), 1, "{said}");
-        assert_eq!(output.status.code(), Some(2), "at the end it is an error: {said}");
-        assert_says(said.lines().last().unwrap(), &["char-rnn: cannot write names.safetensors: "]);
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(stderr.matches("training continues").count(), 1, "{stderr}");
+        assert_eq!(output.status.code(), Some(2), "at the end it is an error: {stderr}");
+        assert_says(
+            stderr.lines().last().unwrap(),
+            &["char-rnn: cannot write names.safetensors: "],
+        );
         assert_eq!(names(&folder), ["names.txt"]);
     }
 }
 
 #[test]
-fn a_checkpoint_that_fails_is_tried_again_at_the_next() {
+fn a_failed_checkpoint_is_tried_again() {
     let folder = Folder::with_names();
     let (models, away) = (folder.path().join("models"), folder.path().join("away"));
     fs::create_dir(&models).unwrap();
@@ -364,12 +374,12 @@ fn a_checkpoint_that_fails_is_tried_again_at_the_next() {
     let path = models.join("m");
     wait_until("it is saved", || path.exists());
     fs::rename(&models, &away).unwrap();
-    let mut told = run.line();
-    while !told.starts_with("char-rnn: ") {
-        assert!(!told.is_empty(), "the run ended");
-        told = run.line();
+    let mut line = run.line();
+    while !line.starts_with("char-rnn: ") {
+        assert!(!line.is_empty(), "the run ended");
+        line = run.line();
     }
-    assert_says(&told, &["cannot write models/m: ", "training goes on"]);
+    assert_says(&line, &["cannot write models/m: ", "training continues"]);
     let before = iterations(&away.join("m"));
     fs::rename(&away, &models).unwrap();
     wait_until("it is saved again", || iterations(&path) > before);
@@ -379,9 +389,10 @@ fn a_checkpoint_that_fails_is_tried_again_at_the_next() {
 
 // Kills.
 
-/// Kills a run `times` at random moments, most of them while it is being saved, and each time goes
-/// on with what is there; then lets it end, and holds it against a run that was never stopped.
-fn assert_kills_lose_nothing(begin: &str, every: u64, times: u32) {
+/// Kills a run `times` at random moments, most of them while it is being saved, and each time
+/// resumes it from its file; then lets it end, and compares its file with that of a run that never
+/// stopped.
+fn assert_kills_lose_nothing(start: &str, every: u64, times: u32) {
     let folder = Folder::with_names();
     let path = folder.path().join("run");
     let mut random = rand::rng();
@@ -391,7 +402,7 @@ fn assert_kills_lose_nothing(begin: &str, every: u64, times: u32) {
     while kills < times || done == 0 {
         let arguments = match path.exists() {
             true => "train --resume run names.txt".to_string(),
-            false => format!("train {begin} {ENDLESS} -o run"),
+            false => format!("train {start} {ENDLESS} -o run"),
         };
         let run =
             Running::start(folder.command(&format!("{arguments} --checkpoint-every {every}")));
@@ -399,9 +410,9 @@ fn assert_kills_lose_nothing(begin: &str, every: u64, times: u32) {
         run.kill();
         kills += 1;
         if !path.exists() {
-            // A busy machine: the program had no time to begin.
+            // A busy machine: the program had no time to start.
             longest *= 2;
-            assert!(longest < 30_000_000, "no run lived to be saved");
+            assert!(longest < 30_000_000, "no run was ever saved");
         }
         if path.exists() {
             let now = iterations(&path);
@@ -415,9 +426,9 @@ fn assert_kills_lose_nothing(begin: &str, every: u64, times: u32) {
     let all = format!("--iterations {}", done + 50);
     folder.succeeds(&format!("train --resume run names.txt {all}"));
     assert_eq!(names(&folder), ["names.txt", "run"]);
-    folder.succeeds(&format!("train {begin} {all} -o whole"));
-    assert!(folder.read("run") == folder.read("whole"), "{begin} after {done} iterations");
-    println!("{kills} kills in {done} iterations of {begin}");
+    folder.succeeds(&format!("train {start} {all} -o whole"));
+    assert!(folder.read("run") == folder.read("whole"), "{start} after {done} iterations");
+    println!("{kills} kills in {done} iterations of {start}");
 }
 
 const KILLED: [&str; 4] = [
@@ -428,17 +439,17 @@ const KILLED: [&str; 4] = [
 ];
 
 #[test]
-fn a_run_that_is_killed_a_few_times_loses_nothing() {
-    for begin in KILLED {
-        assert_kills_lose_nothing(begin, 3, 3);
+fn a_run_killed_a_few_times_loses_nothing() {
+    for start in KILLED {
+        assert_kills_lose_nothing(start, 3, 3);
     }
 }
 
 /// `cargo test --release --test stopping -- --ignored`
 #[test]
-#[ignore = "takes a while; the short one above is the same with fewer kills"]
-fn a_run_that_is_killed_two_hundred_times_loses_nothing() {
-    for begin in KILLED {
-        assert_kills_lose_nothing(begin, 3, 50);
+#[ignore = "takes minutes; the test above is the same with fewer kills"]
+fn a_run_killed_two_hundred_times_loses_nothing() {
+    for start in KILLED {
+        assert_kills_lose_nothing(start, 3, 50);
     }
 }

@@ -1,21 +1,18 @@
-//! A run's file with other contents than any run writes, in a format that is whole: settings, sizes
-//! and numbers changed where they stand, tensors of other shapes, and a few bytes at random. It is
-//! refused, or makes names that end; and if it can go on, it trains, and what that leaves can be
-//! saved, read and go on in turn, unless training diverged.
+//! The file of a run with edits that keep its format: other values in its metadata, other numbers,
+//! tensors and shapes, and a few bytes at random. It is refused, or its model samples names; if the
+//! run resumes, it trains, and unless training diverged, the result can be saved and loaded.
 
 #![no_main]
 
 use candle_core::{DType, Device};
 use char_rnn::Error;
-use char_rnn::checkpoint::{self, Record, Saved};
-use char_rnn::corpus::{Case, Corpus};
-use char_rnn::engine::Backprop;
-use char_rnn::known::KnownNames;
-use char_rnn::optim::{Algorithm, Decay};
-use char_rnn::random::Randomness;
-use char_rnn::resume::{Change, Resume};
-use char_rnn::sample::Names;
-use char_rnn::train::{Observer, Progress, Settings, Training, train};
+use char_rnn::checkpoint::{self, Change, Checkpoint};
+use char_rnn::data::{Corpus, LetterCase};
+use char_rnn::random::RngSource;
+use char_rnn::sample::Sampler;
+use char_rnn::train::{
+    Decay, GradientMethod, Observer, OptimizerKind, Progress, TrainConfig, Trainer, train,
+};
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
 use serde_json::{Map, Value, json};
@@ -26,50 +23,50 @@ use std::sync::LazyLock;
 
 const LIST: &[u8] = "anna\nbob\ncleo\ndaneé\nela\nleo\nada\n".as_bytes();
 static CORPUS: LazyLock<Corpus> =
-    LazyLock::new(|| Corpus::parse(LIST, "list", Case::Lower).unwrap());
+    LazyLock::new(|| Corpus::parse(LIST, "list", LetterCase::Lower).unwrap());
 
-/// Whole files of runs of every kind.
-static WHOLE: LazyLock<Vec<File>> = LazyLock::new(|| {
+/// Valid files of runs of every kind.
+static VALID: LazyLock<Vec<File>> = LazyLock::new(|| {
     let mut files = Vec::new();
-    for backprop in Backprop::ALL {
+    for backprop in GradientMethod::ALL {
         for dtype in [DType::F32, DType::F64] {
-            let plain = Settings {
+            let plain = TrainConfig {
                 iterations: 5,
                 hidden: 2,
                 samples: 1,
                 backprop,
                 dtype,
-                ..Settings::default()
+                ..TrainConfig::default()
             };
-            let judged = Settings {
+            let validated = TrainConfig {
                 batch_size: 2,
-                optimizer: Algorithm::AdamW,
+                optimizer: OptimizerKind::AdamW,
                 decay: Decay::Cosine,
                 zero_state: true,
                 validation: 0.3,
-                patience: Some(9),
-                sample_every: 1,
+                patience: 9,
+                eval_every: 1,
                 ..plain.clone()
             };
-            // Long enough that all that a run remembers has been thinned.
-            let long = Settings {
-                iterations: if backprop == Backprop::Hand { 1100 } else { 30 },
+            // Long enough by `hand` to thin every series of the history.
+            let long = TrainConfig {
+                iterations: if backprop == GradientMethod::Hand { 1100 } else { 30 },
                 batch_size: 3,
                 decay: Decay::Step { every: 7, factor: 0.99 },
-                patience: None,
+                patience: 0,
                 threads: 2,
-                ..judged.clone()
+                ..validated.clone()
             };
-            for settings in [plain, judged, long] {
-                let trained = train(&CORPUS, &settings, &mut ()).unwrap();
-                let change = Change {
+            for config in [plain, validated, long] {
+                let trained = train(&CORPUS, &config, &mut ()).unwrap();
+                let mut run = Checkpoint::new(&CORPUS, LetterCase::Lower, &config, trained);
+                run.changes.push(Change {
                     iteration: 3,
-                    setting: "--clip".to_string(),
+                    field: "clip".to_string(),
                     from: "5".to_string(),
                     to: "4".to_string(),
-                };
-                let (list, changes) = (CORPUS.digest(), vec![change]);
-                files.push(File::of(&saved(&Resume { settings, trained, list, changes })));
+                });
+                files.push(File::of(&saved(&run)));
             }
         }
     }
@@ -77,16 +74,14 @@ static WHOLE: LazyLock<Vec<File>> = LazyLock::new(|| {
 });
 
 /// The file of a run.
-fn saved(run: &Resume) -> Vec<u8> {
+fn saved(run: &Checkpoint) -> Vec<u8> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run");
-    let record = Record::of(&CORPUS, Case::Lower, &run.settings, &run.trained);
-    let known = KnownNames::of(CORPUS.names().iter().map(String::as_str));
-    checkpoint::save_run(&path, CORPUS.vocabulary(), &record, Some(&known), run).unwrap();
+    checkpoint::save(&path, run).unwrap();
     std::fs::read(&path).unwrap()
 }
 
-/// A safetensors file, taken apart.
+/// A safetensors file in parts.
 #[derive(Clone)]
 struct File {
     metadata: BTreeMap<String, String>,
@@ -135,16 +130,16 @@ impl File {
     }
 }
 
-/// Something wrong. Numbers that choose count round and round what there is to choose from.
+/// An edit. A number that chooses is taken modulo the number of choices.
 #[derive(Arbitrary, Debug)]
 enum Edit {
-    /// Another text in the metadata, or none.
+    /// Another value of a key of the metadata, or none.
     Metadata { key: u8, text: Option<String> },
-    /// Another value in the JSON of the training record or of what resuming needs, or none.
-    Json { of_resume: bool, place: u8, value: Option<Json> },
-    /// A tensor that is whole, but another.
+    /// Another value in the JSON of the metadata, or none.
+    Json { place: u8, value: Option<Json> },
+    /// Another valid tensor.
     Tensor { name: u8, dtype: u8, shape: Vec<u8>, fill: u8 },
-    /// No such tensor.
+    /// A tensor removed.
     NoTensor { name: u8 },
     /// Another number in a tensor.
     Number { name: u8, place: u16, value: f64 },
@@ -193,9 +188,8 @@ impl Edit {
                     None => file.metadata.remove(&key),
                 };
             }
-            Self::Json { of_resume, place, value } => {
-                let key = if *of_resume { "resume" } else { "training" };
-                let Some(text) = file.metadata.get_mut(key) else { return };
+            Self::Json { place, value } => {
+                let Some(text) = file.metadata.get_mut("training") else { return };
                 let Ok(mut json) = serde_json::from_str(text) else { return };
                 replace(&mut json, *place, value.as_ref());
                 *text = json.to_string();
@@ -252,10 +246,10 @@ fn nth<'a>(keys: impl ExactSizeIterator<Item = &'a String>, number: u8) -> Optio
     keys.skip(place).next().cloned()
 }
 
-/// Replaces one of all the values in `json`, or takes it out of its object.
+/// Replaces one of all values in `json`, or removes it from its object.
 fn replace(json: &mut Value, place: u8, value: Option<&Json>) {
     let mut places = Vec::new();
-    list(json, String::new(), &mut places);
+    list_values(json, String::new(), &mut places);
     let pointer = &places[place as usize % places.len()];
     match value {
         Some(value) => *json.pointer_mut(pointer).expect("it was listed") = value.value(),
@@ -268,21 +262,24 @@ fn replace(json: &mut Value, place: u8, value: Option<&Json>) {
     }
 }
 
-fn list(json: &Value, pointer: String, places: &mut Vec<String>) {
+/// Adds a pointer to each value in `json`.
+fn list_values(json: &Value, pointer: String, places: &mut Vec<String>) {
     match json {
         Value::Object(entries) => {
-            entries.iter().for_each(|(key, value)| list(value, format!("{pointer}/{key}"), places));
+            entries
+                .iter()
+                .for_each(|(key, value)| list_values(value, format!("{pointer}/{key}"), places));
         }
         Value::Array(values) => {
             let values = values.iter().enumerate();
-            values.for_each(|(i, value)| list(value, format!("{pointer}/{i}"), places));
+            values.for_each(|(i, value)| list_values(value, format!("{pointer}/{i}"), places));
         }
         _ => {}
     }
     places.push(pointer);
 }
 
-/// Ends training after an iteration.
+/// Stops training after an iteration.
 struct One;
 
 impl Observer for One {
@@ -291,44 +288,39 @@ impl Observer for One {
     }
 }
 
-fn read(bytes: &[u8]) -> char_rnn::Result<Saved> {
+fn load(bytes: &[u8]) -> char_rnn::Result<Checkpoint> {
     let mut source = bytes;
     checkpoint::read(&mut source, Path::new("fuzz"), &Device::Cpu)
 }
 
 fuzz_target!(|input: (u8, Vec<Edit>)| {
     let (number, edits) = input;
-    let mut file = WHOLE[number as usize % WHOLE.len()].clone();
+    let mut file = VALID[number as usize % VALID.len()].clone();
     edits.iter().for_each(|edit| edit.apply(&mut file));
     let mut bytes = file.bytes();
     edits.iter().for_each(|edit| edit.apply_to_bytes(&mut bytes));
 
-    let Ok(saved_run) = read(&bytes) else { return };
-    let Saved { model, vocabulary, record, resume, .. } = saved_run;
-    let names = Names::new(&model, Randomness::Seed(1), 12, 0..2).unwrap();
+    let Ok(run) = load(&bytes) else { return };
+    let names = Sampler::new(run.model(), RngSource::Seed(1), 12, 0..2).unwrap();
     let names: Vec<_> = names.collect::<Result<_, _>>().unwrap();
     assert_eq!(names.len(), 2);
     for name in names {
         assert!(name.indices.len() <= 12);
-        vocabulary.decode(&name.indices);
+        run.vocabulary.decode(&name.indices);
     }
 
-    let Ok(resume) = resume else { return };
-    let Some(more) = record.iterations.checked_add(1) else { return };
-    let settings = Settings {
-        iterations: resume.settings.iterations.max(more),
-        // A million are allowed.
-        samples: resume.settings.samples.min(2),
-        ..resume.settings.clone()
+    let Some(more) = run.iterations().checked_add(1) else { return };
+    let config = TrainConfig {
+        iterations: run.config.iterations.max(more),
+        // A million are valid.
+        samples: run.config.samples.min(2),
+        ..run.config.clone()
     };
-    let training = Training::resume(&CORPUS, &settings, &resume.trained);
-    match training.and_then(|mut training| training.run(&mut One)) {
-        Ok(trained) => {
-            let bytes = saved(&Resume { settings, trained, ..resume });
-            read(&bytes).unwrap().resume.unwrap();
-        }
+    let trainer = Trainer::resume(&CORPUS, &config, &run.trained, &Device::Cpu);
+    match trainer.and_then(|mut trainer| trainer.run(&mut One)) {
+        Ok(trained) => drop(load(&saved(&Checkpoint { config, trained, ..run })).unwrap()),
+        // A field, the list or a tensor does not fit, or training diverged.
         Err(
-            // A setting, the list or a state that does not fit.
             Error::Setting { .. } | Error::Names { .. } | Error::Candle(_) | Error::Diverged { .. },
         ) => {}
         Err(other) => panic!("{other}"),

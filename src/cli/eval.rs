@@ -1,50 +1,46 @@
-//! `char-rnn eval`: how well a model predicts a list of names.
+//! `char-rnn eval`: the loss of a model on a list of names.
 
-use super::{DeviceName, Failure, shown};
-use anstyle::Style;
-use char_rnn::checkpoint;
-use char_rnn::corpus::{Corpus, read_names};
-use char_rnn::eval::{Encoded, Evaluation, carried, evaluate};
+use super::args::{DeviceName, say, shown};
+use super::error::Failure;
+use crate::checkpoint::{self, Checkpoint};
+use crate::data::{Corpus, read_names};
+use crate::eval::{Encoded, Evaluation, evaluate, evaluate_stateful};
 use clap::Args;
+use clap::builder::styling::Style;
 use serde_json::{Value, json};
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::PathBuf;
 
-/// Score a list of names with a saved model
-///
-/// Prints the mean loss of a name and of a character, in nats and in bits, the perplexity, and the
-/// names that are hardest and easiest for the model. The end of a name counts as a character.
-///
-/// Each name starts from the zero state, as in sampling. Training carries the state on from one
-/// name to the next: what a name costs then, in the list's order, is printed beside it.
+/// Evaluate a saved model on a list of names
 #[derive(Args)]
 #[command(after_help = "\
+Notes:
+  The end of a name counts as a character. Names start from the zero state, as in sampling; the loss
+  with the state kept from name to name is printed too.
+
 Examples:
-  char-rnn eval dinos.safetensors                  on the list that is built in
+  char-rnn eval dinos.safetensors                  on the built-in list
   char-rnn eval towns.safetensors towns.txt
   char-rnn eval towns.safetensors others.txt --json")]
 pub struct Eval {
-    /// The model: a file that `char-rnn train` saved
+    /// Model file, as saved by `char-rnn train`
     #[arg(value_name = "MODEL")]
     model: PathBuf,
 
-    /// The list: a UTF-8 text file with one name a line [default: the built-in dinosaurs]
-    ///
-    /// It is cleaned as the model's own was. Names with characters that the model has never seen
-    /// cannot be scored: they are left out, and the characters reported.
+    /// List of names, one a line, in UTF-8 [default: the built-in dinosaurs]
     #[arg(value_name = "NAMES")]
     names: Option<PathBuf>,
 
-    /// Print the answer as JSON, with the loss of each name
-    #[arg(long)]
+    /// Print JSON, with the loss of each name
+    #[arg(long, help_heading = "Output")]
     json: bool,
 
-    /// Where to do the arithmetic: cpu, cuda or cuda:N
-    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+    /// Device: cpu, cuda or cuda:N
+    #[arg(long, value_name = "DEVICE", default_value = "cpu", help_heading = "Runtime")]
     device: DeviceName,
 }
 
-/// How many of the hardest and of the easiest names are shown.
+/// The number of hardest and of easiest names that are printed.
 const EXTREMES: usize = 5;
 
 const HEADING: Style = Style::new().bold();
@@ -53,85 +49,41 @@ const FAINT: Style = Style::new().dimmed();
 impl Eval {
     pub fn run(self) -> Result<(), Failure> {
         let saved = checkpoint::load(&self.model, &self.device.open()?)?;
-        let case = saved.record.case;
+        let case = saved.list.case;
         let names = match &self.names {
             Some(path) => read_names(path, case)?,
             None => Corpus::dinos().names().to_vec(),
         };
         let encoded = Encoded::new(&names, &saved.vocabulary);
         if encoded.names.is_empty() {
-            return Err(char_rnn::Error::Names {
+            return Err(crate::Error::Names {
                 origin: self.list(),
                 problem: format!(
-                    "no name can be scored: each has characters that the model has never seen ({})",
+                    "no name can be evaluated: each has characters unknown to the model ({})",
                     unknown(&encoded)
                 ),
             }
             .into());
         }
-        let evaluation = evaluate(&saved.model, &encoded.names)?;
-        let carried = carried(&saved.model, &encoded.names)? / encoded.names.len() as f64;
-        let left_out = names.len() - encoded.names.len();
+        let evaluation = evaluate(saved.model(), &encoded.names)?;
+        let stateful = evaluate_stateful(saved.model(), &encoded.names)?;
+        let stateful = stateful / encoded.names.len() as f64;
+        let report = Report { list: self.list(), names, encoded, evaluation, stateful, saved };
         let mut out = anstream::stdout().lock();
         if self.json {
-            let scored = encoded.places.iter().zip(&evaluation.losses);
-            let scored: Vec<Value> = scored
-                .map(|(&place, loss)| json!({ "name": shown(&names[place], case), "nats": loss }))
-                .collect();
-            let answer = json!({
-                "names": scored.len(),
-                "characters": evaluation.characters(),
-                "nats_per_name": evaluation.nats_per_name(),
-                "nats_per_name_with_state_carried": carried,
-                "nats_per_character": evaluation.nats_per_character(),
-                "bits_per_character": evaluation.bits_per_character(),
-                "perplexity": evaluation.perplexity(),
-                "left_out": left_out,
-                "unknown_characters": encoded.unknown,
-                "losses": scored,
-            });
-            writeln!(out, "{answer:#}")?;
+            writeln!(out, "{:#}", report.json())?;
             return Ok(out.flush()?);
         }
-        writeln!(
-            out,
-            "{HEADING}{}{HEADING:#}: {} names, {} characters with the ends of names",
-            self.list(),
-            encoded.names.len(),
-            evaluation.characters()
-        )?;
-        writeln!(out, "  loss        {:9.4} nats a name", evaluation.nats_per_name())?;
-        let trained = if saved.record.zero_state { "" } else { ", as in training" };
-        writeln!(out, "              {carried:9.4} with the state carried on{trained}")?;
-        writeln!(out, "              {:9.4} nats a character", evaluation.nats_per_character())?;
-        writeln!(out, "              {:9.4} bits a character", evaluation.bits_per_character())?;
-        writeln!(out, "  perplexity  {:9.4} a character", evaluation.perplexity())?;
-
-        let order = evaluation.by_difficulty();
-        // Of few names none is both.
-        let easiest = EXTREMES.min(order.len() / 2);
-        let hardest: Vec<usize> = order[easiest..].iter().rev().take(EXTREMES).copied().collect();
-        let mut show = |heading: &str, chosen: &[usize]| {
-            writeln!(
-                out,
-                "\n{HEADING}{heading}{HEADING:#} {FAINT}nats a character, a name{FAINT:#}"
-            )?;
-            chosen.iter().try_for_each(|&name| {
-                let (each, all) = costs(&evaluation, name);
-                let name = shown(&names[encoded.places[name]], case);
-                writeln!(out, "  {each:8.4} {all:9.4}  {name}")
-            })
-        };
-        show("Hardest", &hardest)?;
-        show("Easiest", &order[..easiest])?;
+        report.print(&mut out)?;
         out.flush()?;
-        if left_out > 0 {
-            let _ = writeln!(
-                std::io::stderr(),
-                "\nchar-rnn: {left_out} of {} names were left out, for they have characters that the model has never seen: {}",
-                names.len(),
-                unknown(&encoded)
-            );
+        if report.left_out() > 0 {
+            say(&format!(
+                "\nchar-rnn: {} of {} names were left out, for they have characters unknown to the \
+                 model: {}",
+                report.left_out(),
+                report.names.len(),
+                unknown(&report.encoded)
+            ));
         }
         Ok(())
     }
@@ -144,16 +96,84 @@ impl Eval {
     }
 }
 
-/// What a name costs a character, and all in all.
-fn costs(evaluation: &Evaluation, name: usize) -> (f64, f64) {
-    let loss = evaluation.losses[name];
-    (loss / evaluation.lengths[name] as f64, loss)
+struct Report {
+    list: String,
+    names: Vec<String>,
+    encoded: Encoded,
+    evaluation: Evaluation,
+    /// The mean loss of a name in stateful evaluation, in nats.
+    stateful: f64,
+    saved: Checkpoint,
 }
 
-/// How many characters an error or a warning lists.
+impl Report {
+    /// The number of names with unknown characters.
+    fn left_out(&self) -> usize {
+        self.names.len() - self.encoded.names.len()
+    }
+
+    /// The `i`-th evaluated name.
+    fn name(&self, i: usize) -> String {
+        shown(&self.names[self.encoded.places[i]], self.saved.list.case)
+    }
+
+    fn json(&self) -> Value {
+        let evaluation = &self.evaluation;
+        let losses = evaluation.losses.iter().enumerate();
+        let losses: Vec<Value> =
+            losses.map(|(i, loss)| json!({ "name": self.name(i), "nats": loss })).collect();
+        json!({
+            "names": losses.len(),
+            "characters": evaluation.characters(),
+            "nats_per_name": evaluation.nats_per_name(),
+            "nats_per_name_with_state_carried": self.stateful,
+            "nats_per_character": evaluation.nats_per_character(),
+            "bits_per_character": evaluation.bits_per_character(),
+            "perplexity": evaluation.perplexity(),
+            "left_out": self.left_out(),
+            "unknown_characters": self.encoded.unknown,
+            "losses": losses,
+        })
+    }
+
+    fn print(&self, out: &mut impl Write) -> io::Result<()> {
+        let (evaluation, names) = (&self.evaluation, self.encoded.names.len());
+        writeln!(
+            out,
+            "{HEADING}{}{HEADING:#}: {names} names, {} characters with the ends of names",
+            self.list,
+            evaluation.characters()
+        )?;
+        writeln!(out, "  loss        {:9.4} nats a name", evaluation.nats_per_name())?;
+        let trained = if self.saved.config.zero_state { "" } else { ", as in training" };
+        writeln!(out, "              {:9.4} with the state kept{trained}", self.stateful)?;
+        writeln!(out, "              {:9.4} nats a character", evaluation.nats_per_character())?;
+        writeln!(out, "              {:9.4} bits a character", evaluation.bits_per_character())?;
+        writeln!(out, "  perplexity  {:9.4} a character", evaluation.perplexity())?;
+
+        let order = evaluation.by_difficulty();
+        // No name is in both lists.
+        let easiest = EXTREMES.min(names / 2);
+        let hardest: Vec<usize> = order[easiest..].iter().rev().take(EXTREMES).copied().collect();
+        self.print_names(out, "Hardest", &hardest)?;
+        self.print_names(out, "Easiest", &order[..easiest])
+    }
+
+    fn print_names(&self, out: &mut impl Write, heading: &str, names: &[usize]) -> io::Result<()> {
+        writeln!(out, "\n{HEADING}{heading}{HEADING:#} {FAINT}nats a character, a name{FAINT:#}")?;
+        for &i in names {
+            let loss = self.evaluation.losses[i];
+            let per_character = loss / self.evaluation.lengths[i] as f64;
+            writeln!(out, "  {per_character:8.4} {loss:9.4}  {}", self.name(i))?;
+        }
+        Ok(())
+    }
+}
+
+/// The maximum number of characters that a message lists.
 const LISTED: usize = 20;
 
-/// The characters that the model has never seen, those of most names first.
+/// The unknown characters, those of most names first.
 fn unknown(encoded: &Encoded) -> String {
     let mut characters: Vec<(char, usize)> =
         encoded.unknown.iter().map(|(&character, &names)| (character, names)).collect();

@@ -1,50 +1,46 @@
-//! `char-rnn explain`: a name through a model's eyes.
+//! `char-rnn explain`: the predictions of a model at each character of a name.
 
-use super::{DeviceName, Failure, read_in, shown};
-use anstyle::{AnsiColor, Style};
-use char_rnn::checkpoint;
-use char_rnn::corpus::Case;
-use char_rnn::eval::{Step, explain};
-use char_rnn::vocab::{END, Vocabulary};
+use super::args::{DeviceName, encode, shown};
+use super::error::Failure;
+use crate::checkpoint;
+use crate::data::{END, LetterCase, Vocabulary};
+use crate::eval::{Step, explain};
 use clap::Args;
+use clap::builder::styling::{AnsiColor, Style};
 use serde_json::{Value, json};
 use std::io::{self, Write};
 use std::path::PathBuf;
 use unicode_width::UnicodeWidthStr;
 
-/// Show what a saved model expects at each character of a name
-///
-/// For each character, and for the end of the name, it prints the probability that the model gave
-/// to it, the surprise (the opposite of the probability's logarithm, in nats) and the likeliest
-/// other characters. The surprises sum to the loss of the name. The name starts from the zero state,
-/// as in sampling.
-///
-/// On a terminal the name is coloured: green what the model would have bet on (a probability of a
-/// half or more), red what surprised it (less than a tenth), yellow what is between.
+/// Show the predictions of a saved model at each character of a name
 #[derive(Args)]
 #[command(after_help = "\
+Notes:
+  The surprise of a character is its loss in nats; the surprises sum to the loss of the name.
+  On a terminal, probabilities of 0.5 and above are green, down to 0.1 yellow, and below red.
+
 Examples:
   char-rnn explain dinos.safetensors Tyrannosaurus
   char-rnn explain towns.safetensors \"New York\" --json")]
 pub struct Explain {
-    /// The model: a file that `char-rnn train` saved
+    /// Model file, as saved by `char-rnn train`
     #[arg(value_name = "MODEL")]
     model: PathBuf,
 
-    /// The name; it is lower-cased unless the model was trained with --keep-case
+    /// Name; lower-cased unless the model was trained with --keep-case
     #[arg(value_name = "NAME")]
     name: String,
 
-    /// Print the answer as JSON
-    #[arg(long)]
+    /// Print JSON
+    #[arg(long, help_heading = "Output")]
     json: bool,
 
-    /// Where to do the arithmetic: cpu, cuda or cuda:N
-    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+    /// Device: cpu, cuda or cuda:N
+    #[arg(long, value_name = "DEVICE", default_value = "cpu", help_heading = "Runtime")]
     device: DeviceName,
 }
 
-/// How many other characters are shown.
+/// The number of other characters that are printed.
 const ALTERNATIVES: usize = 5;
 
 const FAINT: Style = Style::new().dimmed();
@@ -52,25 +48,25 @@ const FAINT: Style = Style::new().dimmed();
 impl Explain {
     pub fn run(self) -> Result<(), Failure> {
         let saved = checkpoint::load(&self.model, &self.device.open()?)?;
-        let name = read_in(&saved, "NAME", self.name.trim_end())?;
-        let steps = explain(&saved.model, &name, ALTERNATIVES)?;
+        let name = encode(&saved, "NAME", self.name.trim_end())?;
+        let steps = explain(saved.model(), &name, ALTERNATIVES)?;
         let loss: f64 = steps.iter().map(|step| -step.log_probability).sum();
         let mut out = anstream::stdout().lock();
         if self.json {
             let steps: Vec<Value> =
                 steps.iter().map(|step| as_json(step, &saved.vocabulary)).collect();
-            let name = shown(&saved.vocabulary.decode(&name), saved.record.case);
+            let name = shown(&saved.vocabulary.decode(&name), saved.list.case);
             let answer = json!({ "name": name, "nats": loss, "steps": steps });
             writeln!(out, "{answer:#}")?;
         } else {
-            print(&mut out, &steps, &saved.vocabulary, saved.record.case, loss)?;
+            print(&mut out, &steps, &saved.vocabulary, saved.list.case, loss)?;
         }
         Ok(out.flush()?)
     }
 }
 
-/// A character as it is shown; the end of a name has no other sign.
-fn sign(index: u32, vocabulary: &Vocabulary) -> String {
+/// A character as it is printed.
+fn label(index: u32, vocabulary: &Vocabulary) -> String {
     match vocabulary.characters()[index as usize] {
         _ if index == END => "end".to_string(),
         space if space.is_whitespace() => format!("{space:?}"),
@@ -78,7 +74,7 @@ fn sign(index: u32, vocabulary: &Vocabulary) -> String {
     }
 }
 
-/// The end of a name is null.
+/// The prediction as JSON; the end of a name is null.
 fn as_json(step: &Step, vocabulary: &Vocabulary) -> Value {
     let character =
         |index: u32| (index != END).then(|| vocabulary.characters()[index as usize].to_string());
@@ -109,7 +105,7 @@ fn print(
     out: &mut impl Write,
     steps: &[Step],
     vocabulary: &Vocabulary,
-    case: Case,
+    case: LetterCase,
     loss: f64,
 ) -> io::Result<()> {
     for (at, step) in steps.iter().enumerate() {
@@ -126,19 +122,19 @@ fn print(
     writeln!(out, "  {loss:.4} nats, {:.4} a character\n", loss / characters)?;
     writeln!(out, "{FAINT}       probability  surprise  instead{FAINT:#}")?;
     for step in steps {
-        let sign = sign(step.index, vocabulary);
-        let padding = " ".repeat(5usize.saturating_sub(sign.width()));
+        let label = label(step.index, vocabulary);
+        let padding = " ".repeat(5usize.saturating_sub(label.width()));
         let others: Vec<String> = step
             .alternatives
             .iter()
             .map(|&(other, probability)| {
-                format!("{} {probability:.3}", self::sign(other, vocabulary))
+                format!("{} {probability:.3}", self::label(other, vocabulary))
             })
             .collect();
         let style = style(step);
         writeln!(
             out,
-            "  {style}{sign}{style:#}{padding}{:11.6}  {:8.4}  {}",
+            "  {style}{label}{style:#}{padding}{:11.6}  {:8.4}  {}",
             step.log_probability.exp(),
             -step.log_probability,
             others.join("  ")

@@ -1,18 +1,21 @@
-//! `char-rnn export`: a model in another program's format.
+//! `char-rnn export`: a model for PyTorch or NumPy.
 
-use super::{Failure, say};
+use super::args::{say, with_ending};
+use super::error::Failure;
+use super::files;
+use crate::checkpoint;
+use crate::export::{Format, export};
 use candle_core::Device;
-use char_rnn::export::{Format, export};
-use char_rnn::{checkpoint, output_file};
-use clap::{Args, ValueEnum};
-use std::path::{Path, PathBuf};
+use clap::Args;
+use std::path::PathBuf;
 
-/// Write a model in a format of PyTorch's or NumPy's
-///
-/// A model file needs no export to be read in Python: it is a safetensors file with the notebook's
-/// names and layouts.
+/// Export a model to PyTorch or NumPy
 #[derive(Args)]
 #[command(after_help = "\
+Notes:
+  pytorch is safetensors for load_state_dict of torch.nn.RNN and torch.nn.Linear; npz is for NumPy.
+  The model file itself is safetensors with the notebook's names and layouts.
+
 Examples:
   char-rnn export dinos.safetensors --format pytorch     to dinos.pytorch.safetensors
   char-rnn export dinos.safetensors --format npz         to dinos.npz
@@ -21,48 +24,29 @@ Then, in Python:
   module.load_state_dict(safetensors.torch.load_file(\"dinos.pytorch.safetensors\"))
   wax = numpy.load(\"dinos.npz\")[\"wax\"]")]
 pub struct Export {
-    /// The model: a file that `char-rnn train` saved
+    /// Model file, as saved by `char-rnn train`
     #[arg(value_name = "MODEL")]
     model: PathBuf,
 
-    /// The format to write
-    #[arg(long, value_name = "FORMAT")]
-    format: FormatName,
+    /// File format
+    #[arg(long, value_name = "FORMAT", value_parser = ["pytorch", "npz"], help_heading = "Output")]
+    format: String,
 
-    /// Where to write it [default: MODEL with another ending, in this folder]
-    ///
-    /// A file that is there already is never written over.
-    #[arg(short, long, value_name = "FILE")]
+    /// New file to write [default: MODEL with another extension, in this folder]
+    #[arg(short, long, value_name = "FILE", help_heading = "Output")]
     output: Option<PathBuf>,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum FormatName {
-    /// What torch.nn.RNN and torch.nn.Linear take by load_state_dict, as safetensors
-    Pytorch,
-    /// NumPy arrays by the notebook's names, as numpy.load opens them
-    Npz,
 }
 
 impl Export {
     pub fn run(self) -> Result<(), Failure> {
         let saved = checkpoint::load(&self.model, &Device::Cpu)?;
-        let format = match self.format {
-            FormatName::Pytorch => Format::PyTorch,
-            FormatName::Npz => Format::Npz,
+        let (format, ending) = match self.format.as_str() {
+            "pytorch" => (Format::PyTorch, ".pytorch.safetensors"),
+            _ => (Format::Npz, ".npz"),
         };
-        let place = self.output.unwrap_or_else(|| default_place(&self.model, format));
-        output_file::write_new(&place, &export(&saved.model, &saved.vocabulary, format)?)?;
-        say(&format!("Wrote {}", place.display()));
+        let path = self.output.unwrap_or_else(|| with_ending(&self.model, ending));
+        files::write_new(&path, &export(saved.model(), &saved.vocabulary, format)?)?;
+        say(&format!("Wrote {}", path.display()));
         Ok(())
     }
-}
-
-fn default_place(model: &Path, format: Format) -> PathBuf {
-    let mut place = PathBuf::from(model.file_stem().unwrap_or("model".as_ref()));
-    place.as_mut_os_string().push(match format {
-        Format::PyTorch => ".pytorch.safetensors",
-        Format::Npz => ".npz",
-    });
-    place
 }

@@ -1,15 +1,13 @@
-//! What training measured as JSON, a line for each iteration.
+//! A log of training in JSON lines.
 //!
 //! | line | |
 //! | --- | --- |
-//! | `{"settings": ...}` | the first of each run, and of each that goes on |
-//! | `{"iteration": ..., "loss": ..., "smoothed": ..., ...}` | an iteration; `gradients`, `validation` and `names` where there were any |
+//! | `{"settings": ...}` | the first of a run, and of each time that it is resumed |
+//! | `{"iteration": ..., "loss": ..., "smoothed": ..., ...}` | an iteration; with `gradients`, `validation` and `names` where there are any |
 //! | `{"end": ..., ...}` | the last: how the run ended |
 
-use super::metrics::{End, Measured, Sink};
-use char_rnn::Error;
-use char_rnn::optim::Gradient;
-use char_rnn::train::Progress;
+use crate::Error;
+use crate::train::{GradientStats, Progress};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -17,28 +15,57 @@ use std::fs::{File, TryLockError};
 use std::io::{self, BufRead, BufReader, BufWriter, Seek, SeekFrom, Write};
 use std::path::Path;
 
-/// A log that grows.
+/// The line of an iteration.
+#[derive(Serialize, Default)]
+pub struct Line {
+    pub iteration: u64,
+    pub loss: f64,
+    pub smoothed: f64,
+    /// By the names of the tensors.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gradients: Option<BTreeMap<&'static str, GradientStats>>,
+    /// The loss of the held-out names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub validation: Option<f64>,
+    /// The names that were sampled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub names: Option<Vec<String>>,
+}
+
+/// The last line of a run.
+#[derive(Serialize)]
+pub struct End {
+    /// `done`, `stopped`, `diverged` or `failed`.
+    pub end: &'static str,
+    /// How many iterations are done, counted from the very first.
+    pub iterations: u64,
+    /// The signal or the error that ended the run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub because: Option<String>,
+}
+
+/// An open log.
 pub struct JsonLog {
     file: BufWriter<File>,
     line: Vec<u8>,
 }
 
 impl JsonLog {
-    /// Begins the log at `path`, with a line of `settings`. A file that is there already is only
-    /// gone on with where the run itself goes on, with the progress `before`, and where it is the
-    /// log of that run up to there; what it tells of later iterations is cut off: they are run
-    /// again. Says whether something was.
+    /// Opens the log at `path` and writes a line of `settings`. An existing file is refused, unless
+    /// the run is resumed after the progress `before` and the file is its log up to there at least:
+    /// then the lines of later iterations, which will run again, are cut off. Also returns whether
+    /// there were any.
     pub fn open(
         path: &Path,
         before: Option<Progress>,
         settings: &Value,
-    ) -> char_rnn::Result<(Self, bool)> {
+    ) -> crate::Result<(Self, bool)> {
         let cannot_write = |source: io::Error| Error::Write { path: path.to_path_buf(), source };
         let refuse = |problem: &str| cannot_write(io::Error::other(problem));
         let mut cut = false;
         let found = path.metadata();
         let file = match (&found, before) {
-            // A pipe or a terminal: who reads it has what came before.
+            // A pipe or a terminal: its reader has the earlier lines.
             (Ok(found), _) if !found.is_file() && !found.is_dir() => {
                 File::options().write(true).open(path)
             }
@@ -47,12 +74,12 @@ impl JsonLog {
             }
             (Ok(_), _) => {
                 return Err(refuse(
-                    "it is there already, and only a run that goes on (--resume) adds to a log; \
-                     choose another file",
+                    "it exists already, and only a resumed run (--resume) appends to a log; choose \
+                     another file",
                 ));
             }
             (Err(_), _) if path.is_symlink() => {
-                return Err(refuse("it is a link to nowhere; choose another file"));
+                return Err(refuse("it is a broken link; choose another file"));
             }
             (Err(_), _) => File::create_new(path),
         };
@@ -62,7 +89,7 @@ impl JsonLog {
             Err(TryLockError::WouldBlock) if is_file() => {
                 return Err(refuse("another char-rnn is writing it; choose another file"));
             }
-            // A pipe may be shared; and where there are no locks there are none to respect.
+            // A pipe may be shared, and not every file system has locks.
             _ => {}
         }
         let is_new = found.is_err();
@@ -77,7 +104,7 @@ impl JsonLog {
         let settings = BTreeMap::from([("settings", settings)]);
         if let Err(source) = log.add(&settings).and_then(|()| log.flush()) {
             if is_new {
-                // What is begun on a full disk stands in nobody's way.
+                // On a full disk: an empty file would be refused next time.
                 let _ = std::fs::remove_file(path);
             }
             return Err(cannot_write(source));
@@ -85,17 +112,23 @@ impl JsonLog {
         Ok((log, cut))
     }
 
-    fn add(&mut self, line: &impl Serialize) -> io::Result<()> {
+    /// Adds a line.
+    pub fn add(&mut self, line: &impl Serialize) -> io::Result<()> {
         self.line.clear();
         serde_json::to_writer(&mut self.line, line)?;
         self.line.push(b'\n');
-        // In one piece, so that the buffer is handed on between lines.
+        // In one piece, so that the buffer is flushed between lines.
         self.file.write_all(&self.line)
+    }
+
+    /// Hands all lines to the operating system.
+    pub fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
     }
 }
 
-/// How many bytes of a log tell of the iterations up to that of `before`, the last that was saved;
-/// or why it is not the log of that run, or not of all of it.
+/// The length in bytes of a log up to the iteration of `before`, the last that was saved; or why it
+/// is not a log of that run up to there.
 fn kept(mut log: impl BufRead, before: &Progress) -> io::Result<Result<u64, String>> {
     #[derive(Deserialize)]
     struct Read {
@@ -105,13 +138,13 @@ fn kept(mut log: impl BufRead, before: &Progress) -> io::Result<Result<u64, Stri
     if !log.fill_buf()?.is_empty() && !log.fill_buf()?.starts_with(b"{\"settings\":") {
         return Ok(Err("it is not the log of a run; choose another file".to_string()));
     }
-    // Where one number of a run is the same to the last bit, all are.
+    // Runs with the same smoothed loss, to the last bit, are the same.
     let expected = (before.iteration, Some(before.smoothed));
     let (mut kept, mut line, mut last) = (0, Vec::new(), None);
     for number in 1.. {
         line.clear();
         let length = log.read_until(b'\n', &mut line)? as u64;
-        // A run that was killed may have left a piece of a line.
+        // A killed run may leave a part of a line.
         if !line.ends_with(b"\n") {
             break;
         }
@@ -121,16 +154,16 @@ fn kept(mut log: impl BufRead, before: &Progress) -> io::Result<Result<u64, Stri
                 kept += length;
                 last = iteration.map(|iteration| (iteration, smoothed)).or(last);
             }
-            // What a power cut left of lines that are cut off anyway.
+            // A power failure may damage lines, but those are cut off anyway.
             Err(_) if last == Some(expected) => break,
             Err(error) => {
                 return Ok(Err(format!(
-                    "line {number} of it is not of a log ({error}); choose another file"
+                    "its line {number} is not one of a log ({error}); choose another file"
                 )));
             }
         }
     }
-    // A log without iterations is of a run that was stopped before any.
+    // A log without iterations is that of a run that was stopped before the first.
     Ok(match last {
         Some(last) if last != expected => Err(format!(
             "it is the log of another run, or does not reach iteration {}, the last that was \
@@ -141,47 +174,12 @@ fn kept(mut log: impl BufRead, before: &Progress) -> io::Result<Result<u64, Stri
     })
 }
 
-impl Sink for JsonLog {
-    fn write(&mut self, measured: &Measured) -> io::Result<()> {
-        #[derive(Serialize)]
-        struct Line<'a> {
-            iteration: u64,
-            loss: f64,
-            smoothed: f64,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            gradients: Option<BTreeMap<&'static str, Gradient>>,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            validation: Option<f64>,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            names: Option<&'a [String]>,
-        }
-        let gradients = measured.named_gradients().map(Iterator::collect);
-        let Measured { progress, validation, names, .. } = measured;
-        self.add(&Line {
-            iteration: progress.iteration,
-            loss: progress.loss,
-            smoothed: progress.smoothed,
-            gradients,
-            validation: *validation,
-            names: names.as_deref(),
-        })
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
-    }
-
-    fn end(&mut self, end: &End) -> io::Result<()> {
-        self.add(end)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::json;
 
-    /// The progress after so many iterations of the run of [`LOG`].
+    /// The progress after these iterations of the run of [`LOG`].
     fn after(iterations: u64) -> Progress {
         let iteration = iterations - 1;
         Progress { iteration, loss: 0., smoothed: [0.1, 0.2, 0.3, 0.4][iteration as usize] }
@@ -196,7 +194,7 @@ mod tests {
                        {\"settings\":{}}\n{\"iteration\":2,\"smoothed\":0.3}\n";
 
     #[test]
-    fn what_is_run_again_is_cut_off_and_so_is_a_piece_of_a_line() {
+    fn iterations_that_run_again_and_parts_of_lines_are_cut_off() {
         assert_eq!(kept_of(LOG, 3).unwrap(), LOG);
         assert_eq!(kept_of(LOG, 2).unwrap(), &LOG[..LOG.find("{\"iteration\":2").unwrap()]);
         assert_eq!(kept_of(LOG, 1).unwrap(), &LOG[..LOG.find("{\"iteration\":1").unwrap()]);
@@ -208,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn the_log_of_another_run_and_one_with_a_gap_are_left_alone() {
+    fn the_log_of_another_run_and_one_with_a_gap_are_refused() {
         for (log, iterations) in [(LOG, 4), (&LOG.replace("0.2", "0.20000000000000004"), 2)] {
             let message = kept_of(log, iterations).unwrap_err();
             assert!(message.contains("the log of another run, or does not reach"), "{message}");
@@ -216,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_no_log_is_left_alone() {
+    fn a_file_that_is_no_log_is_refused() {
         for text in ["anna\nbob\n", "{\"iteration\":0}\n", "{}", "[1, 2]\n", "\n"] {
             assert!(kept_of(text, 3).unwrap_err().contains("not the log"), "{text}");
         }
@@ -225,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_is_begun_anew_or_gone_on_with_and_by_one_run_at_a_time() {
+    fn a_log_is_new_or_resumed_and_written_by_one_run_at_a_time() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log.jsonl");
         let open = |before| JsonLog::open(&path, before, &json!({"a": 1}));
@@ -233,7 +231,6 @@ mod tests {
         assert!(!cut);
         assert!(open(Some(after(1))).err().unwrap().to_string().contains("another char-rnn"));
         drop(first);
-        assert!(open(None).err().unwrap().to_string().contains("--resume"));
         std::fs::write(&path, LOG).unwrap();
         let (second, cut) = open(Some(after(2))).unwrap();
         assert!(cut);
@@ -242,7 +239,6 @@ mod tests {
         let (before, after_it) = text.split_at(LOG.find("{\"iteration\":2").unwrap());
         assert!(LOG.starts_with(before));
         assert_eq!(after_it, "{\"settings\":{\"a\":1}}\n");
-        assert!(JsonLog::open(folder.path(), None, &json!({})).is_err());
         assert!(JsonLog::open(folder.path(), Some(after(1)), &json!({})).is_err());
     }
 }

@@ -1,11 +1,12 @@
 //! The notebook's log, letter for letter, so that `diff` can compare it.
 
+use super::args::shown;
+use super::error::Failure;
 use super::progress::Bar;
-use super::vocab::python;
-use super::{Failure, shown};
-use char_rnn::corpus::{Case, Corpus};
-use char_rnn::sample::{MAX_LENGTH, Sampled};
-use char_rnn::train::{Observer, Progress};
+use super::python::python_str;
+use crate::data::{Corpus, LetterCase};
+use crate::sample::{MAX_LENGTH, SampledName};
+use crate::train::{Observer, Progress, Trainer, initial_loss};
 use std::io;
 use std::ops::ControlFlow;
 
@@ -13,11 +14,11 @@ use std::ops::ControlFlow;
 pub struct NotebookLog<'a> {
     bar: Bar,
     corpus: &'a Corpus,
-    case: Case,
+    case: LetterCase,
     verbose: bool,
-    /// How many examples there are.
+    /// The number of examples.
     examples: u64,
-    /// Whether the log is all that is wanted, so that training may end when it has no reader.
+    /// Whether the log is the only output, so that training stops when it cannot be written.
     alone: bool,
     written: io::Result<()>,
 }
@@ -26,15 +27,23 @@ impl<'a> NotebookLog<'a> {
     pub fn new(
         bar: Bar,
         corpus: &'a Corpus,
-        case: Case,
+        case: LetterCase,
         verbose: bool,
-        examples: usize,
+        trainer: &Trainer,
         alone: bool,
     ) -> Self {
-        Self { bar, corpus, case, verbose, examples: examples as u64, alone, written: Ok(()) }
+        let (examples, written) = (trainer.sizes().0 as u64, Ok(()));
+        let mut log = Self { bar, corpus, case, verbose, examples, alone, written };
+        if verbose && trainer.history().loss.iterations() == 0 {
+            // What the notebook prints before its loop.
+            let names: Vec<String> = corpus.names().iter().map(|name| python_str(name)).collect();
+            let loss = initial_loss(corpus.vocabulary().size());
+            log.write(&format!("{loss:?}\n[{}]\n", names.join(", ")));
+        }
+        log
     }
 
-    /// Whether all of the log could be written.
+    /// Reports whether all of the log could be written.
     pub fn finish(self) -> Result<(), Failure> {
         self.bar.finish();
         Ok(self.written?)
@@ -56,7 +65,7 @@ impl Observer for NotebookLog<'_> {
         }
         let mut text = format!("j =  {iteration} idx =  {index}\n");
         if iteration == 0 {
-            let quoted: Vec<String> = name.chars().map(python).collect();
+            let quoted: Vec<String> = name.chars().map(|c| python_str(&c.to_string())).collect();
             let indices: Vec<String> = characters.iter().map(u32::to_string).collect();
             let indices = indices.join(", ");
             text += &format!("single_example = {name}\n");
@@ -74,7 +83,7 @@ impl Observer for NotebookLog<'_> {
         }
     }
 
-    fn samples(&mut self, progress: &Progress, names: &[Sampled]) {
+    fn samples(&mut self, progress: &Progress, names: &[SampledName]) {
         let mut text =
             format!("Iteration: {}, Loss: {:.6}\n\n", progress.iteration, progress.smoothed);
         for sampled in names {

@@ -1,9 +1,10 @@
-//! How training looks to a person: a bar that moves, and names that get better.
+//! Progress on the terminal: a bar, and the names sampled on the way.
 
-use super::{Failure, say, shown};
-use char_rnn::corpus::{Case, Corpus};
-use char_rnn::sample::Sampled;
-use char_rnn::train::{Observer, Progress};
+use super::args::{say, shown};
+use super::error::Failure;
+use crate::data::{Corpus, LetterCase};
+use crate::sample::SampledName;
+use crate::train::{Observer, Progress};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::{self, Write, stdout};
 
@@ -26,7 +27,7 @@ impl Bar {
         let bar = ProgressBar::with_draw_target(Some(iterations), target)
             .with_style(style.expect("the template is a good one"));
         if done > 0 {
-            // Seen before the clock starts, so that they do not count as done in no time.
+            // Counted before the clock starts, or they would count as done in no time.
             bar.set_position(done);
             bar.tick();
             bar.reset_eta();
@@ -47,7 +48,7 @@ impl Bar {
         }
     }
 
-    /// The same even where `quiet`: something went wrong.
+    /// The same even if `quiet`: something went wrong.
     pub fn warn(&self, line: &str) {
         self.bar.suspend(|| say(line));
     }
@@ -60,34 +61,34 @@ impl Bar {
         })
     }
 
-    /// Takes the bar away.
+    /// Removes the bar.
     pub fn finish(&self) {
         self.bar.finish_and_clear();
     }
 }
 
-/// A loss as it is shown. One that is running away has hundreds of digits before its point.
+/// A loss as it is shown; an exploded one has hundreds of digits before its point.
 pub fn rounded(loss: f64) -> String {
     if loss < 1e6 { format!("{loss:.2}") } else { format!("{loss:.2e}") }
 }
 
-/// The bar, and the names that the network makes as it learns.
+/// The bar, and the names sampled at evaluations.
 pub struct Live<'a> {
     pub bar: Bar,
     corpus: &'a Corpus,
-    case: Case,
-    /// The loss of the held-out names, from their being looked at until names are sampled.
+    case: LetterCase,
+    /// The held-out loss of the evaluation that is under way.
     held_out: Option<f64>,
     written: io::Result<()>,
 }
 
 impl<'a> Live<'a> {
-    pub fn new(bar: Bar, corpus: &'a Corpus, case: Case) -> Self {
+    pub fn new(bar: Bar, corpus: &'a Corpus, case: LetterCase) -> Self {
         Self { bar, corpus, case, held_out: None, written: Ok(()) }
     }
 
-    /// Prints `names`, one a line. A reader that has gone does not end training: the model is
-    /// what was asked for. Any other failure is kept for [`finish`](Self::finish).
+    /// Prints `names`, one a line. A closed standard output does not stop training, whose result is
+    /// the model; the failure is reported by [`finish`](Self::finish).
     pub fn print<'n>(&mut self, names: impl IntoIterator<Item = &'n str>) {
         if self.written.is_ok() {
             let lines = names.into_iter().map(|name| shown(name, self.case) + "\n");
@@ -95,18 +96,18 @@ impl<'a> Live<'a> {
         }
     }
 
-    /// Whether all names could be printed.
+    /// Reports whether all names could be printed.
     pub fn finish(self) -> Result<(), Failure> {
         Ok(self.written?)
     }
 }
 
 impl Observer for Live<'_> {
-    fn validated(&mut self, _progress: &Progress, loss: f64) {
+    fn validation(&mut self, _progress: &Progress, loss: f64) {
         self.held_out = Some(loss);
     }
 
-    fn samples(&mut self, progress: &Progress, names: &[Sampled]) {
+    fn samples(&mut self, progress: &Progress, names: &[SampledName]) {
         let loss = rounded(progress.smoothed);
         let held_out = self.held_out.take().map(|loss| format!(", held out {}", rounded(loss)));
         let held_out = held_out.unwrap_or_default();

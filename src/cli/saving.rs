@@ -1,91 +1,69 @@
-//! Saving a run as it goes: when, where, and what becomes of an older model there.
+//! Saves a run as it goes, and keeps an older model until the run is finished.
 
-use super::Failure;
-use super::metrics::Metrics;
+use super::error::{Failure, message};
+use super::files::copy_beside;
+use super::metrics::{Metrics, Run};
 use super::progress::Bar;
 use super::signals::Signals;
-use char_rnn::checkpoint::{self, Record};
-use char_rnn::corpus::{Case, Corpus};
-use char_rnn::engine::Gradients;
-use char_rnn::known::KnownNames;
-use char_rnn::output_file::copy_beside;
-use char_rnn::resume::{Change, Resume};
-use char_rnn::sample::Sampled;
-use char_rnn::train::{Observer, Progress, Settings, Trained, Training};
+use crate::checkpoint::{self, Change, Checkpoint};
+use crate::data::KnownNames;
+use crate::sample::SampledName;
+use crate::train::{Observer, Progress, Stats, Trained, Trainer};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// How often a run is saved on its way.
+/// When a run is saved on its way.
 #[derive(Clone, Copy)]
 pub enum Every {
-    /// At every iteration that this divides.
+    /// After every so many iterations.
     Iterations(u64),
-    /// When so much time has gone by.
+    /// After this time.
     Time(Duration),
 }
 
-/// What `--checkpoint-every` asks for; once a minute without it.
+/// `--checkpoint-every`; once a minute without it.
 impl From<Option<u64>> for Every {
     fn from(iterations: Option<u64>) -> Self {
         iterations.map_or(Self::Time(Duration::from_secs(60)), Self::Iterations)
     }
 }
 
-/// How often the bar moves. Asking the clock is all that an iteration pays for both.
+/// How often the progress bar is drawn.
 const REDRAW: Duration = Duration::from_millis(50);
 
 /// Writes a run to its file.
 pub struct Saver<'a> {
     path: &'a Path,
-    corpus: &'a Corpus,
-    settings: &'a Settings,
-    case: Case,
+    run: Run<'a>,
     changes: Vec<Change>,
-    /// Whether the file holds a model that this run does not go on from.
+    /// The names of the lists of this run and of those that it continues.
+    known: KnownNames,
+    bar: &'a Bar,
+    /// Whether the file holds a model that this run does not continue.
     replaces: bool,
     has_saved: bool,
-    /// Where that model is kept while an unfinished one is in its place.
+    /// Where that model is kept until this run is finished.
     kept: Option<PathBuf>,
-    bar: &'a Bar,
-    /// What the file says of the list, which is the same at each saving.
-    list: String,
-    known: KnownNames,
 }
 
 impl<'a> Saver<'a> {
-    /// For a run on `corpus` that goes to `path`; `replaces` says whether that holds a model that
-    /// the run does not go on from.
+    /// For a run that goes to `path`, where `replaces` is whether the file holds a model that the
+    /// run does not continue. `resumed` is the run that it does continue.
     pub fn new(
         path: &'a Path,
         replaces: bool,
-        corpus: &'a Corpus,
-        case: Case,
-        settings: &'a Settings,
+        run: Run<'a>,
         changes: Vec<Change>,
+        resumed: Option<&Checkpoint>,
         bar: &'a Bar,
     ) -> Self {
-        let known = KnownNames::of(corpus.names().iter().map(String::as_str));
-        let (list, kept) = (corpus.digest(), None);
-        Self {
-            path,
-            corpus,
-            settings,
-            case,
-            changes,
-            replaces,
-            has_saved: false,
-            kept,
-            bar,
-            list,
-            known,
+        let mut known = KnownNames::of(run.corpus.names().iter().map(String::as_str));
+        if let Some(resumed) = resumed {
+            known = known.union(&resumed.known);
         }
-    }
-
-    /// Counts the names that the run learned before among those that the model knows: what comes
-    /// from an earlier list is not new.
-    pub fn also_knows(&mut self, earlier: &KnownNames) {
-        self.known = self.known.union(earlier);
+        let (has_saved, kept) = (false, None);
+        Self { path, run, changes, known, bar, replaces, has_saved, kept }
     }
 
     /// Where the run goes.
@@ -98,19 +76,18 @@ impl<'a> Saver<'a> {
         self.kept.as_deref()
     }
 
-    /// Whether an older model is where the run goes, and will be until the run is saved.
+    /// Whether the file still holds an older model that the run is to replace.
     pub fn replaces(&self) -> bool {
         self.replaces
     }
 
-    /// Whether the file is of this run by now.
+    /// Whether the run has been saved.
     pub fn has_saved(&self) -> bool {
         self.has_saved
     }
 
-    /// Saves a run that is not finished. An older model is kept beside it: that is to be replaced
-    /// by a finished one.
-    pub fn save_unfinished(&mut self, trained: &Trained) -> char_rnn::Result<()> {
+    /// Saves a run that is not finished, and keeps an older model beside it.
+    pub fn save_unfinished(&mut self, trained: &Trained) -> crate::Result<()> {
         if self.replaces {
             let kept = copy_beside(self.path)?;
             self.bar.say(&format!(
@@ -123,8 +100,8 @@ impl<'a> Saver<'a> {
         self.save(trained)
     }
 
-    /// Saves a finished run.
-    pub fn save_finished(&mut self, trained: &Trained) -> char_rnn::Result<()> {
+    /// Saves a finished run, and removes the older model that was kept.
+    pub fn save_finished(&mut self, trained: &Trained) -> crate::Result<()> {
         self.save(trained)?;
         if let Some(kept) = self.kept.take() {
             let _ = std::fs::remove_file(kept);
@@ -132,25 +109,23 @@ impl<'a> Saver<'a> {
         Ok(())
     }
 
-    fn save(&mut self, trained: &Trained) -> char_rnn::Result<()> {
-        let record = Record::of(self.corpus, self.case, self.settings, trained);
-        let resume = Resume {
-            settings: self.settings.clone(),
-            trained: trained.clone(),
-            list: self.list.clone(),
+    fn save(&mut self, trained: &Trained) -> crate::Result<()> {
+        let Run { corpus, case, config, .. } = self.run;
+        let checkpoint = Checkpoint {
+            known: self.known.clone(),
             changes: self.changes.clone(),
+            ..Checkpoint::new(corpus, case, config, trained.clone())
         };
-        let vocabulary = self.corpus.vocabulary();
-        checkpoint::save_run(self.path, vocabulary, &record, Some(&self.known), &resume)?;
+        checkpoint::save(self.path, &checkpoint)?;
         self.has_saved = true;
         Ok(())
     }
 }
 
-/// Runs `training`, shows, measures and saves it as it goes, and returns when it is done, `observer`
-/// breaks or a signal came.
+/// Trains, and shows, logs and saves the run as it goes. Returns when it is done, `observer` breaks or
+/// a signal arrives.
 pub fn run(
-    training: &mut Training,
+    trainer: &mut Trainer,
     observer: &mut dyn Observer,
     metrics: &mut Metrics,
     bar: &Bar,
@@ -164,10 +139,10 @@ pub fn run(
     let mut warned = false;
     loop {
         watch.due = false;
-        let trained = training.run(&mut watch)?;
-        // What is saved has been told: a run that goes on from there leaves no gap.
+        let trained = trainer.run(&mut watch)?;
+        // The log is written before the checkpoint, so that a resumed run leaves no gap in it.
         watch.metrics.flush();
-        if training.is_done() || !watch.due || signals.caught().is_some() {
+        if trainer.is_done() || !watch.due || signals.caught().is_some() {
             return Ok(trained);
         }
         if let Some(saver) = saver {
@@ -175,7 +150,10 @@ pub fn run(
                 Ok(()) => warned = false,
                 Err(_) if warned => {}
                 Err(error) => {
-                    bar.warn(&format!("char-rnn: {error}; training goes on, and will try again"));
+                    bar.warn(&format!(
+                        "char-rnn: {}; training continues, and will try again",
+                        message(&error)
+                    ));
                     warned = true;
                 }
             }
@@ -184,7 +162,7 @@ pub fn run(
     }
 }
 
-/// Ends training for a while when there is something to do.
+/// Pauses training when the run is to be saved or stopped.
 struct Watch<'a, 'm> {
     observer: &'a mut dyn Observer,
     metrics: &'a mut Metrics<'m>,
@@ -220,17 +198,17 @@ impl Observer for Watch<'_, '_> {
         ControlFlow::Continue(())
     }
 
-    fn gradients(&mut self, progress: &Progress, gradients: &Gradients) {
-        self.metrics.gradients(gradients);
-        self.observer.gradients(progress, gradients);
+    fn gradients(&mut self, progress: &Progress, stats: &Stats) {
+        self.metrics.gradients(stats);
+        self.observer.gradients(progress, stats);
     }
 
-    fn validated(&mut self, progress: &Progress, loss: f64) {
-        self.metrics.validated(loss);
-        self.observer.validated(progress, loss);
+    fn validation(&mut self, progress: &Progress, loss: f64) {
+        self.metrics.validation(loss);
+        self.observer.validation(progress, loss);
     }
 
-    fn samples(&mut self, progress: &Progress, names: &[Sampled]) {
+    fn samples(&mut self, progress: &Progress, names: &[SampledName]) {
         self.metrics.samples(names);
         self.observer.samples(progress, names);
     }
@@ -239,9 +217,12 @@ impl Observer for Watch<'_, '_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::metrics::{Flags, Run};
+    use crate::cli::args::DeviceName;
+    use crate::cli::metrics::Flags;
+    use crate::data::{Corpus, LetterCase};
+    use crate::train::TrainConfig;
 
-    /// Ends training once it has been saved twice.
+    /// Stops training once it has been saved twice.
     struct UntilSavedTwice<'a> {
         path: &'a Path,
         saved: Vec<u64>,
@@ -253,7 +234,7 @@ mod tests {
             assert!(self.start.elapsed() < Duration::from_secs(60), "not saved in a minute");
             if self.path.exists() {
                 let saved = checkpoint::load(self.path, &candle_core::Device::Cpu).unwrap();
-                let iterations = saved.record.iterations;
+                let iterations = saved.iterations();
                 if self.saved.last() != Some(&iterations) {
                     self.saved.push(iterations);
                 }
@@ -266,28 +247,27 @@ mod tests {
     }
 
     #[test]
-    fn a_run_is_saved_by_the_clock_each_time_that_it_is_due() {
+    fn a_run_is_saved_each_time_the_interval_has_passed() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("run");
         let corpus = Corpus::dinos();
-        let settings = Settings { hidden: 4, iterations: u64::MAX, ..Settings::default() };
-        let bar = Bar::new(settings.iterations, 0, true);
+        let config = TrainConfig { hidden: 4, iterations: u64::MAX, ..TrainConfig::default() };
+        let bar = Bar::new(config.iterations, 0, true);
         let time = Duration::from_millis(300);
         let start = Instant::now();
-        let mut saver =
-            Some(Saver::new(&path, false, &corpus, Case::Lower, &settings, vec![], &bar));
-        let mut training = Training::new(&corpus, &settings).unwrap();
+        let mut trainer = Trainer::new(&corpus, &config, &candle_core::Device::Cpu).unwrap();
         let mut observer = UntilSavedTwice { path: &path, saved: vec![], start };
         let signals = Signals::default();
         let every = Every::Time(time);
-        let (flags, device) = (Flags::default(), "cpu".to_string());
-        let (case, list, model) = (Case::Lower, None, None);
-        let watched = Run { corpus: &corpus, case, settings: &settings, list, model, device };
+        let (flags, device) = (Flags::default(), DeviceName::Cpu);
+        let (case, list, model) = (LetterCase::Lower, None, None);
+        let watched = Run { corpus: &corpus, case, config: &config, list, model, device };
+        let mut saver = Some(Saver::new(&path, false, watched, vec![], None, &bar));
         let mut metrics = Metrics::open(&flags, watched, None, &bar).unwrap();
         let trained =
-            run(&mut training, &mut observer, &mut metrics, &bar, every, &mut saver, &signals)
+            run(&mut trainer, &mut observer, &mut metrics, &bar, every, &mut saver, &signals)
                 .unwrap();
-        // Not before it was due, and not the last iteration, which is the caller's to save.
+        // Not before the interval has passed; the caller saves the last iteration.
         assert!(start.elapsed() >= 2 * time);
         assert!(observer.saved[0] < observer.saved[1]);
         assert_eq!(observer.saved[1], trained.progress.iteration);

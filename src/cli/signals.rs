@@ -1,7 +1,7 @@
 //! Requests to stop: Ctrl-C, `kill`, a terminal that closes.
 //!
-//! The first one is noted, and training ends after its iteration, with everything saved. From then
-//! on each has its usual effect, which is to end the program at once.
+//! After the first one, training ends with the current iteration and saves everything. Each one
+//! after it has its default effect: it ends the program at once.
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
@@ -9,12 +9,12 @@ use signal_hook::low_level::signal_name;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-/// The signals that came; none ever comes to the default.
+/// A flag for received signals. The default never receives any.
 #[derive(Default)]
 pub struct Signals {
-    /// The first that came, or 0.
+    /// The last signal received, or 0.
     caught: Arc<AtomicUsize>,
-    /// Whether the next one ends the program.
+    /// Whether the next one has its default effect.
     at_once: Arc<AtomicBool>,
 }
 
@@ -34,17 +34,17 @@ impl Signal {
 }
 
 impl Signals {
-    /// Watches for signals from now on.
+    /// Installs the signal handlers.
     pub fn watch() -> Self {
         let signals = Self::default();
         #[cfg(not(target_os = "linux"))]
         let watched = [SIGINT, SIGTERM];
-        // A closed terminal can be told from `nohup` on Linux alone.
+        // Only on Linux can a closed terminal be distinguished from `nohup`.
         #[cfg(target_os = "linux")]
         let watched = [SIGINT, SIGTERM, signal_hook::consts::SIGHUP];
         for signal in watched.into_iter().filter(|&signal| !is_ignored(signal)) {
-            // In this order: the first signal finds `at_once` unset. One that cannot be watched
-            // keeps its usual effect.
+            // In this order, `at_once` is unset when the first signal arrives. Where a handler
+            // cannot be installed, the signal keeps its default effect.
             let _ = flag::register_conditional_default(signal, signals.at_once.clone())
                 .and_then(|_| flag::register(signal, signals.at_once.clone()))
                 .and_then(|_| {
@@ -54,7 +54,7 @@ impl Signals {
         signals
     }
 
-    /// The signal that came, if any did.
+    /// The received signal, if any.
     pub fn caught(&self) -> Option<Signal> {
         match self.caught.load(Ordering::Relaxed) {
             0 => None,
@@ -62,13 +62,13 @@ impl Signals {
         }
     }
 
-    /// From now on every signal has its usual effect.
-    pub fn let_go(&self) {
+    /// Restores the default effect of every signal.
+    pub fn restore_default(&self) {
         self.at_once.store(true, Ordering::SeqCst);
     }
 }
 
-/// Whether whoever started the program wants it to go on in spite of `signal`, as `nohup` does.
+/// Whether the parent process set `signal` to be ignored, as `nohup` does.
 #[cfg(target_os = "linux")]
 fn is_ignored(signal: i32) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();

@@ -1,163 +1,148 @@
-//! `char-rnn train`: learn a list.
+//! `char-rnn train`: train on a list.
 
+use super::args::{DeviceName, List, whole_number, with_ending};
+use super::error::{Failure, setting};
+use super::files::FileLock;
+use super::flags::{OUTPUT, RUNTIME, TrainFlags};
 use super::metrics::{self, Metrics};
 use super::notebook_log::NotebookLog;
 use super::progress::{Bar, Live, rounded};
-use super::resumption::{self, Begun, quoted};
-use super::sample::pick;
+use super::resume::{self, ResumedRun, quoted};
+use super::sample::sample_until;
 use super::saving::{self, Saver};
-use super::settings::SettingsFlags;
 use super::signals::{Signal, Signals};
-use super::{DeviceName, Failure, List, whole_number};
+use crate::Error;
+use crate::checkpoint;
+use crate::data::{Corpus, LetterCase};
+use crate::random::RngSource;
+use crate::sample::SampleOptions;
+use crate::train::{Observer, TrainConfig, Trained, Trainer};
 use candle_core::Device;
-use char_rnn::checkpoint;
-use char_rnn::corpus::{Case, Corpus};
-use char_rnn::output_file::Claim;
-use char_rnn::random::Randomness;
-use char_rnn::train::{Observer, Settings, Trained, Training};
 use clap::Args;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-/// Learn a list of names and save the model
-///
-/// Prints names that the network makes as it learns, and at the end some that are not in the list.
-/// The model is saved for `char-rnn sample`. Names go to standard output; how training goes
-/// (iteration, loss in nats a name, smoothed) goes to standard error.
-///
-/// Ctrl-C ends training after its iteration and saves the model, and --resume goes on from there
-/// as if nothing had happened. A second Ctrl-C ends it at once.
+/// Train on a list of names and save the model
 #[derive(Args)]
+#[command(allow_negative_numbers = true)]
 #[command(after_help = "\
+Notes:
+  Names go to standard output, progress (iteration, smoothed loss in nats a name) to standard error.
+  Ctrl-C stops after the iteration and saves the run, which --resume continues.
+  A second Ctrl-C stops at once.
+
 Examples:
-  char-rnn train                                 learn the built-in dinosaurs
-  char-rnn train towns.txt                       learn a list, save towns.safetensors
+  char-rnn train                                 train on the built-in dinosaurs
+  char-rnn train towns.txt                       train on a list, save towns.safetensors
   char-rnn train towns.txt --hidden 100 -o big.safetensors
-  char-rnn train towns.txt --validation 0.1 --patience 5                    until it learns no more
+  char-rnn train towns.txt --validation 0.1 --patience 5                    stop early
   char-rnn train --resume towns.safetensors towns.txt                       after Ctrl-C
-  char-rnn train --resume towns.safetensors towns.txt --iterations 90000    more of it
+  char-rnn train --resume towns.safetensors towns.txt --iterations 90000    train longer
   char-rnn train --notebook | diff - notebook.log")]
 pub struct Train {
     #[command(flatten)]
     list: List,
 
-    /// Where to save the model [default: NAMES with .safetensors for its ending, in this folder;
-    /// with --resume, its file]
-    ///
-    /// An older model in its place is replaced once training is done; if it is stopped before, the
-    /// older one is kept beside it. Any other file is left alone and refused.
-    #[arg(short, long, value_name = "FILE")]
+    #[command(flatten)]
+    flags: TrainFlags,
+
+    /// Model file [default: NAMES.safetensors, in this folder; or --resume]
+    #[arg(short, long, value_name = "FILE", help_heading = OUTPUT)]
     output: Option<PathBuf>,
 
-    /// Go on with the run that is saved in FILE, as if it had never been stopped
-    ///
-    /// It needs the same list; settings that are not given are those of the run. --iterations
-    /// counts from the first iteration. --learning-rate may change on the way.
-    #[arg(long, value_name = "FILE")]
+    /// Continue the run in FILE, on the same list, as if it had never stopped
+    #[arg(long, value_name = "FILE", help_heading = OUTPUT)]
     resume: Option<PathBuf>,
 
-    /// With --resume, change the list or settings on the way; without, replace an unfinished run
-    #[arg(long)]
+    /// Allow another list or configuration, or replace an unfinished run
+    #[arg(long, help_heading = OUTPUT)]
     force: bool,
 
-    /// Save the model every N iterations [default: once a minute]
-    #[arg(long, value_name = "N")]
-    #[arg(value_parser = whole_number::<u64>, allow_negative_numbers = true)]
+    /// Save the run every N iterations [default: once a minute]
+    #[arg(long, value_name = "N", value_parser = whole_number::<u64>, help_heading = OUTPUT)]
     checkpoint_every: Option<u64>,
-
-    #[command(flatten)]
-    settings: SettingsFlags,
-
-    /// Where to do the arithmetic: cpu, cuda or cuda:N
-    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
-    device: DeviceName,
-
-    /// Add the notebook's debug lines to its log
-    #[arg(long, requires = "notebook")]
-    verbose: bool,
 
     #[command(flatten)]
     metrics: metrics::Flags,
 
-    /// Print names alone: nothing on standard error but errors
-    #[arg(short, long)]
+    /// Add the notebook's debug lines to its log
+    #[arg(long, requires = "notebook", help_heading = OUTPUT)]
+    verbose: bool,
+
+    /// Print names only: nothing on standard error but errors
+    #[arg(short, long, help_heading = OUTPUT)]
     quiet: bool,
+
+    /// Device: cpu, cuda or cuda:N
+    #[arg(long, value_name = "DEVICE", default_value = "cpu", help_heading = RUNTIME)]
+    device: DeviceName,
 }
 
 impl Train {
     pub fn run(self) -> Result<(), Failure> {
         let device = self.device.open()?;
         let output = self.output_path();
-        self.check_checkpoints(output.is_some())?;
+        self.check_checkpoint_every(output.is_some())?;
         self.metrics.check([
-            (output.as_deref(), "it is where the model goes"),
-            (self.resume.as_deref(), "it is the run to go on with"),
+            (output.as_deref(), "it is the model file"),
+            (self.resume.as_deref(), "it is the run to resume"),
             (self.list.path.as_deref(), "it is the list"),
         ])?;
-        // Claimed before it is read, so that nobody else goes on from it meanwhile.
-        let _claim = output.as_deref().map(Claim::new).transpose()?;
+        // Locked before it is read, so that no other run continues it at the same time.
+        let _lock = output.as_deref().map(FileLock::new).transpose()?;
         if let Some(path) = &output {
             checkpoint::check_writable(path)?;
         }
-        let begun = match &self.resume {
-            Some(path) => Some(Begun::load(path, &device)?),
-            None => None,
-        };
-        let base = begun.as_ref().map(|begun| &begun.resume.settings);
-        let mut settings = self.settings.over(base, device)?;
-        let case = match &begun {
-            Some(begun) if !self.list.keep_case => begun.record.case,
+        let resumed = self.resume.as_deref().map(|path| ResumedRun::load(path, &device));
+        let resumed = resumed.transpose()?;
+        let before = resumed.as_ref().map(|resumed| &resumed.checkpoint);
+        let mut config = self.flags.resolve(before.map(|before| &before.config))?;
+        let case = match before {
+            Some(before) if !self.list.keep_case => before.list.case,
             _ => self.list.case(),
         };
-        let list = List { path: self.list.path.clone(), keep_case: case == Case::Keep };
+        let list = List { path: self.list.path.clone(), keep_case: case == LetterCase::Keep };
         let corpus = list.read()?;
-        let done = begun.as_ref().map_or(0, |begun| begun.record.iterations);
-        self.settings.count_epochs(&mut settings, &corpus, done)?;
-        let (mut training, changes) = match &begun {
-            Some(begun) => {
+        let done = before.map_or(0, |before| before.iterations());
+        self.flags.count_epochs(&mut config, &corpus, done)?;
+        let (mut trainer, changes) = match &resumed {
+            Some(resumed) => {
                 let path = self.list.path.as_deref();
-                let new = begun.changes(&settings, case, &corpus, path, self.force)?;
-                let training = Training::resume(&corpus, &settings, &begun.resume.trained)?;
-                (training, [begun.resume.changes.clone(), new].concat())
+                let new = resumed.changes(&config, case, &corpus, path, self.force)?;
+                let before = &resumed.checkpoint;
+                let trainer = Trainer::resume(&corpus, &config, &before.trained, &device)?;
+                (trainer, [before.changes.clone(), new].concat())
             }
-            None => (Training::new(&corpus, &settings)?, Vec::new()),
+            None => (Trainer::new(&corpus, &config, &device)?, vec![]),
         };
-        let bar = Bar::new(settings.iterations, done, self.quiet);
-        let mut saver = match &output {
-            Some(path) => {
-                let replaces = self.replaces(path)?;
-                let mut saver = Saver::new(path, replaces, &corpus, case, &settings, changes, &bar);
-                if let Some(known) = begun.as_ref().and_then(|begun| begun.known.as_ref()) {
-                    saver.also_knows(known);
-                }
-                Some(saver)
-            }
-            None => None,
-        };
+        let bar = Bar::new(config.iterations, done, self.quiet);
         let run = metrics::Run {
             corpus: &corpus,
             case,
-            settings: &settings,
+            config: &config,
             list: self.list.path.as_deref(),
             model: output.as_deref(),
-            device: self.device.to_string(),
+            device: self.device,
         };
-        if begun.as_ref().is_some_and(|begun| begun.has_learned_others(&training)) {
+        let mut saver = match &output {
+            Some(path) => Some(Saver::new(path, self.replaces(path)?, run, changes, before, &bar)),
+            None => None,
+        };
+        if resumed.as_ref().is_some_and(|resumed| resumed.has_trained_on_held_out(&trainer)) {
             bar.say(&format!(
-                "Other names are held out from here on; they were learned in the first {done} \
-                 iterations, so that their loss is too low"
+                "Other names are held out from here on; the first {done} iterations trained on \
+                 them, so that their loss is too low"
             ));
         }
-        let before = begun.as_ref().map(|begun| begun.resume.trained.progress);
-        let mut metrics = Metrics::open(&self.metrics, run, before, &bar)?;
+        let progress = before.map(|before| before.trained.progress);
+        let mut metrics = Metrics::open(&self.metrics, run, progress, &bar)?;
         let signals = Signals::watch();
-        if settings.randomness == Randomness::Notebook {
+        if config.seed == RngSource::Notebook {
             let alone = output.is_none();
-            let (examples, _) = training.sizes();
             let mut log =
-                NotebookLog::new(bar.clone(), &corpus, case, self.verbose, examples, alone);
+                NotebookLog::new(bar.clone(), &corpus, case, self.verbose, &trainer, alone);
             let trained =
-                self.learn(&mut training, &mut log, &mut metrics, &bar, &mut saver, &signals)?;
+                self.train(&mut trainer, &mut log, &mut metrics, &bar, &mut saver, &signals)?;
             if trained.validation.is_some() {
                 bar.say(held_out_of(&trained).trim_start_matches(", "));
             }
@@ -165,28 +150,11 @@ impl Train {
             return metrics.finish();
         }
 
-        let (names, held_out) = training.sizes();
-        let held_out = match held_out {
-            0 => String::new(),
-            _ => format!(", and {held_out} held out"),
-        };
-        let names = format!("{names} names{held_out}");
-        let characters = corpus.vocabulary().size() - 1;
-        let (hidden, iterations) = (settings.hidden, settings.iterations);
-        bar.say(&match done {
-            0 => format!(
-                "Learning {names}, written with {characters} characters: \
-                 {hidden} hidden units, {iterations} iterations"
-            ),
-            _ => format!(
-                "Going on after {done} of {iterations} iterations: {names}, \
-                 written with {characters} characters, {hidden} hidden units"
-            ),
-        });
+        bar.say(&introduction(&trainer, &corpus, &config, done));
         let mut live = Live::new(bar.clone(), &corpus, case);
         let trained =
-            self.learn(&mut training, &mut live, &mut metrics, &bar, &mut saver, &signals)?;
-        self.print_new_names(&mut live, &corpus, &settings, &trained)?;
+            self.train(&mut trainer, &mut live, &mut metrics, &bar, &mut saver, &signals)?;
+        self.print_new_names(&mut live, &corpus, &config, &trained)?;
         if let Some(path) = &output {
             live.bar
                 .say(&format!("\nSaved {0}; for more names: char-rnn sample {0}", path.display()));
@@ -195,60 +163,57 @@ impl Train {
         metrics.finish()
     }
 
-    /// Where the model goes; the notebook saves none unless asked.
+    /// The model file; without -o the notebook's run is not saved.
     fn output_path(&self) -> Option<PathBuf> {
         if let Some(path) = self.output.as_ref().or(self.resume.as_ref()) {
             return Some(path.clone());
         }
-        if self.settings.notebook {
+        if self.flags.notebook {
             return None;
         }
-        let stem = self.list.path.as_deref().and_then(Path::file_stem);
-        let mut file = PathBuf::from(stem.unwrap_or("dinos".as_ref()));
-        file.as_mut_os_string().push(".safetensors");
-        Some(file)
+        let list = self.list.path.as_deref().unwrap_or("dinos".as_ref());
+        Some(with_ending(list, ".safetensors"))
     }
 
-    fn check_checkpoints(&self, saves: bool) -> char_rnn::Result<()> {
+    fn check_checkpoint_every(&self, saves: bool) -> crate::Result<()> {
         let rule = match self.checkpoint_every {
             Some(0) => "it must be at least 1",
-            Some(_) if !saves => "the notebook's run is saved only where -o says so",
+            Some(_) if !saves => "the notebook's run is saved only with -o",
             _ => return Ok(()),
         };
-        let value = self.checkpoint_every.unwrap_or_default().to_string();
-        Err(char_rnn::Error::Setting { name: "--checkpoint-every", value, rule: rule.to_string() })
+        Err(setting("checkpoint_every", self.checkpoint_every.unwrap_or_default(), rule))
     }
 
-    /// Whether there is a model at `path` that this run does not go on from. Refuses to replace an
+    /// Whether there is a model at `path` that this run does not continue. Refuses to replace an
     /// unfinished run.
-    fn replaces(&self, path: &Path) -> char_rnn::Result<bool> {
+    fn replaces(&self, path: &Path) -> crate::Result<bool> {
         let same = |other: &PathBuf| same_file::is_same_file(other, path).unwrap_or(false);
         if !path.exists() || self.resume.as_ref().is_some_and(same) {
             return Ok(false);
         }
         let Ok(older) = checkpoint::load(path, &Device::Cpu) else {
-            // An empty file is nobody's loss; a damaged model may be somebody's.
+            // A damaged model is kept too; an empty file is not.
             return Ok(path.metadata().is_ok_and(|metadata| metadata.len() > 0));
         };
-        match &older.resume {
-            Ok(run) if run.is_unfinished() && !self.force => Err(char_rnn::Error::ModelFile {
+        if older.is_unfinished() && !self.force {
+            return Err(Error::ModelFile {
                 path: path.to_path_buf(),
                 problem: format!(
-                    "this run was stopped after {} of {} iterations; go on with --resume {}, \
-                     choose another file with -o, or add --force to begin anew in its place",
-                    older.record.iterations,
-                    run.settings.iterations,
+                    "this run was stopped after {} of {} iterations; continue it with --resume {}, \
+                     choose another file with -o, or add --force to start anew in its place",
+                    older.iterations(),
+                    older.config.iterations,
                     quoted(path)
                 ),
-            }),
-            _ => Ok(true),
+            });
         }
+        Ok(true)
     }
 
-    /// Trains, saves and tells how it ended; if it diverges, says how to go on.
-    fn learn(
+    /// Trains, saves and reports how it ended; after divergence, with how to continue.
+    fn train(
         &self,
-        training: &mut Training,
+        trainer: &mut Trainer,
         observer: &mut dyn Observer,
         metrics: &mut Metrics,
         bar: &Bar,
@@ -256,36 +221,36 @@ impl Train {
         signals: &Signals,
     ) -> Result<Trained, Failure> {
         let every = self.checkpoint_every.into();
-        let settings = metrics.settings();
-        let ended = match saving::run(training, observer, metrics, bar, every, saver, signals) {
+        let config = metrics.run.config;
+        let ended = match saving::run(trainer, observer, metrics, bar, every, saver, signals) {
             Ok(trained) => {
-                self.save(training, &trained, settings, bar, saver, signals).map(|()| trained)
+                self.save(trainer, &trained, config, bar, saver, signals).map(|()| trained)
             }
-            Err(Failure::Library(error @ char_rnn::Error::Diverged { .. })) => {
+            Err(Failure::Library(error @ Error::Diverged { .. })) => {
                 bar.finish();
-                Err(Failure::Diverged(error, self.left_of(settings, saver.as_ref())))
+                Err(Failure::Diverged(error, self.what_is_left(config, saver.as_ref())))
             }
             Err(failure) => Err(failure),
         };
-        metrics.end(&ended, training);
+        metrics.end(&ended, trainer);
         ended
     }
 
-    /// What there is of a run that diverged, and of what it was to replace.
-    fn left_of(&self, settings: &Settings, saver: Option<&Saver>) -> String {
+    /// What is left of a run that diverged, and of the model that it was to replace.
+    fn what_is_left(&self, config: &TrainConfig, saver: Option<&Saver>) -> String {
         let own = saver.filter(|saver| !saver.replaces()).map(Saver::path);
         let saved = own.into_iter().chain(self.resume.as_deref()).find_map(|path| {
             let saved = checkpoint::load(path, &Device::Cpu).ok()?;
-            Some((path, saved.record.iterations, saved.resume.ok()?.settings.iterations))
+            Some((path, saved.iterations(), saved.config.iterations))
         });
         let mut outcome = String::new();
         if let Some((path, done, all)) = saved {
             outcome +=
                 &format!("; {} holds the run after {done} of {all} iterations", path.display());
             if own == Some(path) && saver.is_some_and(Saver::has_saved) {
-                let command = resumption::command(path, self.list.path.as_deref(), self.device);
-                let rate = settings.learning_rate / 2.;
-                outcome += &format!("; to go on from there: {command} --learning-rate {rate:?}");
+                let command = resume::command(path, self.list.path.as_deref(), self.device);
+                let rate = config.learning_rate / 2.;
+                outcome += &format!("; to continue from there: {command} --learning-rate {rate:?}");
             } else {
                 outcome += ", as it was before";
             }
@@ -296,67 +261,68 @@ impl Train {
         outcome + &saver.and_then(Saver::kept).map(kept_as).unwrap_or_default()
     }
 
-    /// Saves the run as it ended; if a signal ended it, says how to go on.
+    /// Saves the run as it ended; after a signal, reports how to continue.
     fn save(
         &self,
-        training: &Training,
+        trainer: &Trainer,
         trained: &Trained,
-        settings: &Settings,
+        config: &TrainConfig,
         bar: &Bar,
         saver: &mut Option<Saver>,
         signals: &Signals,
     ) -> Result<(), Failure> {
         bar.finish();
-        if training.is_done() && trained.progress.iteration + 1 < settings.iterations {
+        if trainer.is_done() && trained.progress.iteration + 1 < config.iterations {
             bar.say(&format!(
-                "Ended after {} of {} iterations: the last {} looks found the held-out names no \
-                 better",
+                "Stopped early, after {} of {} iterations: {} evaluations without improvement",
                 trained.progress.iteration + 1,
-                settings.iterations,
-                settings.patience.unwrap_or_default()
+                config.iterations,
+                config.patience
             ));
         }
-        let stopped: Option<Signal> = signals.caught().filter(|_| !training.is_done());
+        let stopped: Option<Signal> = signals.caught().filter(|_| !trainer.is_done());
         match (saver.as_mut(), stopped) {
             (Some(saver), None) => saver.save_finished(trained)?,
             (Some(saver), Some(_)) => saver.save_unfinished(trained)?,
             (None, _) => {}
         }
-        // What is left to do can be done again.
-        signals.let_go();
+        // The rest can be done again, and a signal may stop it.
+        signals.restore_default();
         let Some(signal) = stopped else { return Ok(()) };
-        let (done, all) = (trained.progress.iteration + 1, settings.iterations);
+        let (done, all) = (trained.progress.iteration + 1, config.iterations);
         let outcome = match saver {
-            None => "; nothing is saved, for want of -o".to_string(),
+            None => "; nothing is saved without -o".to_string(),
             Some(saver) => {
                 let file = quoted(saver.path());
-                let command =
-                    resumption::command(saver.path(), self.list.path.as_deref(), self.device);
+                let command = resume::command(saver.path(), self.list.path.as_deref(), self.device);
                 let kept = saver.kept().map(kept_as);
-                format!("; saved as {file}; to go on: {command}{}", kept.unwrap_or_default())
+                format!("; saved as {file}; to continue: {command}{}", kept.unwrap_or_default())
             }
         };
         Err(Failure::Stopped(signal, format!(" after {done} of {all} iterations{outcome}")))
     }
 
-    /// Ends with names that are not in the list, each once.
+    /// Prints names that are not in the list, each once.
     fn print_new_names(
         &self,
         live: &mut Live,
         corpus: &Corpus,
-        settings: &Settings,
+        config: &TrainConfig,
         trained: &Trained,
     ) -> Result<(), Failure> {
         let (model, vocabulary) = (trained.chosen(), corpus.vocabulary());
         let mut seen: HashSet<String> = corpus.names().iter().cloned().collect();
         let mut new = Vec::new();
-        let found = pick(model, vocabulary, settings.randomness, settings.samples, |name| {
+        let options = SampleOptions::default();
+        let accept = |name: &str| {
             let is_new = seen.insert(name.to_string());
             if is_new {
                 new.push(name.to_string());
             }
             Ok(is_new)
-        })?;
+        };
+        let (found, _) =
+            sample_until(model, vocabulary, config.seed, &options, config.samples, accept)?;
         let held_out = held_out_of(trained);
         live.bar.say(&format!(
             "New names, after {} iterations with the loss at {}{held_out}:",
@@ -364,24 +330,42 @@ impl Train {
             rounded(trained.progress.smoothed)
         ));
         live.print(new.iter().map(String::as_str));
-        if found < settings.samples {
+        if found < config.samples {
             live.bar.say(&format!(
                 "No more than {found} of {} were found: the network repeats the list, or itself",
-                settings.samples
+                config.samples
             ));
         }
         Ok(())
     }
 }
 
-/// The loss of the held-out names, where there are any, and which network did best on them.
+/// The first line: what is trained.
+fn introduction(trainer: &Trainer, corpus: &Corpus, config: &TrainConfig, done: u64) -> String {
+    let (names, held_out) = trainer.sizes();
+    let held_out = match held_out {
+        0 => String::new(),
+        _ => format!(", and {held_out} held out"),
+    };
+    let characters = corpus.vocabulary().size() - 1;
+    let TrainConfig { hidden, iterations, .. } = config;
+    let sizes = format!("{characters} characters, {hidden} hidden units");
+    match done {
+        0 => format!("Training on {names} names{held_out}: {sizes}, {iterations} iterations"),
+        _ => format!(
+            "Continuing after {done} of {iterations} iterations: {names} names{held_out}, {sizes}"
+        ),
+    }
+}
+
+/// The loss of the held-out names, if there are any, and that of the best network.
 fn held_out_of(trained: &Trained) -> String {
     trained.validation.as_ref().map_or(String::new(), |validation| {
         let last = rounded(validation.loss);
         match validation.better() {
             None => format!(", held out {last}"),
             Some(best) => format!(
-                ", held out {last}; by the network of iteration {}, where that was {}",
+                ", held out {last}; by the best network, of iteration {}, with held out {}",
                 best.iteration,
                 rounded(best.loss)
             ),

@@ -1,8 +1,9 @@
 //! Softmax cross-entropy and its gradient.
 
-use super::NONE;
+use super::IGNORE_INDEX;
+use super::element::Element;
 use super::projection::check_indices;
-use super::simd::{Element, dispatch, map};
+use super::simd::{dispatch, map};
 use super::softmax::{exponentials, maximum};
 use pulp::{Simd, WithSimd};
 
@@ -20,9 +21,8 @@ impl<F: Element> WithSimd for CrossEntropy<'_, F> {
     fn with_simd<S: Simd>(self, simd: S) -> f64 {
         let Self { z, y, scale, dz, v } = self;
         let mut loss = 0.0;
-        // Three passes over a few rows, and not all of it row by row: each row is one long chain of
-        // operations that wait for each other, and rows overlap only where the processor sees
-        // several at once.
+        // Three passes over a few rows rather than one: each row is a long dependent chain, and the
+        // chains of several rows overlap only within a pass.
         let blocks = z.chunks(ROWS * v).zip(dz.chunks_mut(ROWS * v));
         for ((z, dz), y) in blocks.zip(y.chunks(ROWS)) {
             let (mut largest, mut sums) = ([F::ZERO; ROWS], [F::ONE; ROWS]);
@@ -30,24 +30,19 @@ impl<F: Element> WithSimd for CrossEntropy<'_, F> {
                 *largest = maximum(simd, z);
             }
             for (r, &y) in y.iter().enumerate() {
-                if y != NONE {
+                if y != IGNORE_INDEX {
                     let (z, dz) = (&z[r * v..][..v], &mut dz[r * v..][..v]);
                     sums[r] = exponentials(simd, z, largest[r], dz);
                     loss += (largest[r] - z[y as usize]).to_f64();
                 }
             }
             for ((dz, &y), &sum) in dz.chunks_exact_mut(v).zip(y).zip(&sums) {
-                if y == NONE {
+                if y == IGNORE_INDEX {
                     dz.fill(F::ZERO);
                     continue;
                 }
                 let factor = F::splat(simd, scale / sum);
-                map(
-                    simd,
-                    dz,
-                    #[inline(always)]
-                    |e| F::times(simd, e, factor),
-                );
+                map!(simd, dz, |e| F::times(simd, e, factor));
                 dz[y as usize] -= scale;
             }
             // ln(s1) + ln(s2) + .. = ln(s1 s2 ..), and a sum lies between 1 and v: sixteen do not
@@ -58,22 +53,28 @@ impl<F: Element> WithSimd for CrossEntropy<'_, F> {
     }
 }
 
-/// Rows that [`CrossEntropy`] has in hand at a time.
+/// Rows of one block of [`CrossEntropy`].
 const ROWS: usize = 16;
 
 /// Returns `scale * sum over r of -ln softmax(z[r])[y[r]]`, and writes its gradient:
 /// `dz[r] = scale * (softmax(z[r]) - onehot(y[r]))`.
 ///
-/// Rows where `y` is [`NONE`] have neither loss nor gradient. Shapes: `z`, `dz` (R, v), `y` (R).
-/// Cost: `R v` exponentials, each computed once for loss and gradient together.
+/// Rows where `y` is [`IGNORE_INDEX`] have neither loss nor gradient. Shapes: `z`, `dz` (R, v),
+/// `y` (R). Cost: `R v` exponentials, each computed once for loss and gradient together.
 ///
 /// The loss is summed in f64 for f32 logits too: one addition a row costs nothing, and a long batch
-/// then loses no digits. A NaN among the logits of a row that counts makes the loss NaN.
+/// then loses no digits. A NaN in a row that is not ignored makes the loss NaN.
 ///
 /// # Panics
 ///
 /// When a target is not below `v`, or a length is wrong.
-pub fn cross_entropy<F: Element>(z: &[F], y: &[u32], v: usize, scale: F, dz: &mut [F]) -> f64 {
+pub(crate) fn cross_entropy<F: Element>(
+    z: &[F],
+    y: &[u32],
+    v: usize,
+    scale: F,
+    dz: &mut [F],
+) -> f64 {
     assert!(v > 0, "an empty vocabulary");
     assert_eq!(z.len(), y.len() * v, "z is not (R, v)");
     assert_eq!(dz.len(), z.len(), "dz is not (R, v)");
@@ -85,22 +86,21 @@ pub fn cross_entropy<F: Element>(z: &[F], y: &[u32], v: usize, scale: F, dz: &mu
 mod tests {
     use super::super::simd::tests::{assert_close, noise, on_every_path, tolerance};
     use super::*;
+    use crate::reference;
 
     fn check<F: Element>(rows: usize, v: usize, spread: f64) {
         let z: Vec<F> = noise::<F>(rows * v, 1).iter().map(|&z| z * F::from_f64(spread)).collect();
-        let y: Vec<u32> =
-            (0..rows).map(|r| if r % 4 == 3 { NONE } else { ((r * 31) % v) as u32 }).collect();
+        let y: Vec<u32> = (0..rows)
+            .map(|r| if r % 4 == 3 { IGNORE_INDEX } else { ((r * 31) % v) as u32 })
+            .collect();
         let scale = 0.25;
         let mut loss = 0.0;
         let mut dz_want = vec![F::ZERO; rows * v];
-        for r in (0..rows).filter(|&r| y[r] != NONE) {
+        for r in (0..rows).filter(|&r| y[r] != IGNORE_INDEX) {
             let z: Vec<f64> = z[r * v..][..v].iter().map(|z| z.to_f64()).collect();
-            let largest = z.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-            let sum: f64 = z.iter().map(|z| (z - largest).exp()).sum();
-            let y = y[r] as usize;
-            loss += scale * (sum.ln() + largest - z[y]);
-            for c in 0..v {
-                let p = (z[c] - largest).exp() / sum;
+            let (y, max) = (y[r] as usize, z.iter().copied().fold(f64::NEG_INFINITY, f64::max));
+            loss += scale * (z.iter().map(|z| (z - max).exp()).sum::<f64>().ln() + max - z[y]);
+            for (c, p) in reference::softmax(&z).into_iter().enumerate() {
                 dz_want[r * v + c] = F::from_f64(scale * (p - f64::from(c == y)));
             }
         }
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn loss_and_gradient_equal_the_equations() {
+    fn loss_and_gradient_equal_their_definitions() {
         for (rows, v) in [(1, 1), (1, 2), (13, 27), (5, 8), (9, 7), (6, 1000), (0, 27), (8, 33)] {
             for spread in [0.1, 3.0, 300.0] {
                 on_every_path(|| check::<f32>(rows, v, spread));
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_nan_reaches_the_loss_unless_its_row_is_padded() {
+    fn a_nan_reaches_the_loss_unless_its_row_is_ignored() {
         on_every_path(|| {
             for v in [3, 8, 27] {
                 for at in 0..v {
@@ -131,7 +131,7 @@ mod tests {
                     let mut dz = vec![0.0; 2 * v];
                     assert!(cross_entropy(&z, &[0, 1], v, 1.0, &mut dz).is_nan());
                     assert!(dz[..v].iter().all(|d| d.is_nan()));
-                    assert!(cross_entropy(&z, &[NONE, 1], v, 1.0, &mut dz).is_finite());
+                    assert!(cross_entropy(&z, &[IGNORE_INDEX, 1], v, 1.0, &mut dz).is_finite());
                     assert!(dz.iter().all(|d| d.is_finite()));
                 }
             }

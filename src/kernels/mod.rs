@@ -1,39 +1,49 @@
-//! Plain arithmetic on slices, under the fused candle ops and under [`bptt`](crate::bptt). No
+//! The arithmetic below the fused candle ops and below [`bptt`](crate::train::bptt), on slices: no
 //! tensors, no graph, no allocation.
 //!
-//! All matrices are row-major. Letters: `T` steps, `B` sequences side by side (the batch), `n`
-//! hidden units (`n_a`), `v` vocabulary (`n_x = n_y`). Sequences are time-major: row `t * B + i`
-//! belongs to step `t` of sequence `i`, so that one step of the whole batch is one contiguous
-//! block.
+//! All matrices are row-major. Letters: `T` steps, `B` sequences of a batch, `n` hidden units
+//! (`n_a`), `v` vocabulary (`n_x = n_y`), `R` rows (`T B`). Sequences are time-major: row
+//! `t * B + i` is step `t` of sequence `i`, so that one step of the whole batch is contiguous.
 //!
-//! | file | what |
+//! | file | contents |
 //! | --- | --- |
-//! | [`simd`] | the [`Element`] trait (f32, f64) over vectors whose width is chosen at run time |
-//! | [`math`] | `exp` and `tanh` with error bounds |
-//! | [`matmul`] | one register-blocked matrix product, and the packing that feeds it |
-//! | [`transpose`] | transposing |
-//! | [`recurrence`] | `a_t = tanh(px_t + waa a_{t-1})` over all steps, and its gradient |
-//! | [`projection`] | `px = wax x + b` by index, `z = wya a + by`, and their gradients |
-//! | [`softmax`] | the exponentials of softmax |
-//! | [`cross_entropy`] | softmax cross-entropy and its gradient in one pass |
-//! | [`update`] | clipping, `w -= lr * clamp(g, -clip, clip)`, and AdamW |
+//! | `element` | [`Element`] (f32, f64) and its vectors, generic over the instruction set |
+//! | `simd` | the choice of the instruction set, loops over slices a vector at a time |
+//! | `x86` | transposes in registers |
+//! | `math` | `exp` and `tanh` with error bounds |
+//! | `matmul` | the matrix product; `packing` prepares its right side, `tile` sums in registers |
+//! | `matvec` | the product with one row |
+//! | `transpose` | transposition |
+//! | `recurrence` | `a_t = tanh(px_t + waa a_{t-1})` over all steps, and its gradient |
+//! | `projection` | `px = wax x + b` by index, `z = wya a + by`, and their gradients |
+//! | `softmax` | the exponentials of softmax, and the choice of an index by them |
+//! | `cross_entropy` | softmax cross-entropy and its gradient in one pass |
+//! | `update` | norms of gradients, `w -= lr * clamp(g, -clip, clip)`, and AdamW |
 //!
-//! The instruction set (AVX-512, AVX2 with FMA, NEON, or none) is detected once; every public
-//! function enters it by itself. Lengths are checked and a wrong one panics: these are contracts
-//! between our own modules, not user input.
+//! The instruction set (AVX-512, AVX2 with FMA, NEON, or none) is detected once; every function
+//! without a `simd` argument enters it by itself. A wrong length panics: lengths are contracts
+//! between modules of this crate, not user input.
 
-pub mod cross_entropy;
-pub mod math;
-pub mod matmul;
-pub mod projection;
-pub mod recurrence;
-pub mod simd;
-pub mod softmax;
-pub mod transpose;
-pub mod update;
+pub(crate) mod cross_entropy;
+mod element;
+mod math;
+pub(crate) mod matmul;
+mod matvec;
+mod packing;
+pub(crate) mod projection;
+pub(crate) mod recurrence;
+pub(crate) mod simd;
+pub(crate) mod softmax;
+mod tile;
+pub(crate) mod transpose;
+pub(crate) mod update;
+#[cfg(target_arch = "x86_64")]
+mod x86;
 
-pub use simd::Element;
+pub use element::Element;
 
-/// In `x`: the zero vector, that is, no character before this step. In `y`: a padded step, which
-/// has neither loss nor gradient.
-pub const NONE: u32 = u32::MAX;
+/// The input index of the zero vector: no character comes before this step.
+pub const START: u32 = u32::MAX;
+
+/// The target index of a padded step, which has neither loss nor gradient.
+pub const IGNORE_INDEX: u32 = u32::MAX;

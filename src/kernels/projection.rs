@@ -1,120 +1,92 @@
 //! Input and output projections.
 //!
-//! A one-hot input picks a column of `wax` (n, v). Columns are strided, so the kernels here work on
-//! its transpose `wax_t` (v, n), where a character is a row:
-//! [`transpose`](super::transpose::transpose) it once a sequence, and the gradient back.
+//! A one-hot input selects a column of `wax` (n, v). Columns are strided, so the kernels here take
+//! the transpose `wax_t` (v, n), where a character is a row:
+//! [`transpose`](super::transpose::transpose) `wax` once a sequence, and the gradient back.
 
-use super::NONE;
-use super::matmul::{Packed, Strided, matmul, matmul_packed};
-use super::simd::{Element, dispatch, zip, zip_into};
+use super::START;
+use super::element::Element;
+use super::matmul::{Packed, Strided, add_matmul, matmul};
+use super::simd::{dispatch, zip};
 use pulp::{Simd, WithSimd};
 
-struct Gather<'a, F> {
-    wax_t: &'a [F],
-    b: &'a [F],
-    x: &'a [u32],
-    px: &'a mut [F],
-}
-
+struct Gather<'a, F>(&'a [F], &'a [F], &'a [u32], &'a mut [F]);
 impl<F: Element> WithSimd for Gather<'_, F> {
     type Output = ();
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let n = self.b.len();
-        for (&x, row) in self.x.iter().zip(self.px.chunks_exact_mut(n)) {
-            if x == NONE {
-                row.copy_from_slice(self.b);
-            } else {
-                let column = &self.wax_t[x as usize * n..][..n];
-                zip_into(
-                    simd,
-                    row,
-                    column,
-                    self.b,
-                    #[inline(always)]
-                    |w, b| F::plus(simd, w, b),
-                );
+        let Self(wax_t, b, x, px) = self;
+        let n = b.len();
+        for (&x, row) in x.iter().zip(px.chunks_exact_mut(n)) {
+            row.copy_from_slice(b);
+            if x != START {
+                let column = &wax_t[x as usize * n..][..n];
+                zip!(simd, row, column, |b, w| F::plus(simd, b, w));
             }
         }
     }
 }
 
-/// `px[r] = wax_t[x[r]] + b`, and only `b` where `x[r]` is [`NONE`]. Shapes: `wax_t` (v, n), `b`
+/// `px[r] = wax_t[x[r]] + b`, and only `b` where `x[r]` is [`START`]. Shapes: `wax_t` (v, n), `b`
 /// (n), `x` (R), `px` (R, n). Cost: `R n` additions.
 ///
 /// # Panics
 ///
-/// When an index is not below `v`, or a length is wrong.
-pub fn project_input<F: Element>(wax_t: &[F], b: &[F], x: &[u32], px: &mut [F]) {
+/// When an index is not below `v`.
+pub(crate) fn project_input<F: Element>(wax_t: &[F], b: &[F], x: &[u32], px: &mut [F]) {
     assert_eq!(wax_t.len() % b.len(), 0, "wax_t is not (v, n)");
     assert_eq!(px.len(), x.len() * b.len(), "px is not (R, n)");
     check_indices(x, wax_t.len() / b.len(), "x");
-    dispatch(Gather { wax_t, b, x, px });
+    dispatch(Gather(wax_t, b, x, px));
 }
 
-struct Scatter<'a, F> {
-    x: &'a [u32],
-    dpx: &'a [F],
-    dwax_t: &'a mut [F],
-    db: &'a mut [F],
-}
-
+struct Scatter<'a, F>(&'a [u32], &'a [F], &'a mut [F], &'a mut [F]);
 impl<F: Element> WithSimd for Scatter<'_, F> {
     type Output = ();
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let n = self.db.len();
-        self.dwax_t.fill(F::ZERO);
-        self.db.fill(F::ZERO);
-        for (&x, row) in self.x.iter().zip(self.dpx.chunks_exact(n)) {
-            zip(
-                simd,
-                self.db,
-                row,
-                #[inline(always)]
-                |s, d| F::plus(simd, s, d),
-            );
-            if x != NONE {
-                let column = &mut self.dwax_t[x as usize * n..][..n];
-                zip(
-                    simd,
-                    column,
-                    row,
-                    #[inline(always)]
-                    |s, d| F::plus(simd, s, d),
-                );
+        let Self(x, dpx, dwax_t, db) = self;
+        let n = db.len();
+        dwax_t.fill(F::ZERO);
+        db.fill(F::ZERO);
+        for (&x, row) in x.iter().zip(dpx.chunks_exact(n)) {
+            zip!(simd, db, row, |s, d| F::plus(simd, s, d));
+            if x != START {
+                let column = &mut dwax_t[x as usize * n..][..n];
+                zip!(simd, column, row, |s, d| F::plus(simd, s, d));
             }
         }
     }
 }
 
-/// The gradients behind [`project_input`]: `dwax_t[c] = sum of dpx[r] where x[r] = c`,
+/// The gradients of [`project_input`]: `dwax_t[c] = sum of dpx[r] where x[r] = c`,
 /// `db = sum of all dpx[r]`. Cost: `2 R n` additions.
 ///
 /// # Panics
 ///
-/// When an index is not below `v`, or a length is wrong.
-pub fn project_input_backward<F: Element>(x: &[u32], dpx: &[F], dwax_t: &mut [F], db: &mut [F]) {
+/// When an index is not below `v`.
+pub(crate) fn project_input_backward<F: Element>(
+    x: &[u32],
+    dpx: &[F],
+    dwax_t: &mut [F],
+    db: &mut [F],
+) {
     assert_eq!(dwax_t.len() % db.len(), 0, "dwax_t is not (v, n)");
     assert_eq!(dpx.len(), x.len() * db.len(), "dpx is not (R, n)");
     check_indices(x, dwax_t.len() / db.len(), "x");
-    dispatch(Scatter { x, dpx, dwax_t, db });
+    dispatch(Scatter(x, dpx, dwax_t, db));
 }
 
-/// Panics unless every index is below `v` or [`NONE`].
-pub(crate) fn check_indices(indices: &[u32], v: usize, name: &str) {
-    if let Some(wrong) = indices.iter().find(|&&c| c != NONE && c as usize >= v) {
+/// Panics unless every index is below `v` or [`START`].
+pub(super) fn check_indices(indices: &[u32], v: usize, name: &str) {
+    if let Some(wrong) = indices.iter().find(|&&c| c != START && c as usize >= v) {
         panic!("{name} holds the index {wrong}, but the vocabulary has {v} characters");
     }
 }
 
 /// `z = a wya^T + by`. Shapes: `a` (R, n), `wya` (v, n), `by` (v), `z` (R, v). Cost: `2 R n v`
 /// operations. `scratch` holds `wya^T`.
-///
-/// # Panics
-///
-/// When a length is wrong.
-pub fn project_output<F: Element>(
+pub(crate) fn project_output<F: Element>(
     a: &[F],
     wya: &[F],
     by: &[F],
@@ -128,17 +100,13 @@ pub fn project_output<F: Element>(
         row.copy_from_slice(by);
     }
     scratch.pack_transposed(wya, n, v, rows);
-    matmul_packed(rows, Strided::rows(a, n), scratch, z, true);
+    add_matmul(rows, Strided::rows(a, n), scratch, z);
 }
 
-/// The gradients behind [`project_output`]: `da = dz wya`, `dwya = dz^T a`,
+/// The gradients of [`project_output`]: `da = dz wya`, `dwya = dz^T a`,
 /// `dby = sum over rows of dz`. Cost: `4 R n v` operations.
-///
-/// # Panics
-///
-/// When a length is wrong.
 #[allow(clippy::too_many_arguments)]
-pub fn project_output_backward<F: Element>(
+pub(crate) fn project_output_backward<F: Element>(
     dz: &[F],
     a: &[F],
     wya: &[F],
@@ -150,11 +118,12 @@ pub fn project_output_backward<F: Element>(
 ) {
     let (v, rows) = (dby.len(), a.len() / n);
     assert_eq!(dz.len(), rows * v, "dz is not (R, v)");
-    matmul(rows, v, n, Strided::rows(dz, v), wya, da, false, scratch);
-    matmul(v, rows, n, Strided::transposed(dz, v), a, dwya, false, scratch);
+    matmul(rows, v, n, Strided::rows(dz, v), wya, da, scratch);
+    matmul(v, rows, n, Strided::transposed(dz, v), a, dwya, scratch);
     dispatch(SumRows(dz, dby));
 }
 
+/// `sum[j] = sum over i of x[i, j]`.
 struct SumRows<'a, F>(&'a [F], &'a mut [F]);
 impl<F: Element> WithSimd for SumRows<'_, F> {
     type Output = ();
@@ -163,21 +132,9 @@ impl<F: Element> WithSimd for SumRows<'_, F> {
         let Self(x, sum) = self;
         sum.fill(F::ZERO);
         for row in x.chunks_exact(sum.len()) {
-            zip(
-                simd,
-                sum,
-                row,
-                #[inline(always)]
-                |s, x| F::plus(simd, s, x),
-            );
+            zip!(simd, sum, row, |s, x| F::plus(simd, s, x));
         }
     }
-}
-
-/// `sum[j] = sum over i of x[i, j]`. Shapes: `x` (R, n), `sum` (n). Cost: `R n` additions.
-pub fn sum_rows<F: Element>(x: &[F], sum: &mut [F]) {
-    assert_eq!(x.len() % sum.len(), 0, "x is not a whole number of rows");
-    dispatch(SumRows(x, sum));
 }
 
 #[cfg(test)]
@@ -185,9 +142,9 @@ mod tests {
     use super::super::simd::tests::{assert_close, noise, on_every_path, tolerance};
     use super::*;
 
-    /// Some indices below `v`, every fifth none.
+    /// Indices below `v`, every fifth [`START`].
     fn indices(count: usize, v: usize) -> Vec<u32> {
-        (0..count).map(|i| if i % 5 == 0 { NONE } else { ((i * 7919) % v) as u32 }).collect()
+        (0..count).map(|i| if i % 5 == 0 { START } else { ((i * 7919) % v) as u32 }).collect()
     }
 
     fn check<F: Element>(rows: usize, n: usize, v: usize) {
@@ -202,10 +159,10 @@ mod tests {
         for r in 0..rows {
             for j in 0..n {
                 let c = x[r] as usize;
-                let w = if x[r] == NONE { F::ZERO } else { wax_t[c * n + j] };
+                let w = if x[r] == START { F::ZERO } else { wax_t[c * n + j] };
                 assert_eq!(px[r * n + j], b[j] + w);
                 db_want[j] += dpx[r * n + j];
-                if x[r] != NONE {
+                if x[r] != START {
                     dwax_want[c * n + j] += dpx[r * n + j];
                 }
             }
@@ -244,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn projections_and_their_gradients_equal_the_equations() {
+    fn projections_and_their_gradients_equal_their_definitions() {
         let shapes: &[(usize, usize, usize)] = if cfg!(miri) {
             &[(3, 9, 5)]
         } else {

@@ -1,21 +1,18 @@
-//! What softmax is made of, each row's exponentials, its largest element taken off first so that
-//! none overflows; and the choice from them.
+//! The exponentials of softmax, after subtraction of the row's maximum so that none overflows, and
+//! the choice of an index by them.
 
+use super::element::Element;
 use super::math::exp;
-use super::simd::{Element, dispatch};
+use super::simd::dispatch;
 use pulp::{Simd, WithSimd};
 
-struct Weights<'a, F> {
-    z: &'a [F],
-    e: &'a mut [F],
-    v: usize,
-}
-
+struct Weights<'a, F>(&'a [F], usize, &'a mut [F]);
 impl<F: Element> WithSimd for Weights<'_, F> {
     type Output = ();
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        for (z, e) in self.z.chunks_exact(self.v).zip(self.e.chunks_exact_mut(self.v)) {
+        let Self(z, v, e) = self;
+        for (z, e) in z.chunks_exact(v).zip(e.chunks_exact_mut(v)) {
             exponentials(simd, z, maximum(simd, z), e);
         }
     }
@@ -23,19 +20,14 @@ impl<F: Element> WithSimd for Weights<'_, F> {
 
 /// `e[r, j] = exp(z[r, j] - max_j z[r, j])`: the softmax of each row, not yet divided by its sum,
 /// which is at least 1 and at most v. Shapes: `z`, `e` (R, v). Cost: `R v` exponentials.
-///
-/// # Panics
-///
-/// When `v` is zero, or a length is wrong.
-pub fn softmax_weights<F: Element>(z: &[F], v: usize, e: &mut [F]) {
+pub(crate) fn softmax_weights<F: Element>(z: &[F], v: usize, e: &mut [F]) {
     assert!(v > 0, "an empty vocabulary");
     assert_eq!(z.len() % v, 0, "z is not (R, v)");
     assert_eq!(e.len(), z.len(), "e is not (R, v)");
-    dispatch(Weights { z, e, v });
+    dispatch(Weights(z, v, e));
 }
 
-/// The largest element. With a NaN among them any element may come out: the exponentials then sum
-/// to NaN whatever was subtracted.
+/// The largest element, or any element when one is NaN: the exponentials then sum to NaN anyway.
 #[inline(always)]
 pub(super) fn maximum<F: Element, S: Simd>(simd: S, z: &[F]) -> F {
     let lanes = F::lanes::<S>();
@@ -59,7 +51,7 @@ pub(super) fn exponentials<F: Element, S: Simd>(simd: S, z: &[F], largest: F, e:
         F::store_partial(simd, e, exp::<F, S, 1>(simd, [x])[0]);
         return e.iter().fold(F::ZERO, |sum, &x| sum + x);
     }
-    // Four vectors side by side; the last may overlap the one before, and what it shares counts
+    // Four vectors side by side. The last may overlap the one before; shared elements are summed
     // once.
     let vectors = z.len().div_ceil(lanes);
     let shared = vectors * lanes - z.len();
@@ -107,8 +99,8 @@ fn some<F: Element, S: Simd, const N: usize>(
     sum
 }
 
-/// The sum of `weights`, one after the other, as NumPy's `cumsum` takes it.
-pub fn total<F: Element>(weights: &[F]) -> f64 {
+/// The sum of `weights` from first to last, as in NumPy's `cumsum`.
+pub(crate) fn total<F: Element>(weights: &[F]) -> f64 {
     weights.iter().fold(0., |sum, weight| sum + weight.to_f64())
 }
 
@@ -116,20 +108,20 @@ pub fn total<F: Element>(weights: &[F]) -> f64 {
 /// at which their running sum, divided by their [`total`], exceeds it. On probabilities this is
 /// NumPy's `random.choice(p=weights)`.
 ///
-/// The total is the caller's to find: where there are many rows, all totals first and then all
-/// choices is faster, since it is at a choice, never at a sum, that the processor guesses wrong.
+/// `total` is an argument because all totals first and then all choices is faster for many rows:
+/// choices mispredict branches, sums do not.
 ///
 /// # Panics
 ///
 /// When there are no weights.
-pub fn choose<F: Element>(weights: &[F], total: f64, uniform: f64) -> usize {
-    assert!(!weights.is_empty(), "a choice needs something to choose from");
+pub(crate) fn choose<F: Element>(weights: &[F], total: f64, uniform: f64) -> usize {
+    assert!(!weights.is_empty(), "no weights to choose from");
     let mut sum = 0.;
     let exceeds = |weight: &F| {
         sum += weight.to_f64();
         sum / total > uniform
     };
-    // Rounding can leave the last quotient at `uniform`; it is 1 in exact arithmetic.
+    // The last quotient is 1, the sums being the same, unless the weights are not finite or all 0.
     weights.iter().position(exceeds).unwrap_or(weights.len() - 1)
 }
 
@@ -144,15 +136,15 @@ mod tests {
         let mut e = vec![F::ZERO; z.len()];
         softmax_weights(&z, v, &mut e);
         for (z, e) in z.chunks_exact(v).zip(e.chunks_exact(v)) {
-            let largest = z.iter().map(|z| z.to_f64()).fold(f64::NEG_INFINITY, f64::max);
-            let exact: Vec<F> =
-                z.iter().map(|z| F::from_f64((z.to_f64() - largest).exp())).collect();
-            assert_close("e", e, &exact, 1e-6);
+            let z: Vec<f64> = z.iter().map(|z| z.to_f64()).collect();
+            let largest = z.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            let want: Vec<F> = z.iter().map(|z| F::from_f64((z - largest).exp())).collect();
+            assert_close("e", e, &want, 1e-6);
         }
     }
 
     #[test]
-    fn weights_are_the_exponentials_below_the_largest() {
+    fn weights_are_the_exponentials_after_subtracting_the_maximum() {
         on_every_path(|| {
             for (rows, v) in [(1, 1), (3, 2), (2, 7), (5, 8), (4, 27), (2, 33), (1, 1000)] {
                 check::<f32>(rows, v);
@@ -162,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn choosing_follows_the_running_sum() {
+    fn the_choice_is_the_first_index_whose_cumulative_weight_exceeds_the_number() {
         let p = [0.25, 0., 0.5, 0.25];
         for (uniform, index) in
             [(0., 0), (0.249, 0), (0.25, 2), (0.7499, 2), (0.75, 3), (0.9999, 3)]
@@ -174,7 +166,10 @@ mod tests {
     proptest! {
         #[test]
         fn a_choice_is_always_in_range(
-            scores in prop::collection::vec(prop_oneof![-900f64..900., Just(f64::NAN), Just(f64::INFINITY)], 1..40),
+            scores in prop::collection::vec(
+                prop_oneof![-900f64..900., Just(f64::NAN), Just(f64::INFINITY)],
+                1..40,
+            ),
             uniform in 0f64..1.,
         ) {
             let mut weights = vec![0.; scores.len()];

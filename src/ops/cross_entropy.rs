@@ -1,6 +1,6 @@
 //! Softmax cross-entropy as one node.
 
-use super::{check_indices, has_kernels, primitive, scalar, slice, values, with_float};
+use super::{check_indices, scalar, slice, values, with_float};
 use crate::kernels::{Element, cross_entropy as kernels};
 #[cfg(feature = "cuda")]
 use candle_core::CudaStorage;
@@ -9,44 +9,47 @@ use candle_core::{CpuStorage, CustomOp1, Device, Layout, Result, Shape, Tensor, 
 use std::sync::OnceLock;
 
 /// The sum over rows of `-ln softmax(z)[y]`, in nats: logits `z` (R, n_y) and targets `y` (R) of
-/// `U32` to a scalar. A row whose target is [`crate::kernels::NONE`] counts for nothing.
+/// `U32` to a scalar. Rows with the target [`crate::data::IGNORE_INDEX`] have no loss and no
+/// gradient.
 ///
 /// # Errors
 /// Where the shapes do not fit, a target is outside (0 .. n_y), or the type is not `F32` or
 /// `F64`.
 pub fn cross_entropy(z: &Tensor, y: &Tensor) -> Result<Tensor> {
-    if !has_kernels(z.device()) {
-        return primitive::cross_entropy(z, y);
-    }
     let op = CrossEntropy { y: y.contiguous()?, dz: OnceLock::new() };
     z.contiguous()?.apply_op1(op)
 }
 
-/// The same without a graph, and its gradient by `z`.
+/// [`cross_entropy`] and its gradient with respect to `z`, without a graph.
 ///
 /// # Errors
 /// As [`cross_entropy`].
 pub(crate) fn cross_entropy_gradient(z: &Tensor, y: &Tensor) -> Result<[Tensor; 2]> {
     let op = CrossEntropy { y: y.contiguous()?, dz: OnceLock::new() };
     let loss = z.contiguous()?.apply_op1_no_bwd(&op)?;
-    match op.dz.into_inner() {
-        Some(dz) => Ok([loss, dz]),
-        None => bail!("there is no such op on this device"),
-    }
+    Ok([loss, op.gradient()?.clone()])
 }
 
 struct CrossEntropy {
     y: Tensor,
-    /// The gradient of the loss by `z`: the kernel makes both from the same exponentials.
+    /// The gradient with respect to `z`. The forward pass computes it: loss and gradient need the
+    /// same exponentials.
     dz: OnceLock<Tensor>,
 }
 
 impl CrossEntropy {
-    /// The vocabulary of logits whose shape fits.
-    fn vocabulary(&self, layout: &Layout) -> Result<usize> {
-        match (layout.dims(), self.y.dims()) {
+    /// n_y, or an error where the shapes do not fit.
+    fn vocabulary(&self, z: &Layout) -> Result<usize> {
+        match (z.dims(), self.y.dims()) {
             (&[rows, v], &[rows_y]) if rows == rows_y && v > 0 => Ok(v),
-            (z, y) => bail!("cross-entropy: z {z:?} and y {y:?} are not (R, v) and (R)"),
+            (z, y) => bail!("{}: z {z:?} and y {y:?} are not (R, v) and (R)", self.name()),
+        }
+    }
+
+    fn gradient(&self) -> Result<&Tensor> {
+        match self.dz.get() {
+            Some(dz) => Ok(dz),
+            None => bail!("{}: backward before forward", self.name()),
         }
     }
 }
@@ -82,9 +85,9 @@ impl CustomOp1 for CrossEntropy {
     }
 
     fn bwd(&self, _z: &Tensor, _loss: &Tensor, dloss: &Tensor) -> Result<Option<Tensor>> {
-        let Some(dz) = self.dz.get() else { bail!("{}: backward before forward", self.name()) };
+        let dz = self.gradient()?;
         if !dloss.device().is_cpu() {
-            // To look at its value would be to wait for the device.
+            // Reading the value of dloss would synchronize with the device.
             return dz.broadcast_mul(dloss).map(Some);
         }
         match scalar(dloss)? {

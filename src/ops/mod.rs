@@ -1,31 +1,29 @@
-//! Fused candle ops: each is one node of candle's graph where the primitive ops need one for each
-//! step, and each brings its own gradient.
+//! Fused candle ops. Each is one node of the graph, with its own gradient, where candle's primitive
+//! ops need several nodes a time step.
 //!
-//! | function | computes | gradient |
+//! | function | computes | gradients |
 //! | --- | --- | --- |
-//! | [`project_input`] | `px = wax x + b`, looked up by index | of `wax`, `b` |
-//! | [`recurrence`] | `a_t = tanh(px_t + waa a_{t-1})` for all T steps | of `px`, `waa`, `a0` |
-//! | [`project_output`] | `z = wya a + by` | of `a`, `wya`, `by` |
-//! | [`cross_entropy`] | the sum of `-ln softmax(z)[y]` | of `z` |
-//! | [`clipped_descent`] | `w -= lr * clamp(g, -clip, clip)`, in place | none |
-//! | [`adamw_moments`], [`adamw_descent`] | AdamW's running means and its step, in place | none |
+//! | [`project_input`] | `px = wax x + b`, with `x` given by index | `wax`, `b` |
+//! | [`recurrence`] | `a_t = tanh(px_t + waa a_{t-1})` for all T steps | `px`, `waa`, `a0` |
+//! | [`project_output`] | `z = wya a + by` | `a`, `wya`, `by` |
+//! | [`cross_entropy`] | the sum of `-ln softmax(z)[y]` | `z` |
 //!
-//! They can stand in any candle model: `examples/fused_recurrence.rs` shows one. The tensors of an
-//! op have one float type, `F32` or `F64`. There are kernels for the CPU and, in builds with the
-//! feature `cuda`, for NVIDIA GPUs; on any other device [`primitive`] ops do the same, slower. On a
-//! GPU an index outside the vocabulary counts as [`crate::kernels::NONE`]: to refuse it, the op would have
-//! to wait for the GPU. Rows are time-major: step `t` of sequence `i` is
-//! row `t * B + i`. The arithmetic is in [`crate::kernels`].
+//! Any candle model can use them; `examples/fused_recurrence.rs` is one. All tensors of an op have
+//! the same float type, `F32` or `F64`, and the same device: the CPU or, in a build with the feature
+//! `cuda`, an NVIDIA GPU. Rows are time-major: step `t` of sequence `i` is row `t * B + i`.
 //!
-//! The price of a node in candle 0.11 is about a microsecond forward and two backward (each
-//! gradient is added to a fresh tensor of zeros), so at the sizes of this project the number of
-//! nodes is the cost.
+//! On the CPU an index outside the vocabulary is an error. On a GPU the check would synchronize with
+//! the device, so such an index counts as [`START`] or
+//! [`IGNORE_INDEX`](crate::data::IGNORE_INDEX).
+//!
+//! In candle 0.11 each gradient of a node is added to a fresh tensor of zeros. At the sizes of this
+//! project the number of nodes dominates the time of a step.
 
 mod cross_entropy;
-#[cfg(any(test, feature = "cuda"))]
-pub(crate) mod cuda;
-pub mod primitive;
-mod projection;
+#[cfg(feature = "cuda")]
+mod cuda;
+mod project_input;
+mod project_output;
 mod recurrence;
 #[cfg(any(test, feature = "cuda"))]
 mod stepwise;
@@ -33,21 +31,21 @@ mod update;
 
 pub use cross_entropy::cross_entropy;
 pub(crate) use cross_entropy::cross_entropy_gradient;
-pub(crate) use projection::project_input_gradients;
-pub use projection::{project_input, project_output};
+pub use project_input::project_input;
+pub(crate) use project_input::project_input_gradients;
+pub use project_output::project_output;
 pub use recurrence::recurrence;
 pub(crate) use recurrence::recurrence_gradients;
-pub use update::{adamw_descent, adamw_moments, clipped_descent};
+pub(crate) use update::{adamw_descent, adamw_moments, clipped_descent};
 
 use crate::kernels::matmul::Packed;
-use crate::kernels::{Element, NONE};
-use candle_core::{CpuStorage, Device, Layout, Result, Storage, Tensor, WithDType, bail};
+use crate::kernels::{Element, START};
+use candle_core::{CpuStorage, Layout, Result, Storage, Tensor, WithDType, bail};
 use std::cell::RefCell;
 
-/// A type that candle and the kernels both know: `f32` or `f64`.
+/// A float type of both candle and the kernels: `f32` or `f64`.
 pub(crate) trait Float: Element + WithDType {
-    /// Lends `f` this thread's working memory: an op has no other place to keep it from one call
-    /// to the next.
+    /// Calls `f` with a scratch buffer of this thread, which keeps its memory between calls.
     fn with_scratch<R>(f: impl FnOnce(&mut Packed<Self>) -> R) -> R;
 }
 
@@ -66,7 +64,7 @@ macro_rules! float {
 float!(f32);
 float!(f64);
 
-/// Runs `$body` with `$F` as the float type of `$dtype`, a candle `DType`.
+/// Evaluates `$body` with `$F` as the float type of `$dtype`, a candle `DType`.
 macro_rules! with_float {
     ($dtype:expr, $op:expr, $F:ident => $body:expr) => {
         match $dtype {
@@ -97,7 +95,7 @@ pub(crate) use values;
 pub(crate) fn on_cpu(storage: &Storage) -> Result<&CpuStorage> {
     match storage {
         Storage::Cpu(storage) => Ok(storage),
-        _ => bail!("this op has only a CPU implementation so far"),
+        _ => bail!("the tensors of an op must be on one device"),
     }
 }
 
@@ -105,33 +103,49 @@ pub(crate) fn on_cpu(storage: &Storage) -> Result<&CpuStorage> {
 pub(crate) fn slice<'a, F: WithDType>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [F]> {
     match layout.contiguous_offsets() {
         Some((start, end)) => Ok(&storage.as_slice()?[start..end]),
-        None => bail!("this op takes contiguous tensors"),
+        None => bail!("the tensors of an op must be contiguous"),
     }
 }
 
-/// The one value of a scalar tensor, which costs no tensor of another type.
+/// The values of a contiguous tensor, to change.
+fn slice_mut<'a, F>(values: &'a mut [F], layout: &Layout) -> Result<&'a mut [F]> {
+    match layout.contiguous_offsets() {
+        Some((start, end)) => Ok(&mut values[start..end]),
+        None => bail!("a tensor that is changed in place must be contiguous"),
+    }
+}
+
+/// The value of a scalar tensor as `f64`, without a conversion by candle, which would make another
+/// tensor.
 pub(crate) fn scalar(tensor: &Tensor) -> Result<f64> {
     with_float!(tensor.dtype(), "a scalar", F => tensor.to_scalar::<F>().map(Element::to_f64))
 }
 
-/// Whether there are kernels for this device.
-fn has_kernels(device: &Device) -> bool {
-    device.is_cpu() || (cfg!(feature = "cuda") && device.is_cuda())
-}
-
-/// Refuses indices that are neither below `size` nor [`NONE`].
+/// Returns an error where an index is neither below `size` nor [`START`].
 pub(crate) fn check_indices(indices: &[u32], size: usize) -> Result<()> {
-    match indices.iter().find(|&&index| index != NONE && index as usize >= size) {
+    match indices.iter().find(|&&index| index != START && index as usize >= size) {
         Some(index) => bail!("the index {index} is outside a vocabulary of {size}"),
         None => Ok(()),
     }
 }
 
-/// `tensor` if the graph leads through it to a variable that may want this gradient, made of
-/// `values`. An untracked argument costs candle two more passes, for nothing.
-fn gradient_of<F: WithDType>(tensor: &Tensor, values: Vec<F>) -> Result<Option<Tensor>> {
-    if !tensor.track_op() {
-        return Ok(None);
+#[cfg(test)]
+pub(crate) mod testing {
+    use crate::random::RngSource;
+    use candle_core::{DType, Device, Shape, Tensor};
+
+    /// Normal numbers, the same for the same seed.
+    pub fn noise(shape: impl Into<Shape>, deviation: f64, seed: u64, dtype: DType) -> Tensor {
+        let shape = shape.into();
+        let mut normals = RngSource::Seed(seed).normals();
+        let values: Vec<f64> = (0..shape.elem_count()).map(|_| normals() * deviation).collect();
+        Tensor::from_vec(values, shape, &Device::Cpu).unwrap().to_dtype(dtype).unwrap()
     }
-    Tensor::from_vec(values, tensor.shape(), tensor.device()).map(Some)
+
+    /// The largest absolute difference; NaN where an entry of either is NaN.
+    pub fn difference(a: &Tensor, b: &Tensor) -> f64 {
+        let difference = (a - b).unwrap().abs().unwrap().flatten_all().unwrap();
+        let values: Vec<f64> = difference.to_dtype(DType::F64).unwrap().to_vec1().unwrap();
+        values.into_iter().fold(0., |max, d| if d <= max { max } else { d })
+    }
 }

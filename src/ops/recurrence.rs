@@ -1,6 +1,6 @@
-//! All steps of the recurrence as one node.
+//! All time steps of the recurrence as one node.
 
-use super::{Float, gradient_of, has_kernels, primitive, slice, values, with_float};
+use super::{Float, slice, values, with_float};
 use crate::kernels::recurrence::{
     pack_for_backward, pack_for_forward, recurrence_backward, recurrence_forward,
     recurrence_weight_gradient,
@@ -11,10 +11,9 @@ use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
 use candle_core::{CudaStorage, Device};
 
 /// `a_t = tanh(px_t + waa a_{t-1})` for t = 1 .. T: `px` (T * B, n_a), `waa` (n_a, n_a) and the
-/// first states `a0` (B, n_a) give all states, (T * B, n_a). The last states are its last B rows.
+/// initial states `a0` (B, n_a) to all states, (T * B, n_a). The final states are the last B rows.
 ///
-/// One graph node, where the primitive ops need four a step, and a backward pass of one
-/// sequential sweep and one matrix product over all steps.
+/// The backward pass is one sweep over the steps and one matrix product over all of them.
 ///
 /// # Errors
 /// Where the shapes do not fit, or the type is not `F32` or `F64`.
@@ -30,27 +29,25 @@ use candle_core::{CudaStorage, Device};
 /// # Ok::<(), candle_core::Error>(())
 /// ```
 pub fn recurrence(px: &Tensor, waa: &Tensor, a0: &Tensor) -> Result<Tensor> {
-    if !has_kernels(px.device()) {
-        return primitive::recurrence(px, waa, a0);
-    }
     let (waa, a0) = (waa.contiguous()?, a0.contiguous()?);
     let a = px.contiguous()?.apply_op3(&waa, &a0, Recurrence)?;
     #[cfg(feature = "cuda")]
     if !is_one_launch(px)? {
-        // The node copied px, to be made into the states.
+        // The node has copied px, which becomes the states in place.
         super::stepwise::forward(&a, &waa, &a0)?;
     }
     Ok(a)
 }
 
-/// Whether the recurrence over `px`, (T * B, n), is done by one kernel on its device.
+/// Whether the recurrence over `px`, (T * B, n), is one kernel launch or none (on the CPU).
 #[cfg(feature = "cuda")]
 fn is_one_launch(px: &Tensor) -> Result<bool> {
     let (Device::Cuda(device), n) = (px.device(), px.dim(1)?) else { return Ok(true) };
-    with_float!(px.dtype(), "recurrence", F => super::cuda::one_launch::<F>(device, n))
+    with_float!(px.dtype(), "recurrence", F => super::cuda::is_one_launch::<F>(device, n))
 }
 
-/// The gradients of `px`, `waa` and `a0` from `da`, that of the states `a` that [`recurrence`] gave.
+/// The gradients of `px`, `waa` and `a0` from `da`, the gradient of the states `a` that
+/// [`recurrence`] returned.
 ///
 /// # Errors
 /// As [`recurrence`].
@@ -64,15 +61,14 @@ pub(crate) fn recurrence_gradients(
     let da = da.contiguous()?;
     #[cfg(feature = "cuda")]
     if a.device().is_cuda() {
-        return on_gpu(waa, a0, a, &da, sizes.0);
+        return cuda_gradients(waa, a0, a, &da, sizes.0);
     }
     with_float!(a.dtype(), "recurrence", F => {
         values!(waa_values: F = waa);
         values!(a0_values: F = a0);
         values!(a_values: F = a);
         values!(da_values: F = da);
-        let [dpx, dwaa, da0] =
-            Recurrence::backward([waa_values, a0_values, a_values, da_values], sizes);
+        let [dpx, dwaa, da0] = backward([waa_values, a0_values, a_values, da_values], sizes);
         Ok([
             Tensor::from_vec(dpx, a.shape(), a.device())?,
             Tensor::from_vec(dwaa, waa.shape(), a.device())?,
@@ -81,9 +77,15 @@ pub(crate) fn recurrence_gradients(
     })
 }
 
-/// The same on a GPU.
+/// [`recurrence_gradients`] on a GPU.
 #[cfg(feature = "cuda")]
-fn on_gpu(waa: &Tensor, a0: &Tensor, a: &Tensor, da: &Tensor, batch: usize) -> Result<[Tensor; 3]> {
+fn cuda_gradients(
+    waa: &Tensor,
+    a0: &Tensor,
+    a: &Tensor,
+    da: &Tensor,
+    batch: usize,
+) -> Result<[Tensor; 3]> {
     let (waa, a0, a) = (waa.detach(), a0.detach(), a.detach());
     let [dpx, da0] = if is_one_launch(&a)? {
         with_float!(a.dtype(), "recurrence", F => {
@@ -94,17 +96,15 @@ fn on_gpu(waa: &Tensor, a0: &Tensor, a: &Tensor, da: &Tensor, batch: usize) -> R
         let da0 = super::stepwise::backward(&waa, &a, &dpx, batch)?;
         [dpx, da0]
     };
-    let earlier = match a.dim(0)? - batch {
+    let previous = match a.dim(0)? - batch {
         0 => a0,
-        others => Tensor::cat(&[&a0, &a.narrow(0, 0, others)?], 0)?,
+        rows => Tensor::cat(&[&a0, &a.narrow(0, 0, rows)?], 0)?,
     };
-    let dwaa = dpx.t()?.matmul(&earlier)?;
+    let dwaa = dpx.t()?.matmul(&previous)?;
     Ok([dpx, dwaa, da0])
 }
 
-struct Recurrence;
-
-/// The batch size and n_a of arguments whose shapes fit.
+/// B and n_a, or an error where the shapes do not fit.
 fn sizes(px: &Shape, waa: &Shape, a0: &Shape) -> Result<(usize, usize)> {
     let fits = match (px.dims(), waa.dims(), a0.dims()) {
         (&[rows, n], &[n_1, n_2], &[batch, n_3]) => {
@@ -120,30 +120,30 @@ fn sizes(px: &Shape, waa: &Shape, a0: &Shape) -> Result<(usize, usize)> {
     a0.dims2()
 }
 
-impl Recurrence {
-    fn forward<F: Float>(px: &[F], waa: &[F], a0: &[F], (batch, n): (usize, usize)) -> CpuStorage {
-        let mut a = px.to_vec();
-        F::with_scratch(|packed| {
-            pack_for_forward(packed, waa, batch, n);
-            recurrence_forward(packed, a0, &mut a, batch, n);
-        });
-        F::to_cpu_storage_owned(a)
-    }
-
-    /// The gradients of `px`, `waa` and `a0` from `da`, the gradient of all states.
-    fn backward<F: Float>([waa, a0, a, da]: [&[F]; 4], (batch, n): (usize, usize)) -> [Vec<F>; 3] {
-        let (mut dpx, mut da0) = (da.to_vec(), vec![F::ZERO; batch * n]);
-        let mut dwaa = vec![F::ZERO; n * n];
-        F::with_scratch(|packed| {
-            pack_for_backward(packed, waa, batch, n);
-            recurrence_backward(packed, a, &mut dpx, &mut da0, batch, n);
-            // A copy, so that it is one product: two would go over dwaa twice.
-            let earlier = [a0, &a[..a.len().saturating_sub(batch * n)]].concat();
-            recurrence_weight_gradient(&dpx, &earlier[..a.len()], &mut dwaa, n, packed);
-        });
-        [dpx, dwaa, da0]
-    }
+fn forward<F: Float>(px: &[F], waa: &[F], a0: &[F], (batch, n): (usize, usize)) -> CpuStorage {
+    let mut a = px.to_vec();
+    F::with_scratch(|packed| {
+        pack_for_forward(packed, waa, batch, n);
+        recurrence_forward(packed, a0, &mut a, batch, n);
+    });
+    F::to_cpu_storage_owned(a)
 }
+
+/// The gradients of `px`, `waa` and `a0`.
+fn backward<F: Float>([waa, a0, a, da]: [&[F]; 4], (batch, n): (usize, usize)) -> [Vec<F>; 3] {
+    let (mut dpx, mut da0) = (da.to_vec(), vec![F::ZERO; batch * n]);
+    let mut dwaa = vec![F::ZERO; n * n];
+    F::with_scratch(|packed| {
+        pack_for_backward(packed, waa, batch, n);
+        recurrence_backward(packed, a, &mut dpx, &mut da0, batch, n);
+        // A copy, for one product: a product for a0 and one for the rest would write dwaa twice.
+        let previous = [a0, &a[..a.len().saturating_sub(batch * n)]].concat();
+        recurrence_weight_gradient(&dpx, &previous[..a.len()], &mut dwaa, n, packed);
+    });
+    [dpx, dwaa, da0]
+}
+
+struct Recurrence;
 
 impl CustomOp3 for Recurrence {
     fn name(&self) -> &'static str {
@@ -160,12 +160,9 @@ impl CustomOp3 for Recurrence {
         a0_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         let sizes = sizes(px_layout.shape(), waa_layout.shape(), a0_layout.shape())?;
-        let a = with_float!(px.dtype(), self.name(), F => Self::forward::<F>(
-            slice(px, px_layout)?,
-            slice(waa, waa_layout)?,
-            slice(a0, a0_layout)?,
-            sizes,
-        ));
+        let a = with_float!(px.dtype(), self.name(), F => {
+            forward::<F>(slice(px, px_layout)?, slice(waa, waa_layout)?, slice(a0, a0_layout)?, sizes)
+        });
         Ok((a, px_layout.shape().clone()))
     }
 
@@ -185,13 +182,13 @@ impl CustomOp3 for Recurrence {
             bail!("{}: there are no steps", self.name());
         }
         let a = with_float!(px.dtype(), self.name(), F => {
-            match super::cuda::one_launch::<F>(px.device(), n)? {
+            match super::cuda::is_one_launch::<F>(px.device(), n)? {
                 true => super::cuda::recurrence::<F>(
                     (px, px_layout),
                     (waa, waa_layout),
                     (a0, a0_layout),
                 )?,
-                // Candle's own copy would be of the whole storage, also where px is a part of it.
+                // Not candle's copy, which is of the whole storage even where px is a view of it.
                 false => super::cuda::copy::<F>((px, px_layout))?,
             }
         });
@@ -206,21 +203,11 @@ impl CustomOp3 for Recurrence {
         a: &Tensor,
         da: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        #[cfg(feature = "cuda")]
-        if px.device().is_cuda() {
-            let [dpx, dwaa, da0] = recurrence_gradients(waa, a0, a, da)?;
-            return Ok((Some(dpx), Some(dwaa), a0.track_op().then_some(da0)));
-        }
-        let sizes = sizes(px.shape(), waa.shape(), a0.shape())?;
-        let da = da.contiguous()?;
-        with_float!(px.dtype(), self.name(), F => {
-            values!(waa_values: F = waa);
-            values!(a0_values: F = a0);
-            values!(a_values: F = a);
-            values!(da_values: F = da);
-            let [dpx, dwaa, da0] =
-                Self::backward([waa_values, a0_values, a_values, da_values], sizes);
-            Ok((gradient_of(px, dpx)?, gradient_of(waa, dwaa)?, gradient_of(a0, da0)?))
-        })
+        let [dpx, dwaa, da0] = recurrence_gradients(waa, a0, a, da)?;
+        Ok((
+            px.track_op().then_some(dpx),
+            waa.track_op().then_some(dwaa),
+            a0.track_op().then_some(da0),
+        ))
     }
 }

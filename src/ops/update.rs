@@ -1,52 +1,48 @@
-//! The updates of the variables, in place.
+//! The updates of the variables, in place and without a graph.
 
-use super::{Float, has_kernels, primitive, slice};
+use super::{Float, slice, slice_mut};
 use crate::kernels::{Element, update as kernels};
 use candle_core::{CpuStorage, InplaceOp2, Layout, Result, Shape, Tensor, Var, bail};
 use kernels::AdamW;
 #[cfg(feature = "cuda")]
 use {super::with_float, candle_core::CudaStorage, candle_core::backend::BackendStorage};
 
-/// `w -= learning_rate * clamp(g, -clip, clip)`, one pass over memory. An infinite `clip` clips
-/// nothing; a NaN in the gradient reaches the variable.
+/// `w -= learning_rate * clamp(g, -clip, clip)`. An infinite `clip` does not clip; a NaN in the
+/// gradient reaches the variable.
 ///
 /// # Errors
 /// Where the shapes differ, `clip` is negative or NaN, or the type is not `F32` or `F64`.
-pub fn clipped_descent(w: &Var, gradient: &Tensor, learning_rate: f64, clip: f64) -> Result<()> {
+pub(crate) fn clipped_descent(
+    w: &Var,
+    gradient: &Tensor,
+    learning_rate: f64,
+    clip: f64,
+) -> Result<()> {
     if clip.is_nan() || clip < 0. {
         bail!("clipped-descent: the clip cannot be {clip}");
-    }
-    if !has_kernels(w.device()) {
-        return primitive::clipped_descent(w, gradient, learning_rate, clip);
     }
     w.inplace_op2(&gradient.contiguous()?, &Update::ClippedDescent { learning_rate, clip })
 }
 
-/// The running means of AdamW, of shape (2, ...) for a gradient of shape (...):
+/// The update of AdamW's `moments`, of shape (2, ...) for a gradient of shape (...):
 /// [`kernels::adamw_moments`] has the equations.
 ///
 /// # Errors
 /// Where the shapes do not fit, or the type is not `F32` or `F64`.
-pub fn adamw_moments(moments: &Var, gradient: &Tensor, adamw: &AdamW) -> Result<()> {
-    if !has_kernels(moments.device()) {
-        return primitive::adamw_moments(moments, gradient, adamw);
-    }
+pub(crate) fn adamw_moments(moments: &Var, gradient: &Tensor, adamw: &AdamW) -> Result<()> {
     moments.inplace_op2(&gradient.contiguous()?, &Update::AdamWMoments(*adamw))
 }
 
-/// AdamW's step along its running `moments`, of shape (2, ...) for a variable of shape (...):
+/// The step of AdamW from its `moments`, of shape (2, ...) for a variable of shape (...):
 /// [`kernels::adamw_descent`] has the equation.
 ///
 /// # Errors
 /// Where the shapes do not fit, or the type is not `F32` or `F64`.
-pub fn adamw_descent(w: &Var, moments: &Tensor, adamw: &AdamW) -> Result<()> {
-    if !has_kernels(w.device()) {
-        return primitive::adamw_descent(w, moments, adamw);
-    }
+pub(crate) fn adamw_descent(w: &Var, moments: &Tensor, adamw: &AdamW) -> Result<()> {
     w.inplace_op2(&moments.contiguous()?, &Update::AdamWDescent(*adamw))
 }
 
-/// What is done to a variable by another tensor.
+/// A change of a target tensor by a source tensor.
 enum Update {
     ClippedDescent { learning_rate: f64, clip: f64 },
     AdamWMoments(AdamW),
@@ -54,7 +50,7 @@ enum Update {
 }
 
 impl Update {
-    /// Refuses shapes that do not fit.
+    /// Returns an error where the shapes do not fit.
     fn check(&self, target: &Shape, source: &Shape) -> Result<()> {
         let pair_of = |one: &Shape| [&[2], one.dims()].concat();
         let fits = match self {
@@ -63,22 +59,12 @@ impl Update {
             Self::AdamWDescent(_) => pair_of(target) == source.dims(),
         };
         if !fits {
-            bail!("{}: the variable is {target:?}, what changes it {source:?}", self.name())
+            bail!("{}: the shapes {target:?} and {source:?} do not fit", self.name())
         }
         Ok(())
     }
 
-    fn run<F: Float>(
-        &self,
-        target: &mut [F],
-        target_layout: &Layout,
-        source: &CpuStorage,
-        source_layout: &Layout,
-    ) -> Result<()> {
-        let Some((start, end)) = target_layout.contiguous_offsets() else {
-            bail!("{}: the variable must be contiguous", self.name())
-        };
-        let (target, source) = (&mut target[start..end], slice(source, source_layout)?);
+    fn run<F: Float>(&self, target: &mut [F], source: &[F]) {
         match self {
             Self::ClippedDescent { learning_rate, clip } => {
                 let (rate, clip) = (Element::from_f64(*learning_rate), Element::from_f64(*clip));
@@ -87,7 +73,6 @@ impl Update {
             Self::AdamWMoments(adamw) => kernels::adamw_moments(target, source, adamw),
             Self::AdamWDescent(adamw) => kernels::adamw_descent(target, source, adamw),
         }
-        Ok(())
     }
 }
 
@@ -109,10 +94,15 @@ impl InplaceOp2 for Update {
     ) -> Result<()> {
         self.check(target_layout.shape(), source_layout.shape())?;
         match target {
-            CpuStorage::F32(target) => self.run(target, target_layout, source, source_layout),
-            CpuStorage::F64(target) => self.run(target, target_layout, source, source_layout),
+            CpuStorage::F32(target) => {
+                self.run(slice_mut(target, target_layout)?, slice(source, source_layout)?);
+            }
+            CpuStorage::F64(target) => {
+                self.run(slice_mut(target, target_layout)?, slice(source, source_layout)?);
+            }
             _ => bail!("{}: numbers must be F32 or F64", self.name()),
         }
+        Ok(())
     }
 
     #[cfg(feature = "cuda")]
@@ -126,7 +116,7 @@ impl InplaceOp2 for Update {
         use super::cuda::update;
         let (target_shape, source_shape) = (target_layout.shape(), source_layout.shape());
         self.check(target_shape, source_shape)?;
-        // The smaller of the two: the other one has two entries for each of it.
+        // The moments have twice as many entries.
         let count = target_shape.elem_count().min(source_shape.elem_count());
         with_float!(target.dtype(), self.name(), F => {
             let (target, source) = ((target, target_layout), (source, source_layout));
@@ -146,5 +136,87 @@ impl InplaceOp2 for Update {
                 }
             }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{difference, noise};
+    use super::*;
+    use crate::kernels::update::{BETA_1, BETA_2, EPSILON};
+    use candle_core::{DType, Device};
+    use proptest::prelude::*;
+
+    fn var(shape: impl Into<Shape>, seed: u64, dtype: DType) -> Var {
+        Var::from_tensor(&noise(shape, 1., seed, dtype)).unwrap()
+    }
+
+    /// [`clipped_descent`] in candle's primitive ops.
+    fn descended(w: &Tensor, g: &Tensor, rate: f64, clip: f64) -> Result<Tensor> {
+        w.sub(&(g.clamp(-clip, clip)? * rate)?)
+    }
+
+    /// [`adamw_moments`] likewise.
+    fn averaged(moments: &Tensor, g: &Tensor, adamw: &AdamW) -> Result<Tensor> {
+        let g = g.clamp(-adamw.clip, adamw.clip)?;
+        let (m, v) = (moments.get(0)?, moments.get(1)?);
+        let m = (&m + ((&g - &m)? * (1. - BETA_1))?)?;
+        let v = (&v + ((g.sqr()? - &v)? * (1. - BETA_2))?)?;
+        Tensor::stack(&[m, v], 0)
+    }
+
+    /// [`adamw_descent`] likewise.
+    fn adapted(w: &Tensor, moments: &Tensor, adamw: &AdamW) -> Result<Tensor> {
+        let (m, v) = (moments.get(0)?, moments.get(1)?);
+        let root = ((v.sqrt()? * adamw.correction)? + EPSILON)?;
+        w.affine(adamw.keep, 0.)? - (m / root)?.affine(adamw.rate, 0.)?
+    }
+
+    proptest! {
+        #[test]
+        fn updates_equal_candles_primitive_ops(
+            n in 1usize..80, clip in 0.01f64..3., seed: u64, single: bool,
+        ) {
+            let (dtype, bound) = if single { (DType::F32, 1e-5) } else { (DType::F64, 1e-13) };
+            let (w, g) = (var((n, 3), seed, dtype), noise((n, 3), 1., seed ^ 1, dtype));
+            let expected = descended(&w, &g, 0.3, clip).unwrap();
+            clipped_descent(&w, &g, 0.3, clip).unwrap();
+            prop_assert!(difference(&w, &expected) < bound);
+
+            let adamw = AdamW::new(3, 0.1, 0.2, clip);
+            // Second moments are not negative.
+            let moments = noise((2, n, 3), 1., seed ^ 2, dtype).sqr().unwrap();
+            let moments = Var::from_tensor(&moments).unwrap();
+            let expected = averaged(&moments, &g, &adamw).unwrap();
+            adamw_moments(&moments, &g, &adamw).unwrap();
+            prop_assert!(difference(&moments, &expected) < bound);
+
+            let expected = adapted(&w, &moments, &adamw).unwrap();
+            adamw_descent(&w, &moments, &adamw).unwrap();
+            prop_assert!(difference(&w, &expected) < 10. * bound);
+        }
+    }
+
+    #[test]
+    fn a_nan_in_the_gradient_reaches_the_variable() {
+        let w = var(2, 4, DType::F32);
+        let gradient = Tensor::new(&[f32::NAN, 1.], &Device::Cpu).unwrap();
+        clipped_descent(&w, &gradient, 0.1, 5.).unwrap();
+        let w: Vec<f32> = w.to_vec1().unwrap();
+        assert!(w[0].is_nan() && w[1].is_finite());
+    }
+
+    #[test]
+    fn arguments_that_do_not_fit_are_errors() {
+        let [m23, m32, m33] = [(2, 3), (3, 2), (3, 3)].map(|shape| var(shape, 4, DType::F32));
+        let d33 = var((3, 3), 4, DType::F64);
+        assert!(clipped_descent(&m23, &m32, 0.1, 5.).is_err());
+        assert!(clipped_descent(&m33, &d33, 0.1, 5.).is_err());
+        for clip in [-1., f64::NAN] {
+            assert!(clipped_descent(&m33, &m33, 0.1, clip).is_err());
+        }
+        let adamw = AdamW::new(1, 0.1, 0., 5.);
+        assert!(adamw_moments(&m23, &m23, &adamw).is_err());
+        assert!(adamw_descent(&m23, &m23, &adamw).is_err());
     }
 }

@@ -1,312 +1,217 @@
-//! The training loop, told in the notebook's order: take an example, go forward, go backward,
-//! clip, update, smooth the loss, and now and then look at what the network has learned.
+//! Training, in the notebook's order: take a minibatch, optimize, smooth the loss, and now and then
+//! evaluate the network and sample names.
 
-mod inputs;
-mod settings;
+mod bptt;
+pub(crate) mod config;
+pub(crate) mod gradients;
+mod hand;
+mod history;
+mod observer;
+pub(crate) mod optimize;
+mod optimizer;
+mod validation;
+mod workers;
 
-pub use settings::Settings;
+pub use config::{Difference, TrainConfig};
+pub use gradients::GradientMethod;
+pub use history::{History, LossCurve, Point, Thinned, Thinning};
+pub use observer::{Observer, Progress, Stats};
+pub use optimize::OptimizeState;
+pub use optimizer::{Decay, GradientStats, OptimizerKind, clip};
+pub use validation::{Best, Validation};
 
-use crate::batch::Batch;
-use crate::corpus::Corpus;
-use crate::engine::{ADAMW, Carried, Engine, Gradients, StepLoss, engine};
+use crate::data::{Batch, Corpus, Vocabulary};
 use crate::error::{Error, Result};
-use crate::history::History;
-use crate::model::{CharRnn, Config, MOST_ENTRIES, initialize};
-use crate::optim::Algorithm;
-use crate::sample::{MAX_LENGTH, Names, Sampled};
-use crate::validation::{HeldOut, Validation};
-use crate::vocab::Vocabulary;
-use candle_core::{DType, Var};
+use crate::model::{CharRnn, Config, MAX_ENTRIES, initialize};
+use crate::sample::{MAX_LENGTH, Sampler};
+use candle_core::{DType, Device, Var};
 use candle_nn::VarMap;
-use inputs::Inputs;
-use std::ops::ControlFlow;
+use optimize::{Optimize, keep_state};
+use validation::Validator;
 
-/// How training stands after an iteration.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Progress {
-    /// The iteration, counted from 0.
-    pub iteration: u64,
-    /// The loss of the iteration's examples in nats a name: summed over characters, averaged over
-    /// the examples.
-    pub loss: f64,
-    /// The smoothed loss: 0.999 of the one before and 0.001 of this iteration's.
-    pub smoothed: f64,
-}
-
-/// What training tells as it goes. Nothing in the library prints; the caller decides.
-///
-/// On the CPU it is told after each iteration. Another device learns up to a few dozen iterations
-/// before their losses are read and they are told of, one by one and in order, so that it does not
-/// stand still after each.
-pub trait Observer {
-    /// The first thing that is told of an iteration, once for each of its examples: the `index`-th of the shuffled list, its name and characters.
-    fn example(&mut self, _iteration: u64, _index: usize, _name: &str, _characters: &[u32]) {}
-    /// After an iteration whose gradients were measured: see [`History::gradients`].
-    fn gradients(&mut self, _progress: &Progress, _gradients: &Gradients) {}
-    /// After an iteration at which the held-out names were looked at: their loss, in nats a name.
-    fn validated(&mut self, _progress: &Progress, _loss: f64) {}
-    /// After an iteration at which names were sampled.
-    fn samples(&mut self, _progress: &Progress, _names: &[Sampled]) {}
-    /// After an iteration, the last thing that is told of it. To break ends training there.
-    fn iteration(&mut self, _progress: &Progress) -> ControlFlow<()> {
-        ControlFlow::Continue(())
-    }
-}
-
-/// An observer that looks away.
-impl Observer for () {}
-
-/// What training leaves: a network, and all that training it further needs.
+/// The result of a run, and everything that training needs to continue.
 #[derive(Debug, Clone)]
 pub struct Trained {
-    /// The network with its last parameters. It shares them with the [`Training`] that it came
-    /// from, and they change when that runs on.
+    /// The network after the last iteration. It shares its parameters with its [`Trainer`], which
+    /// changes them when it runs again.
     pub model: CharRnn,
-    /// The last iteration's progress.
+    /// The progress at the last iteration.
     pub progress: Progress,
-    /// What the engine would begin the next iteration with.
-    pub carried: Carried,
-    /// Its course so far.
+    /// The hidden state, and the optimizer's.
+    pub state: OptimizeState,
+    /// The course of the run.
     pub history: History,
-    /// What the held-out names told, where there are any.
+    /// The results on the held-out names, if there are any.
     pub validation: Option<Validation>,
 }
 
 impl Trained {
-    /// The network to use: the last, or where held-out names say that an earlier one was better,
-    /// the best.
+    /// The network to use: the last one, or where an earlier one was better on the held-out names,
+    /// the best one.
     pub fn chosen(&self) -> &CharRnn {
         let better = self.validation.as_ref().and_then(Validation::better);
         better.map_or(&self.model, |best| &best.model)
     }
 }
 
-/// Trains a network on `corpus`.
+/// Trains a network on `corpus` on the CPU. [`Trainer`] can also pause, resume and use a GPU.
 ///
 /// # Errors
-/// Where a setting is out of range ([`Settings::check`]), the loss or a parameter stops being
-/// finite ([`Error::Diverged`]), or the device fails.
+/// Where a field is out of range ([`TrainConfig::check`]), or the loss or a parameter is no longer
+/// finite ([`Error::Diverged`]).
 ///
 /// ```
-/// use char_rnn::{corpus::{Case, Corpus}, train::{Settings, train}};
-/// let corpus = Corpus::parse(b"anna\nhannah\nhanna\n", "example", Case::Lower)?;
-/// let settings = Settings { iterations: 500, hidden: 8, ..Settings::default() };
-/// let trained = train(&corpus, &settings, &mut ())?;
+/// use char_rnn::data::{Corpus, LetterCase};
+/// use char_rnn::train::{TrainConfig, train};
+/// let corpus = Corpus::parse(b"anna\nhannah\nhanna\n", "example", LetterCase::Lower)?;
+/// let config = TrainConfig { iterations: 500, hidden: 8, ..TrainConfig::default() };
+/// let trained = train(&corpus, &config, &mut ())?;
 /// assert!(trained.progress.loss < 8.);
 /// # Ok::<(), char_rnn::Error>(())
 /// ```
-pub fn train(corpus: &Corpus, settings: &Settings, observer: &mut dyn Observer) -> Result<Trained> {
-    Training::new(corpus, settings)?.run(observer)
+pub fn train(
+    corpus: &Corpus,
+    config: &TrainConfig,
+    observer: &mut dyn Observer,
+) -> Result<Trained> {
+    Trainer::new(corpus, config, &Device::Cpu)?.run(observer)
 }
 
-/// The most iterations whose losses wait on a device to be read together.
-const LONGEST_STRETCH: u64 = 64;
-
-/// Refuses batches that are too large for a GPU, before anything is learned.
-fn check_batches(
-    examples: &[(&String, Vec<u32>)],
-    settings: &Settings,
-    config: Config,
-) -> Result<()> {
-    let steps = 1 + examples.iter().map(|(_, indices)| indices.len()).max().unwrap_or(0);
-    let rows = settings.batch_size.saturating_mul(steps);
-    match config.too_many_entries(rows) {
-        Some(count) if !settings.device.is_cpu() => Err(Error::Device(format!(
-            "with {} names in a batch a tensor would have {count} entries, and on a GPU they must be \
-             fewer than {MOST_ENTRIES}: a smaller --batch-size or --hidden takes fewer, and --device cpu \
-             has no such bound",
-            settings.batch_size
-        ))),
-        _ => Ok(()),
-    }
-}
-
-/// An iteration of which nothing has been told yet.
-struct Learned {
-    loss: StepLoss,
-    gradients: Option<Gradients>,
-}
-
-/// A run that can be stopped after any iteration, by its observer, and go on: at once, or from
-/// what it left, with the same results to the last bit.
-pub struct Training<'a> {
-    settings: Settings,
+/// A run that its observer can pause after any iteration. It continues at once, or from its
+/// [`Trained`] result, with the same results to the last bit.
+pub struct Trainer<'a> {
+    config: TrainConfig,
     /// The shuffled list.
     examples: Vec<(&'a String, Vec<u32>)>,
-    held_out: Option<HeldOut>,
+    validator: Option<Validator>,
     vocabulary: &'a Vocabulary,
-    engine: Box<dyn Engine>,
+    optimize: Optimize,
     batch: Batch,
-    /// All batches on the device, where that is worth it.
-    inputs: Option<Inputs>,
-    /// The iteration that comes next.
+    /// The next iteration.
     next: u64,
     loss: f64,
     smoothed: f64,
     history: History,
-    /// Empty between iterations: kept for its memory.
-    learned: Vec<Learned>,
 }
 
-impl<'a> Training<'a> {
-    /// A run at its beginning.
+impl<'a> Trainer<'a> {
+    /// A new run on `device`.
     ///
     /// # Errors
-    /// Where a setting is out of range ([`Settings::check`]), no name can be held out
-    /// ([`Corpus::held_out`]), or the device fails.
-    pub fn new(corpus: &'a Corpus, settings: &Settings) -> Result<Self> {
-        settings.check()?;
-        let config = Config { vocabulary: corpus.vocabulary().size(), hidden: settings.hidden };
-        let vars =
-            initialize(config, settings.randomness.normals(), settings.dtype, &settings.device)?;
-        Self::with_network(corpus, settings, config, &vars)
+    /// Where a field is out of range ([`TrainConfig::check`]), no name can be held out
+    /// ([`Corpus::validation_split`]), or the device fails.
+    pub fn new(corpus: &'a Corpus, config: &TrainConfig, device: &Device) -> Result<Self> {
+        config.check()?;
+        let network = Config { vocabulary: corpus.vocabulary().size(), hidden: config.hidden };
+        let vars = initialize(network, config.seed.normals(), config.dtype, device)?;
+        Self::with_variables(corpus, config, network, &vars, device)
     }
 
-    /// A run at its beginning, of the network of these variables.
-    fn with_network(
+    fn with_variables(
         corpus: &'a Corpus,
-        settings: &Settings,
-        config: Config,
+        config: &TrainConfig,
+        network: Config,
         vars: &VarMap,
+        device: &Device,
     ) -> Result<Self> {
         let mut examples: Vec<(&String, Vec<u32>)> =
             corpus.names().iter().zip(corpus.encoded()).collect();
-        let mut held_out = None;
-        if settings.validation > 0. {
+        let mut validator = None;
+        if config.validation > 0. {
             let mut is_held_out =
-                corpus.held_out(settings.validation, settings.randomness)?.into_iter();
-            let (judges, others): (Vec<_>, Vec<_>) =
+                corpus.validation_split(config.validation, config.seed)?.into_iter();
+            let (held_out, others): (Vec<_>, Vec<_>) =
                 examples.into_iter().partition(|_| is_held_out.next() == Some(true));
-            let (texts, indices) = judges.into_iter().unzip();
-            held_out = Some(HeldOut::new(indices, texts));
+            let (texts, indices) = held_out.into_iter().unzip();
+            validator = Some(Validator::new(indices, texts));
             examples = others;
         }
-        settings.randomness.shuffle(&mut examples);
-        check_batches(&examples, settings, config)?;
-        let indices: Vec<&[u32]> = examples.iter().map(|(_, indices)| &indices[..]).collect();
-        let inputs = Inputs::new(&indices, settings.batch_size, &settings.device)?;
-        // More would have nothing to do, and a file may ask for a thousand.
-        let threads = settings.threads.min(settings.batch_size);
+        config.seed.shuffle(&mut examples);
+        check_batch_size(&examples, config, network, device)?;
         Ok(Self {
-            settings: settings.clone(),
-            inputs,
+            config: config.clone(),
             examples,
-            held_out,
+            validator,
             vocabulary: corpus.vocabulary(),
-            engine: engine(settings.backprop, config, vars, settings.descent(), threads)?,
+            optimize: Optimize::new(network, vars, config)?,
             batch: Batch::default(),
             next: 0,
             loss: f64::NAN,
-            smoothed: initial_loss(config.vocabulary),
+            smoothed: initial_loss(network.vocabulary),
             history: History::default(),
-            learned: Vec::new(),
         })
     }
 
-    /// The run that left `trained`, after its last iteration. With the same list and settings the
-    /// results are those of a run that never stopped: the order of the list and the sampled names
-    /// follow from the seed and the number of the iteration ([`crate::random`]), and everything
-    /// else is in `trained`.
+    /// Continues the run that ended with `trained`. With the same list and configuration the results
+    /// are those of a run that never stopped: the order of the list and the sampled names follow from
+    /// the seed and the number of the iteration ([`crate::random`]), and everything else is in
+    /// `trained`.
     ///
-    /// With held-out names the network at the end of a run that was done is among those of which
-    /// the best is kept, also where more iterations are added.
-    ///
-    /// Other settings take effect from here on. With another batch size the hidden states begin at
-    /// zero again, with another optimizer its running means, and with other names held out the
-    /// search for the best.
+    /// Other values take effect from here on. With another batch size the hidden states start from
+    /// zero, with another optimizer its moments, and with other held-out names the search for the
+    /// best network.
     ///
     /// # Errors
-    /// Where a setting is out of range ([`Settings::check`]), the run is done already, the network
-    /// has other sizes than the settings and the list, or the device fails.
+    /// Where a field is out of range ([`TrainConfig::check`]), the run is done already, the network
+    /// does not have the sizes of the configuration and the list, or the device fails.
     ///
     /// ```
-    /// use char_rnn::{corpus::{Case, Corpus}, train::{Settings, Training, train}};
-    /// let corpus = Corpus::parse(b"anna\nhannah\nhanna\n", "example", Case::Lower)?;
-    /// let short = Settings { iterations: 50, hidden: 8, ..Settings::default() };
-    /// let long = Settings { iterations: 80, ..short.clone() };
-    /// let resumed = Training::resume(&corpus, &long, &train(&corpus, &short, &mut ())?)?.run(&mut ())?;
+    /// use char_rnn::data::{Corpus, LetterCase};
+    /// use char_rnn::train::{TrainConfig, Trainer, train};
+    /// let corpus = Corpus::parse(b"anna\nhannah\nhanna\n", "example", LetterCase::Lower)?;
+    /// let short = TrainConfig { iterations: 50, hidden: 8, ..TrainConfig::default() };
+    /// let long = TrainConfig { iterations: 80, ..short.clone() };
+    /// let (first, device) = (train(&corpus, &short, &mut ())?, candle_core::Device::Cpu);
+    /// let resumed = Trainer::resume(&corpus, &long, &first, &device)?.run(&mut ())?;
     /// assert_eq!(resumed.progress, train(&corpus, &long, &mut ())?.progress);
     /// # Ok::<(), char_rnn::Error>(())
     /// ```
-    pub fn resume(corpus: &'a Corpus, settings: &Settings, trained: &Trained) -> Result<Self> {
-        settings.check()?;
-        let done = trained.progress.iteration + 1;
-        if settings.iterations <= done {
-            return Err(Error::Setting {
-                name: "--iterations",
-                value: settings.iterations.to_string(),
-                rule: format!("{done} are done already, and it counts from the first"),
-            });
-        }
-        let config = trained.model.config();
-        if settings.hidden != config.hidden {
-            return Err(Error::Setting {
-                name: "--hidden",
-                value: settings.hidden.to_string(),
-                rule: format!(
-                    "the network has {} hidden units, and cannot change its size",
-                    config.hidden
-                ),
-            });
-        }
-        if corpus.vocabulary().size() != config.vocabulary {
-            return Err(Error::Names {
-                origin: "the list".to_string(),
-                problem: format!(
-                    "it is written with {} characters and the network knows {}, which cannot change",
-                    corpus.vocabulary().size() - 1,
-                    config.vocabulary - 1
-                ),
-            });
-        }
+    pub fn resume(
+        corpus: &'a Corpus,
+        config: &TrainConfig,
+        trained: &Trained,
+        device: &Device,
+    ) -> Result<Self> {
+        config.check()?;
+        let (network, done) = (trained.model.config(), trained.progress.iteration + 1);
+        check_resumable(corpus, config, network, done)?;
         let vars = VarMap::new();
         for (name, tensor) in trained.model.parameters() {
-            let own = tensor.to_dtype(settings.dtype)?.to_device(&settings.device)?.copy()?;
-            let mut vars = vars.data().lock().expect("nobody else has this map yet");
+            let own = tensor.to_dtype(config.dtype)?.to_device(device)?.copy()?;
+            let mut vars = vars.data().lock().expect("this map has no other holder yet");
             vars.insert(name.to_string(), Var::from_tensor(&own)?);
         }
-        let mut training = Self::with_network(corpus, settings, config, &vars)?;
-        let mut carried = trained.carried.clone();
-        let size = carried.get("a").map(|a| a.dim(0)).transpose()?;
-        if size != Some(settings.batch_size) {
-            carried.remove("a");
-        }
-        if settings.optimizer != Algorithm::AdamW {
-            carried.retain(|name, _| !name.starts_with(ADAMW));
-        }
-        training.engine.carry_on(&carried)?;
-        training.history = trained.history.clone();
-        let before = trained.validation.as_ref().filter(|before| {
-            training.held_out.as_ref().is_some_and(|held_out| held_out.told_of(before))
-        });
-        if before.is_none() {
-            // The losses of other names are no part of the curve.
-            training.history.forget_validation();
-        }
-        if let (Some(held_out), Some(before)) = (&mut training.held_out, before) {
-            held_out.go_on(before, settings.dtype, &settings.device)?;
-            if let Some(patience) = settings.patience
-                && settings.is_done(done, held_out.since())
-            {
-                return Err(Error::Setting {
-                    name: "--patience",
-                    value: patience.to_string(),
-                    rule: format!(
-                        "the held-out names were looked at {} times since the best of them, so \
-                         that training has ended; give a larger number to go on",
-                        held_out.since()
-                    ),
-                });
+        let mut trainer = Self::with_variables(corpus, config, network, &vars, device)?;
+        trainer.optimize.load_state(&keep_state(&trained.state, config))?;
+        trainer.history = trained.history.clone();
+        let digest = trainer.held_out_digest();
+        let before = trained.validation.as_ref().filter(|v| Some(v.names.as_str()) == digest);
+        match (&mut trainer.validator, before) {
+            (Some(validator), Some(before)) => {
+                validator.load(before, config.dtype, device)?;
+                let since = validator.since_best();
+                if config.patience > 0 && config.is_done(done, since) {
+                    return Err(Error::Setting {
+                        name: "patience",
+                        value: config.patience.to_string(),
+                        rule: format!(
+                            "the last {since} evaluations brought no improvement, so that training \
+                             has ended; give a larger number to continue"
+                        ),
+                    });
+                }
             }
+            // Losses on other names are no part of the curve.
+            _ => trainer.history.clear_validation(),
         }
-        training.next = done;
-        (training.loss, training.smoothed) = (trained.progress.loss, trained.progress.smoothed);
-        Ok(training)
+        trainer.next = done;
+        (trainer.loss, trainer.smoothed) = (trained.progress.loss, trained.progress.smoothed);
+        Ok(trainer)
     }
 
-    /// Whether all iterations are done, or patience is at its end.
+    /// Whether all iterations are done, or the patience is exhausted.
     pub fn is_done(&self) -> bool {
-        self.settings.is_done(self.next, self.held_out.as_ref().map_or(0, HeldOut::since))
+        self.config.is_done(self.next, self.validator.as_ref().map_or(0, Validator::since_best))
     }
 
     /// The course so far, also of a run that has failed.
@@ -314,161 +219,162 @@ impl<'a> Training<'a> {
         &self.history
     }
 
-    /// Which names are held out, as [`Validation::names`] has it.
+    /// The digest of the held-out names, as in [`Validation::names`].
     pub fn held_out_digest(&self) -> Option<&str> {
-        self.held_out.as_ref().map(HeldOut::digest)
+        self.validator.as_ref().map(Validator::digest)
     }
 
-    /// How many names are learned, and how many held out.
+    /// The numbers of names to train on and of names held out.
     pub fn sizes(&self) -> (usize, usize) {
-        (self.examples.len(), self.held_out.as_ref().map_or(0, HeldOut::len))
+        (self.examples.len(), self.validator.as_ref().map_or(0, Validator::len))
     }
 
-    /// Trains until [all is done](Self::is_done) or `observer` breaks; called again, goes on.
+    /// Trains until [all is done](Self::is_done) or `observer` breaks; another call continues.
     ///
     /// # Errors
-    /// Where the loss or a parameter stops being finite ([`Error::Diverged`]), or the device
-    /// fails.
+    /// Where the loss or a parameter is no longer finite ([`Error::Diverged`]), or the device fails.
     pub fn run(&mut self, observer: &mut dyn Observer) -> Result<Trained> {
         while !self.is_done() {
-            let first = self.next;
-            let mut learned = std::mem::take(&mut self.learned);
-            for iteration in first..first + self.stretch() {
-                learned.push(self.learn(iteration)?);
+            let now = self.step(observer)?;
+            if now.iteration.is_multiple_of(self.config.eval_every) {
+                self.evaluate(&now, observer)?;
             }
-            let told = self.tell(first, &learned, observer)?;
-            learned.clear();
-            self.learned = learned;
-            if told.is_break() {
+            if observer.iteration(&now).is_break() {
                 break;
             }
         }
         self.trained()
     }
 
-    /// How many iterations are learned next before anything is told of them. On the CPU one; another
-    /// device is not waited for until the network is looked at or a gradient is measured.
-    fn stretch(&self) -> u64 {
-        let Settings { device, iterations, sample_every, .. } = &self.settings;
-        if device.is_cpu() {
-            return 1;
-        }
-        let until_look = (sample_every - self.next % sample_every) % sample_every + 1;
-        let until_measured = self.history.gradients.until_kept();
-        LONGEST_STRETCH.min(iterations - self.next).min(until_look).min(until_measured)
-    }
-
-    /// Which examples an iteration learns: the next of the shuffled list, round and round.
-    fn examples_of(&self, iteration: u64) -> impl Iterator<Item = usize> + Clone + use<> {
-        let (size, count) = (self.settings.batch_size, self.examples.len());
-        // Iteration times size, whose remainder this is, may be too large for a number; and a list
-        // has fewer than 2^32 names.
+    /// One iteration: take the next names, optimize, smooth the loss.
+    fn step(&mut self, observer: &mut dyn Observer) -> Result<Progress> {
+        let (iteration, config) = (self.next, &self.config);
+        // The next names of the shuffled list, round and round. The product itself may overflow.
+        let (size, count) = (config.batch_size, self.examples.len());
         let first = (iteration % count as u64) * (size as u64 % count as u64) % count as u64;
-        (0..size).map(move |i| (first as usize + i) % count)
+        let indices = (0..size).map(|i| (first as usize + i) % count);
+        self.batch.fill(indices.clone().map(|index| self.examples[index].1.as_slice()));
+        for index in indices {
+            let (name, characters) = &self.examples[index];
+            observer.example(iteration, index, name, characters);
+        }
+
+        let rate = config.decay.rate(config.learning_rate, iteration, config.iterations);
+        let mut stats = self.history.gradients.keeps_next().then(Stats::default);
+        self.loss = self.optimize.optimize(&self.batch, rate, stats.as_mut())?;
+        check_finite(iteration, "loss", self.loss)?;
+        self.smoothed = self.smoothed * 0.999 + self.loss * 0.001;
+        self.next = iteration + 1;
+
+        let now = Progress { iteration, loss: self.loss, smoothed: self.smoothed };
+        self.history.loss.push(&now);
+        self.history.gradients.push(iteration, || stats.unwrap_or_default());
+        if let Some(stats) = &stats {
+            observer.gradients(&now, stats);
+        }
+        Ok(now)
     }
 
-    /// Forward, backward, clip, update; the hidden state is carried on to the next example.
-    fn learn(&mut self, iteration: u64) -> Result<Learned> {
-        let Settings { learning_rate, decay, iterations, zero_state, .. } = self.settings;
-        let next = self.examples_of(iteration);
-        self.batch.fill(next.map(|index| self.examples[index].1.as_slice()));
-        if let Some(inputs) = &self.inputs {
-            inputs.place(&mut self.batch, iteration)?;
-        }
-        if zero_state {
-            self.engine.clear_state();
-        }
-        self.engine.set_learning_rate(decay.rate(learning_rate, iteration, iterations));
-        // A stretch ends before another one than its first is measured.
-        let measured = iteration == self.next && self.history.gradients.keeps_next();
-        let mut gradients = measured.then(Gradients::default);
-        let loss = self.engine.measured_step(&self.batch, gradients.as_mut())?;
-        Ok(Learned { loss, gradients })
-    }
-
-    /// Reads the losses of what was `learned` from iteration `first` on, and tells of it. The
-    /// observer may break at any of them; the network has learned them all.
-    fn tell(
-        &mut self,
-        first: u64,
-        learned: &[Learned],
-        observer: &mut dyn Observer,
-    ) -> Result<ControlFlow<()>> {
-        let mut told = ControlFlow::Continue(());
-        let losses = StepLoss::read_all(learned.iter().map(|learned| &learned.loss))?;
-        for ((iteration, learned), loss) in (first..).zip(learned).zip(losses) {
-            for index in self.examples_of(iteration) {
-                let (name, characters) = &self.examples[index];
-                observer.example(iteration, index, name, characters);
-            }
-            check_finite(iteration, "loss", loss)?;
-            self.loss = loss;
-            self.smoothed = self.smoothed * 0.999 + self.loss * 0.001;
-            let now = Progress { iteration, loss: self.loss, smoothed: self.smoothed };
-            self.history.loss.push(&now);
-            self.history.gradients.push(iteration, || learned.gradients.unwrap_or_default());
-            if let Some(gradients) = &learned.gradients {
-                observer.gradients(&now, gradients);
-            }
-            self.next = iteration + 1;
-            if iteration.is_multiple_of(self.settings.sample_every) {
-                self.look(&now, observer)?;
-            }
-            if observer.iteration(&now).is_break() {
-                told = ControlFlow::Break(());
-            }
-        }
-        Ok(told)
-    }
-
-    /// Looks at what the network has learned: at the held-out names, and at names of its own.
-    fn look(&mut self, now: &Progress, observer: &mut dyn Observer) -> Result<()> {
-        let (iteration, settings, model) = (now.iteration, &self.settings, self.engine.model()?);
-        if let Some(held_out) = &mut self.held_out {
-            let loss = held_out.loss(model)?;
+    /// Computes the loss of the held-out names, and samples names.
+    fn evaluate(&mut self, now: &Progress, observer: &mut dyn Observer) -> Result<()> {
+        let (iteration, config, model) = (now.iteration, &self.config, self.optimize.model()?);
+        if let Some(validator) = &mut self.validator {
+            let loss = validator.loss(model)?;
             check_finite(iteration, "held-out loss", loss)?;
-            held_out.note(iteration, loss, model)?;
+            validator.record(iteration, loss, model)?;
             self.history.validation.push(iteration, || loss);
-            observer.validated(now, loss);
+            observer.validation(now, loss);
         }
-        let names = Names::new(model, settings.randomness, MAX_LENGTH, 0..settings.samples)?
+        let names = Sampler::new(model, config.seed, MAX_LENGTH, 0..config.samples)?
             .collect::<candle_core::Result<Vec<_>>>()?;
         self.history.push_samples(iteration, &names, self.vocabulary);
         observer.samples(now, &names);
         Ok(())
     }
 
-    /// What there is after the last iteration, of which there was at least one.
+    /// The result after the last iteration, of which there was at least one.
     fn trained(&mut self) -> Result<Trained> {
         let iteration = self.next - 1;
         let progress = Progress { iteration, loss: self.loss, smoothed: self.smoothed };
-        let (model, carried) = (self.engine.model()?.clone(), self.engine.carried()?);
+        let (state, model) = (self.optimize.state()?, self.optimize.model()?.clone());
         let parameters =
             model.parameters().map(|(name, tensor)| (format!("parameter {name}"), tensor));
-        let states = carried.iter().map(|(name, tensor)| (format!("state {name}"), tensor));
+        let states = state.iter().map(|(name, tensor)| (format!("state {name}"), tensor));
         for (what, tensor) in parameters.into_iter().chain(states) {
             let sum = tensor.to_dtype(DType::F64)?.abs()?.sum_all()?.to_scalar::<f64>()?;
             check_finite(iteration, &what, sum)?;
         }
-        let validation = match &mut self.held_out {
-            Some(held_out) => {
-                let loss = held_out.loss(&model)?;
+        let validation = match &mut self.validator {
+            Some(validator) => {
+                let loss = validator.loss(&model)?;
                 check_finite(iteration, "held-out loss", loss)?;
-                if self.next >= self.settings.iterations {
-                    // The end of a run is no look, but the network may be the best there.
-                    held_out.note_the_end(iteration, loss, &model)?;
+                if self.next >= self.config.iterations {
+                    validator.keep_if_best(iteration, loss, &model)?;
                 }
-                Some(held_out.told(loss))
+                Some(validator.results(loss))
             }
             None => None,
         };
-        Ok(Trained { model, progress, carried, history: self.history.clone(), validation })
+        Ok(Trained { model, progress, state, history: self.history.clone(), validation })
     }
 }
 
-/// Where the smoothed loss begins: the loss of seven characters, each as likely as any other. The
-/// notebook's `get_initial_loss(vocab_size, dino_names)`, whose second argument is 7 there.
-fn initial_loss(vocabulary: usize) -> f64 {
+/// Checks that a network with these sizes can continue on `corpus` after `done` iterations.
+fn check_resumable(
+    corpus: &Corpus,
+    config: &TrainConfig,
+    network: Config,
+    done: u64,
+) -> Result<()> {
+    if config.iterations <= done {
+        return Err(Error::Setting {
+            name: "iterations",
+            value: config.iterations.to_string(),
+            rule: format!("{done} are done already, and it counts from the first"),
+        });
+    }
+    if config.hidden != network.hidden {
+        return Err(Error::Setting {
+            name: "hidden",
+            value: config.hidden.to_string(),
+            rule: format!("the network has {} hidden units, which cannot change", network.hidden),
+        });
+    }
+    if corpus.vocabulary().size() != network.vocabulary {
+        return Err(Error::Names {
+            origin: "the list".to_string(),
+            problem: format!(
+                "it has {} characters and the network {}, which cannot change",
+                corpus.vocabulary().size() - 1,
+                network.vocabulary - 1
+            ),
+        });
+    }
+    Ok(())
+}
+
+/// Refuses minibatches with more entries than candle's kernels for GPUs can count.
+fn check_batch_size(
+    examples: &[(&String, Vec<u32>)],
+    config: &TrainConfig,
+    network: Config,
+    device: &Device,
+) -> Result<()> {
+    let steps = 1 + examples.iter().map(|(_, indices)| indices.len()).max().unwrap_or(0);
+    let rows = config.batch_size.saturating_mul(steps);
+    match network.too_many_entries(rows) {
+        Some(count) if !device.is_cpu() => Err(Error::Device(format!(
+            "with {} names in a batch a tensor would have {count} entries, and on a GPU they must be \
+             fewer than {MAX_ENTRIES}: use a smaller `batch_size` or `hidden`, or the CPU",
+            config.batch_size
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// The first value of the smoothed loss: the loss of seven characters, each as likely as any other.
+/// The notebook's `get_initial_loss(vocab_size, dino_names)`, whose second argument is 7 there.
+pub(crate) fn initial_loss(vocabulary: usize) -> f64 {
     -(1. / vocabulary as f64).ln() * 7.
 }
 

@@ -1,4 +1,6 @@
-//! Runs the program as a person does. Not every test file needs all of it.
+//! Runs the program in a folder of its own.
+
+// Each test file uses a part of it.
 #![allow(dead_code)]
 
 use std::collections::BTreeMap;
@@ -7,10 +9,10 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use tempfile::TempDir;
 
-/// A folder of its own for each test, in which the program runs.
+/// A temporary folder in which the program runs.
 pub struct Folder(TempDir);
 
-/// What a run left behind.
+/// The exit status of a run and its output.
 #[derive(Debug)]
 pub struct Run {
     pub status: Option<i32>,
@@ -30,7 +32,7 @@ impl Folder {
         folder
     }
 
-    /// The same, and a model of them in `names.safetensors`.
+    /// The same, and a model trained on them in `names.safetensors`.
     pub fn with_model() -> Self {
         let folder = Self::with_names();
         folder.succeeds("train names.txt --hidden 8 --iterations 300 --quiet");
@@ -49,7 +51,7 @@ impl Folder {
         fs::read(self.path().join(name)).unwrap()
     }
 
-    /// All files, with what is in them.
+    /// All files with their contents.
     pub fn files(&self) -> BTreeMap<String, Vec<u8>> {
         let entries = fs::read_dir(self.path()).unwrap().map(Result::unwrap);
         entries
@@ -60,7 +62,7 @@ impl Folder {
             .collect()
     }
 
-    /// The program with `arguments`, which are split at spaces.
+    /// The program with `arguments`, separated by spaces.
     pub fn command(&self, arguments: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_char-rnn"));
         command.args(arguments.split_whitespace()).current_dir(self.path()).stdin(Stdio::null());
@@ -85,8 +87,8 @@ impl Folder {
         run.stdout
     }
 
-    /// The one line on standard error of a run that must be refused: with status 2, before anything
-    /// is printed, and without touching a file.
+    /// The one line on standard error of a run that must be refused: with status 2, nothing on
+    /// standard output and no change to a file.
     pub fn refuses(&self, arguments: &str) -> String {
         let run = self.refused(arguments);
         assert!(run.stderr.starts_with("char-rnn: "), "{arguments}: {run:?}");
@@ -94,7 +96,7 @@ impl Folder {
         run.stderr
     }
 
-    /// The first line on standard error of a run whose command line must be refused.
+    /// The first line on standard error of a run whose command line clap must refuse.
     pub fn misused(&self, arguments: &str) -> String {
         let run = self.refused(arguments);
         let first = run.stderr.lines().next().unwrap().to_string();
@@ -102,7 +104,7 @@ impl Folder {
         first
     }
 
-    /// A run that must be refused, as by [`refuses`](Self::refuses), in however many lines.
+    /// A run that must be refused as in [`refuses`](Self::refuses), in any number of lines.
     pub fn refused(&self, arguments: &str) -> Run {
         let before = self.files();
         let run = self.run(arguments);

@@ -1,0 +1,125 @@
+//! Arguments and output that commands share.
+
+use super::error::setting;
+use crate::checkpoint::Checkpoint;
+use crate::data::{self, Corpus, LetterCase};
+use crate::error::Result;
+use candle_core::Device;
+use clap::Args;
+use std::fmt;
+use std::io::{self, Write};
+use std::num::{IntErrorKind, ParseIntError};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+/// The list of names.
+#[derive(Args)]
+pub struct List {
+    /// List of names, one a line, in UTF-8 [default: the built-in dinosaurs]
+    #[arg(value_name = "NAMES", help_heading = "Data")]
+    pub path: Option<PathBuf>,
+
+    /// Keep capital letters instead of lower-casing the names
+    #[arg(long, help_heading = "Data")]
+    pub keep_case: bool,
+}
+
+impl List {
+    pub fn case(&self) -> LetterCase {
+        if self.keep_case { LetterCase::Keep } else { LetterCase::Lower }
+    }
+
+    pub fn read(&self) -> Result<Corpus> {
+        match &self.path {
+            Some(path) => Corpus::read(path, self.case()),
+            None => Ok(Corpus::dinos()),
+        }
+    }
+}
+
+/// A device: cpu, cuda or cuda:N.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeviceName {
+    Cpu,
+    Cuda(usize),
+}
+
+impl fmt::Display for DeviceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cpu => f.write_str("cpu"),
+            Self::Cuda(ordinal) => write!(f, "cuda:{ordinal}"),
+        }
+    }
+}
+
+impl FromStr for DeviceName {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        match text.split_once(':') {
+            None if text == "cpu" => Ok(Self::Cpu),
+            None if text == "cuda" => Ok(Self::Cuda(0)),
+            Some(("cuda", ordinal)) => match ordinal.parse() {
+                Ok(ordinal) => Ok(Self::Cuda(ordinal)),
+                Err(_) => Err(format!("{ordinal:?} is not the number of a GPU")),
+            },
+            _ => Err("a device is cpu, cuda or cuda:N".to_string()),
+        }
+    }
+}
+
+impl DeviceName {
+    pub fn open(self) -> Result<Device> {
+        match self {
+            Self::Cpu => Ok(Device::Cpu),
+            Self::Cuda(ordinal) => crate::device::cuda(ordinal),
+        }
+    }
+}
+
+/// The argument parser of counts and seeds. The library checks their ranges.
+pub fn whole_number<N: FromStr<Err = ParseIntError>>(text: &str) -> std::result::Result<N, String> {
+    text.parse().map_err(|error: ParseIntError| match error.kind() {
+        IntErrorKind::PosOverflow => "the number is too large".to_string(),
+        _ => "a whole number is needed, 0 or more".to_string(),
+    })
+}
+
+/// The argument parser of rates and limits.
+pub fn real_number(text: &str) -> std::result::Result<f64, String> {
+    text.parse().map_err(|_| "a number is needed, such as 0.01".to_string())
+}
+
+/// A name, or the beginning of one, as indices of the model's vocabulary. Errors call it `argument`.
+pub fn encode(saved: &Checkpoint, argument: &'static str, text: &str) -> Result<Vec<u32>> {
+    data::encode(text, &saved.vocabulary, saved.list.case)
+        .map_err(|error| setting(argument, format!("{text:?}"), error.to_string()))
+}
+
+/// The default output of a command: the name of `input` with another ending, in this folder.
+pub fn with_ending(input: &Path, ending: &str) -> PathBuf {
+    let mut output = PathBuf::from(input.file_stem().unwrap_or("model".as_ref()));
+    output.as_mut_os_string().push(ending);
+    output
+}
+
+/// Writes a line to standard error. A closed standard error does not stop the work.
+pub fn say(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
+/// A name as it is shown: the first letter of a lower-cased name is a capital, as in the notebook.
+pub fn shown(name: &str, case: LetterCase) -> String {
+    let mut characters = name.chars();
+    match (case, characters.next()) {
+        (LetterCase::Lower, Some(first)) => first.to_uppercase().chain(characters).collect(),
+        _ => name.to_string(),
+    }
+}
+
+/// The text with its control characters escaped: a file can hold any, and none may reach a terminal.
+pub fn escaped(text: &str) -> String {
+    let escape = |c: char| if c.is_control() { c.escape_debug().collect() } else { c.to_string() };
+    text.chars().map(escape).collect()
+}

@@ -1,0 +1,206 @@
+//! Files that commands write: checks, locks, and copies of older ones.
+
+use crate::checkpoint::atomic::{
+    behind_links, existing_folder_of, folder_of, hidden_name, temporary_beside, temporary_prefix,
+    written_beside,
+};
+use crate::error::{Error, Result};
+use same_file::Handle;
+use std::ffi::OsStr;
+use std::fs::{File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Checks that a file can be written to `path`.
+///
+/// # Errors
+/// [`Error::Write`], where the folder is missing or not writable, or `path` is a folder.
+pub(crate) fn check_writable(path: &Path) -> Result<()> {
+    if path.is_dir() {
+        return Err(Error::write(path, io::ErrorKind::IsADirectory.into()));
+    }
+    temporary_beside(path).map(drop)
+}
+
+/// Whether two paths mean one file, which need not be there yet.
+pub(crate) fn is_same_place(one: &Path, other: &Path) -> bool {
+    same_file::is_same_file(one, other).unwrap_or_else(|_| {
+        let place = |path: &Path| {
+            let folder = std::fs::canonicalize(folder_of(path)).ok()?;
+            Some(folder.join(path.file_name()?))
+        };
+        place(one).is_some_and(|one| place(other) == Some(one))
+    })
+}
+
+/// Writes `bytes` to a new file at `path`, completely or not at all.
+///
+/// # Errors
+/// [`Error::Write`], also where the file exists.
+pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> Result<()> {
+    let file = written_beside(path, bytes)?;
+    file.persist_noclobber(path).map_err(|error| Error::write(path, error.error))?;
+    Ok(())
+}
+
+/// Copies the file at `path` to a free name beside it, `NAME.old.EXTENSION` or `NAME.old-2.EXTENSION`
+/// and so on, and returns where.
+///
+/// # Errors
+/// [`Error::Read`], or [`Error::Write`] with the place that could not be written.
+pub(crate) fn copy_beside(path: &Path) -> Result<PathBuf> {
+    let bytes = std::fs::read(path).map_err(|source| Error::read(path, source))?;
+    for number in 1u32.. {
+        let mut name = path.file_stem().unwrap_or_default().to_os_string();
+        name.push(if number == 1 { ".old".to_string() } else { format!(".old-{number}") });
+        if let Some(extension) = path.extension() {
+            name.push(".");
+            name.push(extension);
+        }
+        let copy = path.with_file_name(name);
+        let file = written_beside(&copy, &bytes)?;
+        match file.persist_noclobber(&copy) {
+            Ok(_) => return Ok(copy),
+            Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(Error::write(&copy, error.error)),
+        }
+    }
+    unreachable!("a folder does not have as many files");
+}
+
+/// A lock on a file that is to be written, held until it is dropped.
+///
+/// It is an advisory lock on a side file, `.NAME.lock`, so that it ends with the process, however
+/// that ends; a side file that was left behind is not locked. Reading needs no lock, since the place
+/// holds a complete file at any time.
+#[derive(Debug)]
+pub(crate) struct FileLock {
+    side: PathBuf,
+    _locked: File,
+}
+
+impl FileLock {
+    /// Locks the file at `path`, which need not exist, and removes temporary files of runs that were
+    /// killed.
+    ///
+    /// # Errors
+    /// [`Error::Write`] where it is locked already, or the folder cannot be written.
+    pub(crate) fn new(path: &Path) -> Result<Self> {
+        let cannot_write = |source| Error::write(path, source);
+        let place = behind_links(path);
+        existing_folder_of(path, &place)?;
+        let side = place.with_file_name(hidden_name(&place, ".lock"));
+        loop {
+            let file =
+                File::options().create(true).append(true).open(&side).map_err(cannot_write)?;
+            match file.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => {
+                    return Err(cannot_write(io::Error::other(
+                        "another char-rnn is training it; wait until it is done, or choose another \
+                         file with -o",
+                    )));
+                }
+                // A file system without locks.
+                Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {}
+                Err(TryLockError::Error(error)) => return Err(cannot_write(error)),
+            }
+            // The previous holder removes the side file, perhaps after it was opened here: then
+            // this lock is on a file that no other process will open.
+            let locked = file.try_clone().and_then(Handle::from_file).map_err(cannot_write)?;
+            if Handle::from_path(&side).is_ok_and(|found| found == locked) {
+                remove_leftovers(&place);
+                return Ok(Self { side, _locked: file });
+            }
+        }
+    }
+}
+
+impl Drop for FileLock {
+    fn drop(&mut self) {
+        // Before the lock is released, so that the next side file is another one.
+        let _ = std::fs::remove_file(&self.side);
+    }
+}
+
+/// Removes the temporary files of runs that were killed: a run that is writing has the lock.
+fn remove_leftovers(place: &Path) {
+    let prefix = temporary_prefix(place);
+    let is_leftover = |name: &OsStr| name.as_encoded_bytes().starts_with(prefix.as_encoded_bytes());
+    // A file that cannot be removed does no harm.
+    let Ok(entries) = std::fs::read_dir(folder_of(place)) else { return };
+    for entry in entries.flatten().filter(|entry| is_leftover(&entry.file_name())) {
+        let _ = std::fs::remove_file(entry.path());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::ffi::OsString;
+
+    fn names(folder: &Path) -> Vec<OsString> {
+        let mut names: Vec<OsString> =
+            std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        names
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_is_locked_with_its_target() {
+        let folder = tempfile::tempdir().unwrap();
+        let (one, link) = (folder.path().join("one"), folder.path().join("link"));
+        std::fs::write(&one, "").unwrap();
+        std::os::unix::fs::symlink(&one, &link).unwrap();
+        let _lock = FileLock::new(&link).unwrap();
+        assert!(FileLock::new(&one).is_err());
+    }
+
+    #[test]
+    fn leftovers_of_a_killed_run_are_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        for left in [".one.lock", ".one.char-rnn-aB3x9z", ".two.char-rnn-aB3x9z", "one", ".one"] {
+            std::fs::write(folder.path().join(left), "").unwrap();
+        }
+        drop(FileLock::new(&folder.path().join("one")).unwrap());
+        assert_eq!(names(folder.path()), [".one", ".two.char-rnn-aB3x9z", "one"]);
+    }
+
+    #[test]
+    fn one_lock_at_a_time_is_granted() {
+        use std::sync::atomic::{AtomicUsize, Ordering};
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("one");
+        let (holders, granted) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..2000 {
+                        if let Ok(_lock) = FileLock::new(&path) {
+                            assert_eq!(holders.fetch_add(1, Ordering::SeqCst), 0);
+                            granted.fetch_add(1, Ordering::SeqCst);
+                            holders.fetch_sub(1, Ordering::SeqCst);
+                        }
+                    }
+                });
+            }
+        });
+        assert!(granted.into_inner() > 0);
+    }
+
+    #[test]
+    fn two_paths_of_one_file_are_the_same_place_whether_it_exists_or_not() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("inner")).unwrap();
+        let (plain, round) = (folder.path().join("one"), folder.path().join("inner/../one"));
+        let other = folder.path().join("inner/one");
+        for _ in 0..2 {
+            assert!(is_same_place(&plain, &round) && !is_same_place(&plain, &other));
+            std::fs::write(&plain, "").unwrap();
+        }
+        assert!(check_writable(&plain).is_ok() && check_writable(folder.path()).is_err());
+        assert!(check_writable(&folder.path().join("none/one")).is_err());
+        assert_eq!(names(folder.path()), ["inner", "one"]);
+    }
+}

@@ -1,0 +1,203 @@
+//! The flags of the training configuration: one for each field of [`TrainConfig`], with its name.
+
+use super::args;
+use super::error::setting;
+use crate::data::Corpus;
+use crate::random::RngSource;
+use crate::train::config::text;
+use crate::train::{Decay, GradientMethod, OptimizerKind, TrainConfig};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Arg, Args, Command};
+use serde::Serialize;
+use serde_json::{Number, Value};
+
+/// AdamW's default learning rate: its steps are about as large as the rate itself.
+const ADAMW_LEARNING_RATE: f64 = 0.003;
+
+/// The flags given, as the JSON values of their fields. What is not given is as in the resumed run,
+/// or as in [`TrainConfig::default`].
+#[derive(Args, Serialize)]
+pub struct TrainFlags {
+    /// Hidden units
+    #[arg(long, value_name = "N", value_parser = whole_number, help_heading = MODEL)]
+    hidden: Option<Value>,
+
+    /// Training steps, each on one minibatch
+    #[arg(long, value_name = "N", value_parser = whole_number, help_heading = OPTIMIZATION)]
+    iterations: Option<Value>,
+
+    /// Passes over the list, instead of --iterations
+    #[arg(long, value_name = "N", value_parser = whole_number, help_heading = OPTIMIZATION)]
+    #[arg(conflicts_with = "iterations")]
+    #[serde(skip)]
+    epochs: Option<Value>,
+
+    /// Names in a minibatch; the loss is their mean
+    #[arg(long, value_name = "N", value_parser = whole_number, help_heading = OPTIMIZATION)]
+    batch_size: Option<Value>,
+
+    /// Start each name from the zero state, not the last state of another
+    #[arg(long, help_heading = OPTIMIZATION)]
+    zero_state: bool,
+
+    /// Optimizer
+    #[arg(long, value_name = "NAME", value_parser = choice(&OptimizerKind::NAMES))]
+    #[arg(help_heading = OPTIMIZATION)]
+    optimizer: Option<Value>,
+
+    /// Learning rate [default: 0.01; adamw: 0.003]
+    #[arg(long, value_name = "X", value_parser = real_number, help_heading = OPTIMIZATION)]
+    learning_rate: Option<Value>,
+
+    /// Schedule: none, cosine or step:N:X (times X every N)
+    #[arg(long, value_name = "SCHEDULE", value_parser = decay, help_heading = OPTIMIZATION)]
+    decay: Option<Value>,
+
+    /// Weight decay (AdamW)
+    #[arg(long, value_name = "X", value_parser = real_number, help_heading = OPTIMIZATION)]
+    weight_decay: Option<Value>,
+
+    /// Clamp each entry of the gradients to [-X, X]; inf for none
+    #[arg(long, value_name = "X", value_parser = real_number, help_heading = OPTIMIZATION)]
+    clip: Option<Value>,
+
+    /// Gradient method: unrolled, autograd or hand
+    #[arg(long, value_name = "METHOD", value_parser = choice(&GradientMethod::NAMES))]
+    #[arg(help_heading = OPTIMIZATION, hide_possible_values = true)]
+    backprop: Option<Value>,
+
+    /// Share of names to hold out, such as 0.1; saves the best model
+    #[arg(long, value_name = "X", value_parser = real_number, help_heading = VALIDATION)]
+    validation: Option<Value>,
+
+    /// Stop after N evaluations without improvement; 0 never stops
+    #[arg(long, value_name = "N", value_parser = whole_number, help_heading = VALIDATION)]
+    patience: Option<Value>,
+
+    /// Evaluate and print names every N iterations
+    #[arg(long, value_name = "N", value_parser = whole_number, help_heading = VALIDATION)]
+    #[arg(alias = "sample-every")]
+    eval_every: Option<Value>,
+
+    /// Names to print at an evaluation, and at the end
+    #[arg(long, value_name = "N", value_parser = whole_number, help_heading = OUTPUT)]
+    samples: Option<Value>,
+
+    /// Seed of the weights, the order of the list and the names
+    #[arg(long, value_name = "N", value_parser = seed, help_heading = RUNTIME)]
+    #[arg(conflicts_with = "notebook")]
+    seed: Option<Value>,
+
+    /// Threads among which a minibatch is split
+    #[arg(long, value_name = "N", value_parser = whole_number, help_heading = RUNTIME)]
+    threads: Option<Value>,
+
+    /// Number type
+    #[arg(long, value_name = "TYPE", value_parser = choice(&["f32", "f64"]), help_heading = RUNTIME)]
+    dtype: Option<Value>,
+
+    /// Run the notebook's model() with its log: f64, NumPy's random numbers
+    #[arg(long, help_heading = RUNTIME)]
+    #[serde(skip)]
+    pub notebook: bool,
+}
+
+pub const MODEL: &str = "Model";
+pub const OPTIMIZATION: &str = "Optimization";
+pub const VALIDATION: &str = "Validation";
+pub const OUTPUT: &str = "Output";
+pub const RUNTIME: &str = "Runtime";
+
+fn whole_number(text: &str) -> Result<Value, String> {
+    args::whole_number::<u64>(text).map(Value::from)
+}
+
+/// JSON has no infinity and no NaN: those are text. A negative zero is a zero.
+fn real_number(text: &str) -> Result<Value, String> {
+    let number = args::real_number(text)? + 0.;
+    Ok(Number::from_f64(number).map_or_else(|| number.to_string().into(), Value::from))
+}
+
+fn choice(names: &'static [&'static str]) -> impl TypedValueParser<Value = Value> {
+    PossibleValuesParser::new(names).map(Value::from)
+}
+
+fn decay(text: &str) -> Result<Value, String> {
+    text.parse::<Decay>().map(|decay| decay.to_string().into())
+}
+
+fn seed(text: &str) -> Result<Value, String> {
+    whole_number(text).map(|seed| seed.to_string().into())
+}
+
+/// Adds the defaults of [`TrainConfig`] to the help of its flags.
+pub fn show_defaults(command: Command) -> Command {
+    let defaults = TrainConfig::default().fields();
+    command.mut_args(|arg: Arg| {
+        let Some(default) = defaults.get(arg.get_id().as_str()) else { return arg };
+        let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+        // So that -1e-5 is a number out of range, not an unknown flag.
+        let arg = arg.allow_hyphen_values(default.is_number());
+        match default.is_boolean() || help.contains("[default") {
+            true => arg,
+            false => arg.help(format!("{help} [default: {}]", text(default))),
+        }
+    })
+}
+
+impl TrainFlags {
+    /// The configuration: the flags given over that of the resumed run, or over the default.
+    pub fn resolve(&self, resumed: Option<&TrainConfig>) -> crate::Result<TrainConfig> {
+        let mut base = resumed.cloned().unwrap_or_default();
+        // A resumed run of the notebook keeps what was given with it.
+        if self.notebook && base.seed != RngSource::Notebook {
+            let TrainConfig { dtype, seed, .. } = TrainConfig::notebook();
+            base = TrainConfig { dtype, seed, ..base };
+        }
+        let mut fields = base.fields();
+        match serde_json::to_value(self) {
+            Ok(Value::Object(flags)) => {
+                let is_given = |(_, value): &(_, Value)| !value.is_null() && *value != false;
+                fields.extend(flags.into_iter().filter(is_given));
+            }
+            _ => unreachable!("flags are plain data"),
+        }
+        let mut config: TrainConfig =
+            serde_json::from_value(fields.into()).expect("the parsers accept what fields hold");
+        if self.learning_rate.is_none() && config.optimizer != base.optimizer {
+            config.learning_rate = match config.optimizer {
+                OptimizerKind::AdamW => ADAMW_LEARNING_RATE,
+                OptimizerKind::Sgd => TrainConfig::default().learning_rate,
+            };
+        }
+        if let Some(value) = &self.weight_decay
+            && config.optimizer != OptimizerKind::AdamW
+        {
+            return Err(setting("weight_decay", text(value), "it belongs to --optimizer adamw"));
+        }
+        if self.patience.is_none() && config.validation == 0. {
+            config.patience = 0;
+        }
+        config.check()?;
+        Ok(config)
+    }
+
+    /// Turns --epochs, if given, into iterations, of which some are `done`.
+    pub fn count_epochs(
+        &self,
+        config: &mut TrainConfig,
+        corpus: &Corpus,
+        done: u64,
+    ) -> crate::Result<()> {
+        let Some(epochs) = self.epochs.as_ref().and_then(Value::as_u64) else { return Ok(()) };
+        config.iterations = config.iterations_for_epochs(epochs, corpus)?;
+        match config.iterations > done {
+            true => Ok(()),
+            false => {
+                let all = config.iterations;
+                let rule = format!("that is {all} iterations, and {done} are done already");
+                Err(setting("epochs", epochs, rule))
+            }
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! `train --resume`: the run in the file, and what may change.
+
+use super::args::DeviceName;
+use super::error::{Failure, flag};
+use crate::Error;
+use crate::checkpoint::{self, Change, Checkpoint};
+use crate::data::{Corpus, LetterCase, Vocabulary};
+use crate::train::{Decay, TrainConfig, Trainer};
+use candle_core::Device;
+use std::path::{Path, PathBuf};
+
+/// The fields that may change without making it another run.
+const FREELY_CHANGEABLE: [&str; 7] =
+    ["learning_rate", "decay", "iterations", "eval_every", "samples", "patience", "threads"];
+
+/// A run out of a file.
+pub struct ResumedRun {
+    path: PathBuf,
+    pub checkpoint: Checkpoint,
+}
+
+impl ResumedRun {
+    pub fn load(path: &Path, device: &Device) -> crate::Result<Self> {
+        Ok(Self { path: path.to_path_buf(), checkpoint: checkpoint::load(path, device)? })
+    }
+
+    fn refuse(&self, problem: String) -> Failure {
+        Error::ModelFile { path: self.path.clone(), problem }.into()
+    }
+
+    /// Whether `trainer` holds out names that this run has not held out before.
+    pub fn has_trained_on_held_out(&self, trainer: &Trainer) -> bool {
+        let before = self.checkpoint.trained.validation.as_ref();
+        let before = before.map(|validation| validation.names.as_str());
+        trainer.held_out_digest().is_some_and(|names| before != Some(names))
+    }
+
+    /// The changes from this run to `config` and `corpus`. Refuses what cannot change, and, without
+    /// `force`, what makes it another run.
+    pub fn changes(
+        &self,
+        config: &TrainConfig,
+        case: LetterCase,
+        corpus: &Corpus,
+        list: Option<&Path>,
+        force: bool,
+    ) -> Result<Vec<Change>, Failure> {
+        let before = &self.checkpoint;
+        let (was, iteration) = (&before.config, before.iterations());
+        let sha256 = corpus.digest();
+        if list.is_none() && sha256 != before.list.sha256 {
+            return Err(self.refuse(format!(
+                "this run was trained on another list than the built-in one; to resume it, give the \
+                 list too: char-rnn train --resume {} NAMES",
+                quoted(&self.path)
+            )));
+        }
+        if *corpus.vocabulary() != before.vocabulary {
+            return Err(self.refuse(format!(
+                "the characters of the list are not those of the network ({}), and they cannot \
+                 change: train a new model",
+                different(&before.vocabulary, corpus.vocabulary())
+            )));
+        }
+        self.check_unfinished(config)?;
+        let mut changes: Vec<Change> = was
+            .differences(config)
+            .into_iter()
+            .map(|found| Change { iteration, field: found.field, from: found.from, to: found.to })
+            .collect();
+        let on = |case| if case == LetterCase::Keep { "on" } else { "off" }.to_string();
+        let list = |names: usize, sha256: &str| format!("{names} names of SHA-256 {sha256}");
+        for (field, from, to) in [
+            ("keep_case", on(before.list.case), on(case)),
+            (
+                "NAMES",
+                list(before.list.names, &before.list.sha256),
+                list(corpus.names().len(), &sha256),
+            ),
+        ] {
+            if from != to {
+                changes.push(Change { iteration, field: field.to_string(), from, to });
+            }
+        }
+        let another_run: Vec<String> = changes
+            .iter()
+            .filter(|change| !FREELY_CHANGEABLE.contains(&change.field.as_str()))
+            // The library refuses another number of hidden units, also with `force`.
+            .filter(|change| change.field != "hidden")
+            .map(|Change { field, from, to, .. }| format!("{} {from}, not {to}", flag(field)))
+            .collect();
+        if !force && !another_run.is_empty() {
+            return Err(self.refuse(format!(
+                "this run was started with {}; resume it with the same, or add --force to change it",
+                another_run.join("; ")
+            )));
+        }
+        // Recorded is what changes the results.
+        changes.retain(|change| match change.field.as_str() {
+            "iterations" => was.decay == Decay::Cosine && config.decay == Decay::Cosine,
+            "eval_every" => was.validation > 0. && config.validation > 0.,
+            "samples" | "patience" => false,
+            _ => true,
+        });
+        Ok(changes)
+    }
+
+    /// Refuses a run that has ended, unless `config` makes it longer.
+    fn check_unfinished(&self, config: &TrainConfig) -> Result<(), Failure> {
+        let (was, iterations) = (&self.checkpoint.config, self.checkpoint.iterations());
+        if self.checkpoint.is_unfinished() {
+            return Ok(());
+        }
+        let patience = config.patience;
+        if iterations < was.iterations && patience > 0 && patience <= was.patience {
+            return Err(self.refuse(format!(
+                "this run stopped early, after {iterations} iterations and {patience} evaluations \
+                 without improvement; to resume it, give a larger --patience, or 0"
+            )));
+        }
+        if config.iterations == iterations {
+            return Err(self.refuse(format!(
+                "all {iterations} iterations are done; for more, give a larger --iterations, which \
+                 counts from the first"
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// A character that only one of them has.
+fn different(network: &Vocabulary, list: &Vocabulary) -> String {
+    let (network, list) = (network.characters(), list.characters());
+    if let Some(new) = list.iter().find(|character| !network.contains(character)) {
+        return format!("the network has no {new:?}");
+    }
+    let missing = network.iter().find(|character| !list.contains(character));
+    missing.map_or(String::new(), |missing| format!("the list has no {missing:?}"))
+}
+
+/// The command that resumes the run in the file at `path`, on the list at `list` and on `device`,
+/// which the file does not store.
+pub fn command(path: &Path, list: Option<&Path>, device: DeviceName) -> String {
+    let mut command = format!("char-rnn train --resume {}", quoted(path));
+    if let Some(list) = list {
+        command.extend([" ", &quoted(list)]);
+    }
+    if device != DeviceName::Cpu {
+        command.extend([" --device ", &device.to_string()]);
+    }
+    command
+}
+
+/// A path as a shell reads it.
+pub fn quoted(path: &Path) -> String {
+    let path = path.display().to_string();
+    // Only a path with a NUL fails, which cannot be given on a command line.
+    shlex::try_quote(&path).map_or_else(|_| path.clone(), |quoted| quoted.into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_to_resume_adds_what_the_file_does_not_store() {
+        let (file, list) = (Path::new("my run"), Path::new("towns.txt"));
+        let command = |list, device: &str| command(file, list, device.parse().unwrap());
+        assert_eq!(command(None, "cpu"), "char-rnn train --resume 'my run'");
+        assert_eq!(
+            command(Some(list), "cuda"),
+            "char-rnn train --resume 'my run' towns.txt --device cuda:0"
+        );
+        assert_eq!(command(None, "cuda:1"), "char-rnn train --resume 'my run' --device cuda:1");
+    }
+}

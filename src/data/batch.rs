@@ -1,0 +1,165 @@
+//! Minibatches: inputs, targets and padding.
+//!
+//! Rows are time-major: step `t` of name `i` is row `t * size + i`. The notebook's
+//! `X = [None] + name` and `Y = name + ['\n']` are a batch of one. In `x`, [`START`] stands for the
+//! zero vector: the first input of each name, and padding. In `y`, [`IGNORE_INDEX`] is padding: no
+//! loss, no gradient.
+
+use super::vocabulary::END;
+pub use crate::kernels::{IGNORE_INDEX, START};
+use candle_core::{Device, Result, Tensor};
+use std::ops::Range;
+
+/// A minibatch of names, `steps` (T) by `size` (B).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Batch {
+    x: Vec<u32>,
+    y: Vec<u32>,
+    steps: usize,
+    size: usize,
+    last_rows: Vec<u32>,
+}
+
+impl Batch {
+    /// The batch of `names`, each the indices of its characters without the final `'\n'`.
+    ///
+    /// # Panics
+    /// If there are no names.
+    ///
+    /// ```
+    /// use char_rnn::data::{Batch, IGNORE_INDEX, START};
+    /// let batch = Batch::new([&[1, 2][..], &[3]]);
+    /// assert_eq!((batch.steps(), batch.size()), (3, 2));
+    /// assert_eq!(batch.x(), [START, START, 1, 3, 2, START]);
+    /// assert_eq!(batch.y(), [1, 3, 2, 0, 0, IGNORE_INDEX]);
+    /// ```
+    pub fn new<'a>(names: impl IntoIterator<Item = &'a [u32], IntoIter: Clone>) -> Self {
+        let mut batch = Self::default();
+        batch.fill(names);
+        batch
+    }
+
+    /// A batch of one sequence: the notebook's `X` and `Y`.
+    ///
+    /// # Panics
+    /// If their lengths differ or are zero.
+    pub fn sequence(x: &[u32], y: &[u32]) -> Self {
+        assert!(x.len() == y.len() && !x.is_empty(), "each step needs an input and a target");
+        Self {
+            x: x.to_vec(),
+            y: y.to_vec(),
+            steps: x.len(),
+            size: 1,
+            last_rows: vec![x.len() as u32 - 1],
+        }
+    }
+
+    /// Replaces the contents by the batch of `names` and reuses the memory.
+    ///
+    /// # Panics
+    /// If there are no names.
+    pub fn fill<'a>(&mut self, names: impl IntoIterator<Item = &'a [u32], IntoIter: Clone>) {
+        let names = names.into_iter();
+        self.size = names.clone().count();
+        self.steps = names.clone().map(|name| name.len() + 1).max().expect("a batch has names");
+        for (rows, fill) in [(&mut self.x, START), (&mut self.y, IGNORE_INDEX)] {
+            rows.clear();
+            rows.resize(self.steps * self.size, fill);
+        }
+        self.last_rows.clear();
+        for (i, name) in names.enumerate() {
+            for (t, &character) in name.iter().enumerate() {
+                self.y[t * self.size + i] = character;
+                self.x[(t + 1) * self.size + i] = character;
+            }
+            let last = name.len() * self.size + i;
+            self.y[last] = END;
+            self.last_rows.push(u32::try_from(last).expect("a batch has fewer than 2^32 rows"));
+        }
+    }
+
+    /// Replaces the contents by the names `range` of `whole` and reuses the memory.
+    ///
+    /// # Panics
+    /// If `range` is empty or exceeds `whole`.
+    pub(crate) fn fill_part(&mut self, whole: &Self, range: Range<usize>) {
+        let last = whole.last_rows[range.clone()].iter().max().expect("a batch has names");
+        (self.size, self.steps) = (range.len(), *last as usize / whole.size + 1);
+        for (part, rows) in [(&mut self.x, &whole.x), (&mut self.y, &whole.y)] {
+            part.clear();
+            let rows = rows.chunks_exact(whole.size).take(self.steps);
+            rows.for_each(|row| part.extend_from_slice(&row[range.clone()]));
+        }
+        self.last_rows.clear();
+        for (i, &last) in whole.last_rows[range].iter().enumerate() {
+            let step = last as usize / whole.size;
+            self.last_rows.push((step * self.size + i) as u32);
+        }
+    }
+
+    /// Inputs, (T * B): the index of the previous character, [`START`] at the start of a name.
+    pub fn x(&self) -> &[u32] {
+        &self.x
+    }
+
+    /// Targets, (T * B): the index of the character to predict, [`IGNORE_INDEX`] where padded.
+    pub fn y(&self) -> &[u32] {
+        &self.y
+    }
+
+    /// T: the length of the longest name, its `'\n'` included.
+    pub fn steps(&self) -> usize {
+        self.steps
+    }
+
+    /// B: the number of names.
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    /// The row of each name's last step, (B): the target is `'\n'`, and the hidden state is the
+    /// name's last.
+    pub(crate) fn last_rows(&self) -> &[u32] {
+        &self.last_rows
+    }
+
+    /// [`x`](Self::x) and [`y`](Self::y) as tensors on `device`, (T * B) each.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub(crate) fn x_and_y_on(&self, device: &Device) -> Result<[Tensor; 2]> {
+        Ok([to_tensor(&self.x, device)?, to_tensor(&self.y, device)?])
+    }
+
+    /// [`last_rows`](Self::last_rows) as a tensor on `device`, (B).
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub(crate) fn last_rows_on(&self, device: &Device) -> Result<Tensor> {
+        to_tensor(&self.last_rows, device)
+    }
+}
+
+fn to_tensor(indices: &[u32], device: &Device) -> Result<Tensor> {
+    Tensor::from_slice(indices, indices.len(), device)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn fill_part_gives_the_batch_of_those_names(
+            names in prop::collection::vec(prop::collection::vec(1u32..9, 0..7), 1..9),
+            (a, b) in any::<(prop::sample::Index, prop::sample::Index)>(),
+        ) {
+            let (a, b) = (a.index(names.len()), b.index(names.len()));
+            let range = a.min(b)..a.max(b) + 1;
+            let mut part = Batch::new([&[5u32; 20][..]]);
+            part.fill_part(&Batch::new(names.iter().map(Vec::as_slice)), range.clone());
+            prop_assert_eq!(part, Batch::new(names[range].iter().map(Vec::as_slice)));
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! The comparison of two gradients, tensor by tensor.
+
+use super::problem::{Gradients, Problem, TENSORS};
+use candle_core::DType;
+use serde::Serialize;
+
+/// The largest relative error at which two methods agree: 1e-12 in f64 and 1e-5 in f32. Against
+/// differences it is 1e-7 in f64, and in f32 again 1e-5: differences are in f64, so the error is
+/// that of the other method.
+pub fn bound(dtype: DType, against_differences: bool) -> f64 {
+    match (dtype, against_differences) {
+        (DType::F64, false) => 1e-12,
+        (DType::F64, true) => 1e-7,
+        _ => 1e-5,
+    }
+}
+
+/// The comparison of two gradients of one tensor. In JSON a number that is not finite is null.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Comparison {
+    /// The name of the tensor.
+    pub tensor: &'static str,
+    /// Its shape.
+    pub shape: Vec<usize>,
+    /// The number of entries compared.
+    pub compared: usize,
+    /// The largest |g1 - g2|.
+    pub largest_difference: f64,
+    /// The index of the largest difference, or of the first that is not finite.
+    pub at: Vec<usize>,
+    /// g1 and g2 there.
+    pub values: [f64; 2],
+    /// ||g1 - g2|| / (||g1|| + ||g2||).
+    pub relative_error: f64,
+    /// The cosine of the angle between g1 and g2; 1 if both are zero, 0 if one is.
+    pub cosine: f64,
+    /// Whether the relative error is within the bound.
+    pub agree: bool,
+}
+
+/// The comparison of two methods.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Pair {
+    /// Their names.
+    pub methods: [String; 2],
+    /// The largest relative error at which they agree.
+    pub bound: f64,
+    /// One for each of [`TENSORS`].
+    pub tensors: Vec<Comparison>,
+    /// Whether all tensors agree.
+    pub agree: bool,
+}
+
+impl Pair {
+    /// Compares two gradients of `problem`.
+    ///
+    /// # Panics
+    /// If they are not gradients of this problem, or both are limited to some entries.
+    pub fn of(problem: &Problem, first: &Gradients, second: &Gradients, bound: f64) -> Self {
+        let entries = match (&first.entries, &second.entries) {
+            (Some(_), Some(_)) => panic!("one of the gradients must have all entries"),
+            (first, second) => first.as_ref().or(second.as_ref()),
+        };
+        let compare = |(index, shape)| {
+            let (g1, g2) = (first.at(index, entries), second.at(index, entries));
+            compare(TENSORS[index], shape, [&g1, &g2], entries.map(|e| &e.0[index][..]), bound)
+        };
+        let tensors: Vec<_> = problem.shapes().into_iter().enumerate().map(compare).collect();
+        let agree = tensors.iter().all(|tensor| tensor.agree);
+        Self { methods: [first.method.clone(), second.method.clone()], bound, tensors, agree }
+    }
+
+    /// The names of the tensors that do not agree.
+    pub fn disagreeing(&self) -> Vec<&'static str> {
+        self.tensors.iter().filter(|tensor| !tensor.agree).map(|tensor| tensor.tensor).collect()
+    }
+
+    /// The largest relative error, in units of the bound; infinite if it is not finite.
+    pub(super) fn largest_error(&self) -> f64 {
+        let errors = self.tensors.iter().map(|tensor| tensor.relative_error / self.bound);
+        errors.fold(0., |most, error| if error.is_nan() { f64::INFINITY } else { error.max(most) })
+    }
+
+    /// Whether every entry was compared.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.tensors.iter().all(|tensor| tensor.compared == tensor.shape.iter().product::<usize>())
+    }
+}
+
+fn compare(
+    tensor: &'static str,
+    shape: Vec<usize>,
+    [g1, g2]: [&[f64]; 2],
+    entries: Option<&[usize]>,
+    bound: f64,
+) -> Comparison {
+    assert_eq!(g1.len(), g2.len(), "the gradients of {tensor} have different shapes");
+    // The first entry that is not finite, or else the one with the largest difference.
+    let difference = |at: usize| (g1[at] - g2[at]).abs();
+    let largest = (0..g1.len()).find(|&at| !difference(at).is_finite()).unwrap_or_else(|| {
+        (0..g1.len()).fold(0, |best, at| if difference(at) > difference(best) { at } else { best })
+    });
+    let flat = entries.map_or(largest, |entries| entries[largest]);
+    let (relative_error, cosine) = errors(g1, g2);
+    Comparison {
+        tensor,
+        compared: g1.len(),
+        largest_difference: difference(largest),
+        at: unravel(flat, &shape),
+        values: [g1[largest], g2[largest]],
+        relative_error,
+        cosine,
+        agree: relative_error <= bound, // false for NaN
+        shape,
+    }
+}
+
+/// The relative error and the cosine; NaN if a value is not finite.
+fn errors(g1: &[f64], g2: &[f64]) -> (f64, f64) {
+    if !g1.iter().chain(g2).all(|g| g.is_finite()) {
+        return (f64::NAN, f64::NAN);
+    }
+    let largest = g1.iter().chain(g2).fold(0., |most: f64, g| g.abs().max(most));
+    if largest == 0. {
+        return (0., 1.);
+    }
+    // Divided by the largest entry, so that no square underflows or overflows: a tiny gradient
+    // whose squares are zero would agree with any other.
+    let norm = |values: &mut dyn Iterator<Item = f64>| {
+        values.map(|value| (value / largest).powi(2)).sum::<f64>().sqrt()
+    };
+    let (n1, n2) = (norm(&mut g1.iter().copied()), norm(&mut g2.iter().copied()));
+    let difference = norm(&mut g1.iter().zip(g2).map(|(g1, g2)| g1 - g2));
+    let product: f64 = g1.iter().zip(g2).map(|(g1, g2)| (g1 / largest) * (g2 / largest)).sum();
+    let cosine = if n1 == 0. || n2 == 0. { 0. } else { (product / n1 / n2).clamp(-1., 1.) };
+    (difference / (n1 + n2), cosine)
+}
+
+/// The index along each dimension of the entry `flat` of a tensor of this shape.
+fn unravel(mut flat: usize, shape: &[usize]) -> Vec<usize> {
+    let mut at = vec![0; shape.len()];
+    for (at, &size) in at.iter_mut().zip(shape).rev() {
+        *at = flat % size;
+        flat /= size;
+    }
+    at
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn comparison(g1: &[f64], g2: &[f64]) -> Comparison {
+        compare("b", vec![g1.len()], [g1, g2], None, 1e-12)
+    }
+
+    #[test]
+    fn the_measures_match_their_formulas() {
+        let found = comparison(&[3., 4., 0.], &[3., 0., 0.]);
+        assert_eq!((found.largest_difference, found.at), (4., vec![1]));
+        assert_eq!(found.values, [4., 0.]);
+        assert!((found.relative_error - 4. / 8.).abs() < 1e-15);
+        assert!((found.cosine - 9. / 15.).abs() < 1e-15);
+        assert!(!found.agree);
+    }
+
+    #[test]
+    fn a_zero_gradient_agrees_only_with_zero() {
+        let both = comparison(&[0.; 3], &[0.; 3]);
+        assert_eq!((both.relative_error, both.cosine, both.agree), (0., 1., true));
+        let one = comparison(&[0.; 3], &[1e-200; 3]);
+        assert_eq!((one.relative_error, one.cosine, one.agree), (1., 0., false));
+    }
+
+    #[test]
+    fn a_value_that_is_not_finite_fails_and_its_index_is_reported() {
+        for bad in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+            for (g1, g2) in [([9., bad], [1., 2.]), ([9., 2.], [1., bad]), ([9., bad], [1., bad])] {
+                let found = comparison(&g1, &g2);
+                assert!(!found.agree, "{g1:?} and {g2:?}");
+                assert_eq!(found.at, [1]);
+            }
+        }
+    }
+
+    #[test]
+    fn tiny_and_huge_gradients_are_compared_without_underflow_or_overflow() {
+        for size in [1e-300, 1e300] {
+            assert!(comparison(&[size, size], &[size, size]).agree);
+            assert!(!comparison(&[size, size], &[size, 0.5 * size]).agree);
+        }
+    }
+
+    #[test]
+    fn a_flat_index_is_unravelled_in_row_major_order() {
+        assert_eq!(unravel(7, &[3, 5]), [1, 2]);
+        assert_eq!(unravel(7, &[9]), [7]);
+    }
+}

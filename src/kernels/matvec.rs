@@ -1,0 +1,102 @@
+//! The product of a row and a matrix.
+//!
+//! Separate from [`Product`](super::matmul::Product) because the recurrence with one sequence is
+//! thousands of small ones. Here only the panel's width is a branch, and all of it is inlined into
+//! the loop over time, where the end of one panel (its `finish`) overlaps with the sums of the
+//! next.
+
+use super::element::Element;
+use super::matmul::{Strided, narrow};
+use super::packing::{Columns, MAX_PANEL, Packed};
+use super::tile::Finish;
+use pulp::Simd;
+
+/// `c` (n) `+= a` (k) `b` (k, n), then `finish`. Cost: `2 k n` operations; B is read once.
+#[inline(always)]
+pub(super) fn matvec<F: Element, S: Simd>(
+    simd: S,
+    a: &[F],
+    b: &Packed<F>,
+    c: &mut [F],
+    finish: impl Finish<F>,
+) {
+    let (lanes, k, n) = (F::lanes::<S>(), b.k, b.n);
+    assert_eq!(a.len(), k, "a is not k");
+    assert_eq!(c.len(), n, "c is not n");
+    assert_eq!(b.lanes, lanes, "packed for another instruction set");
+    if n < lanes {
+        let a = Strided::rows(a, k);
+        return narrow(simd, 1, k, n, a, b.data(), c, true, finish);
+    }
+    let columns = Columns::new(n, lanes, b.panel);
+    let mut j = 0;
+    while j < columns.vectors {
+        let width = columns.width(j);
+        let panel = &b.data()[j * lanes * k..][..width * lanes * k];
+        let left = columns.offset(j);
+        let last = columns.offset(j + width - 1);
+        match width {
+            1 => panel_sum::<F, S, 1, 8>(simd, a, panel, c, left, last, finish),
+            2 => panel_sum::<F, S, 2, 4>(simd, a, panel, c, left, last, finish),
+            3 => panel_sum::<F, S, 3, 3>(simd, a, panel, c, left, last, finish),
+            4 => panel_sum::<F, S, 4, 2>(simd, a, panel, c, left, last, finish),
+            5 => panel_sum::<F, S, 5, 2>(simd, a, panel, c, left, last, finish),
+            6 => panel_sum::<F, S, 6, 2>(simd, a, panel, c, left, last, finish),
+            7 => panel_sum::<F, S, 7, 2>(simd, a, panel, c, left, last, finish),
+            _ => panel_sum::<F, S, MAX_PANEL, 1>(simd, a, panel, c, left, last, finish),
+        }
+        j += width;
+    }
+}
+
+/// One panel of [`matvec`], `WIDTH` vectors wide: into C from column `left`, the last vector into
+/// column `last`. Step `i` of `k` is summed in set `i % SETS`, to hide the latency of the
+/// multiply-add.
+#[inline(always)]
+fn panel_sum<F: Element, S: Simd, const WIDTH: usize, const SETS: usize>(
+    simd: S,
+    a: &[F],
+    panel: &[F],
+    c: &mut [F],
+    left: usize,
+    last: usize,
+    finish: impl Finish<F>,
+) {
+    let lanes = F::lanes::<S>();
+    let column = |j: usize| {
+        if j + 1 == WIDTH { last } else { left + j * lanes }
+    };
+    let mut sums = [[F::splat(simd, F::ZERO); WIDTH]; SETS];
+    for (j, sum) in sums[0].iter_mut().enumerate() {
+        *sum = F::load(simd, &c[column(j)..]);
+    }
+    let (a_rows, b_rows) = (a.chunks_exact(SETS), panel.chunks_exact(SETS * WIDTH * lanes));
+    let (a_rest, b_rest) = (a_rows.remainder(), b_rows.remainder());
+    for (a, b) in a_rows.zip(b_rows) {
+        for (s, sums) in sums.iter_mut().enumerate() {
+            let x = F::splat(simd, a[s]);
+            for (j, sum) in sums.iter_mut().enumerate() {
+                *sum = F::mul_add(simd, x, F::load(simd, &b[(s * WIDTH + j) * lanes..]), *sum);
+            }
+        }
+    }
+    for (&x, b) in a_rest.iter().zip(b_rest.chunks_exact(WIDTH * lanes)) {
+        let x = F::splat(simd, x);
+        for (j, sum) in sums[0].iter_mut().enumerate() {
+            *sum = F::mul_add(simd, x, F::load(simd, &b[j * lanes..]), *sum);
+        }
+    }
+    let mut total = sums[0];
+    for sums in &sums[1..] {
+        for (total, &sum) in total.iter_mut().zip(sums) {
+            *total = F::plus(simd, *total, sum);
+        }
+    }
+    let mut at = [0; WIDTH];
+    for (j, at) in at.iter_mut().enumerate() {
+        *at = column(j);
+    }
+    for (at, v) in at.into_iter().zip(finish.finish(simd, total, at, lanes)) {
+        F::store(simd, &mut c[at..], v);
+    }
+}

@@ -1,0 +1,122 @@
+//! The input projection, a lookup.
+
+use super::{Float, check_indices, slice, values, with_float};
+use crate::kernels::projection as kernels;
+use crate::kernels::transpose::transpose;
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
+use candle_core::backend::BackendStorage;
+use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
+
+/// `px = wax x + b` for each row: `x` (R) of `U32`, `wax` (n_a, n_x) and `b` (n_a) to (R, n_a). The
+/// rows of the input are one-hot vectors given by their index; [`crate::data::START`] is the zero
+/// vector.
+///
+/// # Errors
+/// Where the shapes do not fit, an index is outside (0 .. n_x), or the type is not `F32` or
+/// `F64`.
+pub fn project_input(x: &Tensor, wax: &Tensor, b: &Tensor) -> Result<Tensor> {
+    let op = ProjectInput { x: x.contiguous()? };
+    wax.contiguous()?.apply_op2(&b.contiguous()?, op)
+}
+
+/// The gradients of `wax`, (n_a, v), and `b`, (n_a), from `dpx`, (R, n_a), the gradient of the
+/// result of [`project_input`].
+///
+/// # Errors
+/// As [`project_input`].
+pub(crate) fn project_input_gradients(x: &Tensor, dpx: &Tensor, v: usize) -> Result<[Tensor; 2]> {
+    let (x, dpx) = (x.contiguous()?, dpx.contiguous()?);
+    let (_, n) = dpx.dims2()?;
+    with_float!(dpx.dtype(), "project-input", F => {
+        #[cfg(feature = "cuda")]
+        if dpx.device().is_cuda() {
+            return super::cuda::project_input_gradients::<F>(&x, &dpx, v);
+        }
+        values!(x: u32 = x);
+        values!(dpx_values: F = dpx);
+        let [dwax, db] = backward(x, dpx_values, n, v);
+        Ok([Tensor::from_vec(dwax, (n, v), dpx.device())?, Tensor::from_vec(db, n, dpx.device())?])
+    })
+}
+
+fn forward<F: Float>(wax: &[F], b: &[F], x: &[u32]) -> CpuStorage {
+    let (n, v) = (b.len(), wax.len() / b.len());
+    let mut wax_t = vec![F::ZERO; wax.len()];
+    transpose(wax, n, v, &mut wax_t);
+    let mut px = vec![F::ZERO; x.len() * n];
+    kernels::project_input(&wax_t, b, x, &mut px);
+    F::to_cpu_storage_owned(px)
+}
+
+fn backward<F: Float>(x: &[u32], dpx: &[F], n: usize, v: usize) -> [Vec<F>; 2] {
+    let (mut dwax_t, mut dwax) = (vec![F::ZERO; n * v], vec![F::ZERO; n * v]);
+    let mut db = vec![F::ZERO; n];
+    kernels::project_input_backward(x, dpx, &mut dwax_t, &mut db);
+    transpose(&dwax_t, v, n, &mut dwax);
+    [dwax, db]
+}
+
+struct ProjectInput {
+    x: Tensor,
+}
+
+impl ProjectInput {
+    /// (R, n, v), or an error where the shapes do not fit.
+    fn sizes(&self, wax: &Layout, b: &Layout) -> Result<(usize, usize, usize)> {
+        match (self.x.dims(), wax.dims(), b.dims()) {
+            (&[rows], &[n, v], &[n_b]) if n == n_b && n > 0 && v > 0 => Ok((rows, n, v)),
+            (x, wax, b) => {
+                bail!("{}: x {x:?}, wax {wax:?}, b {b:?} are not (R), (n, v), (n)", self.name())
+            }
+        }
+    }
+}
+
+impl CustomOp2 for ProjectInput {
+    fn name(&self) -> &'static str {
+        "project-input"
+    }
+
+    fn cpu_fwd(
+        &self,
+        wax: &CpuStorage,
+        wax_layout: &Layout,
+        b: &CpuStorage,
+        b_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (rows, n, v) = self.sizes(wax_layout, b_layout)?;
+        values!(x: u32 = self.x);
+        check_indices(x, v)?;
+        let px = with_float!(wax.dtype(), self.name(), F => {
+            forward::<F>(slice(wax, wax_layout)?, slice(b, b_layout)?, x)
+        });
+        Ok((px, (rows, n).into()))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        wax: &CudaStorage,
+        wax_layout: &Layout,
+        b: &CudaStorage,
+        b_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let (rows, n, _) = self.sizes(wax_layout, b_layout)?;
+        let px = with_float!(wax.dtype(), self.name(), F => {
+            super::cuda::project_input::<F>(&self.x, (wax, wax_layout), (b, b_layout))?
+        });
+        Ok((px, (rows, n).into()))
+    }
+
+    fn bwd(
+        &self,
+        wax: &Tensor,
+        b: &Tensor,
+        _px: &Tensor,
+        dpx: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let [dwax, db] = project_input_gradients(&self.x, dpx, wax.dim(1)?)?;
+        Ok((wax.track_op().then_some(dwax), b.track_op().then_some(db)))
+    }
+}

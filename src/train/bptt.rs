@@ -1,0 +1,476 @@
+//! Backpropagation through time, derived by hand: the notebook's `rnn_forward` and `rnn_backward`
+//! over whole minibatches. The numbers in the code are those of the equations here.
+//!
+//! # Forward
+//!
+//! For step t of one sequence, with column vectors (the code has them as rows, B sequences side by
+//! side):
+//!
+//! ```text
+//! (1)  pre_t = wax x_t + waa a_{t-1} + b    x_t one-hot: the product is a column of wax;
+//!                                           at the first step x_t is zero
+//! (2)  a_t   = tanh(pre_t)
+//! (3)  z_t   = wya a_t + by
+//! (4)  loss  = s sum over t of -ln softmax(z_t)[y_t]
+//! ```
+//!
+//! `s` is the caller's `scale`: 1 gives the notebook's sum, 1 / B the mean over a minibatch. A step
+//! with `y_t =` [`IGNORE_INDEX`](crate::data::IGNORE_INDEX) is padding and not in the sum.
+//!
+//! # Backward
+//!
+//! Write `dq` for the gradient of the loss with respect to `q`. Softmax and logarithm cancel to
+//!
+//! ```text
+//! (5)  dz_t   = s (softmax(z_t) - onehot(y_t)),  or 0 at a padded step
+//! ```
+//!
+//! Through (3), which is linear:
+//!
+//! ```text
+//! (6)  dwya   = sum over t of dz_t a_t^T         dby = sum over t of dz_t
+//! (7)  from_output_t = wya^T dz_t
+//! ```
+//!
+//! `a_t` is used twice: by the output at t and, through (1), by the state at t + 1. The gradients of
+//! the two uses add, and `tanh' = 1 - tanh^2`:
+//!
+//! ```text
+//! (8)  da_t   = from_output_t + waa^T dpre_{t+1}      no second term at the last step
+//! (9)  dpre_t = (1 - a_t^2) da_t                      element by element
+//! (10) da_0   = waa^T dpre_1
+//! ```
+//!
+//! (8) and (9) run backwards in time and are the only sequential part. The parameters in (1) are the
+//! same at every step, so their gradients are sums over time, and a sum of outer products is one
+//! matrix product:
+//!
+//! ```text
+//! (11) dwaa   = sum over t of dpre_t a_{t-1}^T        db = sum over t of dpre_t
+//! (12) dwax   = sum over t of dpre_t x_t^T            x_t one-hot: dpre_t is added to column x_t
+//! ```
+//!
+//! Padding needs no care in (8) to (12): it comes last, `dz` is 0 there, so `dpre` is 0 from the end
+//! back to the last real step.
+//!
+//! # Cost
+//!
+//! `T B (6 n_a^2 + 6 n_a n_x)` operations. (1), (8) and (11) have a third of the first term each,
+//! and of these (1) and (8) are sequential in time; (3), (6) and (7) have a third of the second.
+
+use crate::data::Batch;
+use crate::kernels::Element;
+use crate::kernels::cross_entropy::cross_entropy;
+use crate::kernels::matmul::Packed;
+use crate::kernels::projection::{
+    project_input, project_input_backward, project_output, project_output_backward,
+};
+use crate::kernels::recurrence::{
+    pack_for_backward, pack_for_forward, recurrence_backward, recurrence_forward,
+    recurrence_weight_gradient,
+};
+use crate::kernels::transpose::transpose;
+use crate::model::{CharRnn, CharRnnState};
+use crate::ops;
+use candle_core::{Result, Tensor};
+
+/// Loss and gradients on slices, for one size of model. It owns the gradients and its working
+/// memory, which grow to the largest minibatch and are then reused: a step allocates nothing.
+pub(crate) struct Bptt<F> {
+    n_a: usize,
+    n_x: usize,
+    /// Of `wax`, `waa`, `wya`, `b` and `by`, row by row.
+    gradients: [Vec<F>; 5],
+    da0: Vec<F>,
+    /// a_0, a_1, .. a_T, (T + 1, B, n_a): (11) takes all a_{t-1} as one block.
+    states: Vec<F>,
+    /// from_output, then dpre, (T, B, n_a).
+    dpre: Vec<F>,
+    /// (T, B, n_x).
+    z: Vec<F>,
+    /// (T, B, n_x).
+    dz: Vec<F>,
+    /// wax^T and then its gradient, (n_x, n_a).
+    wax_t: Vec<F>,
+    packed: Packed<F>,
+}
+
+impl<F: Element> Bptt<F> {
+    /// For models with `n_a` hidden units and `n_x` characters.
+    ///
+    /// # Panics
+    /// Where a size is zero.
+    pub fn new(n_a: usize, n_x: usize) -> Self {
+        assert!(n_a > 0 && n_x > 0, "n_a and n_x must be positive");
+        Self {
+            n_a,
+            n_x,
+            gradients: [n_a * n_x, n_a * n_a, n_x * n_a, n_a, n_x].map(|size| vec![F::ZERO; size]),
+            da0: vec![],
+            states: vec![],
+            dpre: vec![],
+            z: vec![],
+            dz: vec![],
+            wax_t: vec![F::ZERO; n_a * n_x],
+            packed: Packed::new(),
+        }
+    }
+
+    /// The loss of `batch` in nats times `scale`, from the states `a0`, (B, n_a). The gradients and
+    /// states are then to be had from the methods below.
+    ///
+    /// # Panics
+    /// Where a length does not fit, or an index is outside the vocabulary.
+    pub fn loss_and_gradients(
+        &mut self,
+        parameters: [&[F]; 5],
+        batch: &Batch,
+        a0: &[F],
+        scale: F,
+    ) -> f64 {
+        let (n_a, n_x, size) = (self.n_a, self.n_x, batch.size());
+        let [wax, waa, wya, b, by] = parameters;
+        let (x, y) = (batch.x(), batch.y());
+        assert_eq!(parameters.map(<[F]>::len), self.gradients.each_ref().map(Vec::len));
+        assert_eq!(a0.len(), size * n_a, "a0 is not (B, n_a)");
+        self.resize(x.len(), size);
+        let [dwax, dwaa, dwya, db, dby] = &mut self.gradients;
+        let packed = &mut self.packed;
+        let (dpre, z, dz) = (&mut self.dpre[..], &mut self.z[..], &mut self.dz[..]);
+
+        // (1), (2). The states first hold the part outside the recurrence, wax x + b.
+        let (first, states) = self.states.split_at_mut(size * n_a);
+        first.copy_from_slice(a0);
+        transpose(wax, n_a, n_x, &mut self.wax_t);
+        project_input(&self.wax_t, b, x, states);
+        pack_for_forward(packed, waa, size, n_a);
+        recurrence_forward(packed, first, states, size, n_a);
+        // (3) to (5).
+        project_output(states, wya, by, z, n_a, packed);
+        let loss = cross_entropy(z, y, n_x, scale, dz);
+
+        // (6), (7).
+        project_output_backward(dz, states, wya, dpre, dwya, dby, n_a, packed);
+        // (8) to (10).
+        pack_for_backward(packed, waa, size, n_a);
+        recurrence_backward(packed, states, dpre, &mut self.da0, size, n_a);
+        // (11): all a_{t-1} are the states but the last.
+        let earlier = &self.states[..x.len() * n_a];
+        recurrence_weight_gradient(dpre, earlier, dwaa, n_a, packed);
+        // (11) for b, and (12).
+        project_input_backward(x, dpre, &mut self.wax_t, db);
+        transpose(&self.wax_t, n_x, n_a, dwax);
+        loss
+    }
+
+    /// Sets the lengths of the working memory. Allocates only where they exceed all earlier ones.
+    fn resize(&mut self, rows: usize, size: usize) {
+        self.states.resize((rows + size) * self.n_a, F::ZERO);
+        self.dpre.resize(rows * self.n_a, F::ZERO);
+        self.z.resize(rows * self.n_x, F::ZERO);
+        self.dz.resize(rows * self.n_x, F::ZERO);
+        self.da0.resize(size * self.n_a, F::ZERO);
+    }
+
+    /// The gradients of `wax`, `waa`, `wya`, `b` and `by`, not clipped.
+    pub fn gradients(&self) -> &[Vec<F>; 5] {
+        &self.gradients
+    }
+
+    /// Writes the state of each sequence after its own last step to `last`, (B, n_a). `batch` is that
+    /// of the last call.
+    pub fn last_states(&self, batch: &Batch, last: &mut [F]) {
+        for (last, &row) in last.chunks_exact_mut(self.n_a).zip(batch.last_rows()) {
+            let row = batch.size() + row as usize;
+            last.copy_from_slice(&self.states[row * self.n_a..][..self.n_a]);
+        }
+    }
+}
+
+/// The forward and the backward pass over a minibatch, by any of the gradient methods.
+pub(crate) struct StepResult {
+    /// The loss in nats, summed over the steps and averaged over the names.
+    pub loss: f64,
+    /// Its gradients by `wax`, `waa`, `wya`, `b` and `by`, in their shapes.
+    pub gradients: [Tensor; 5],
+    /// Its gradient by the first states, (B, n_a), where candle's graph reaches them or there is none.
+    pub da0: Option<Tensor>,
+    /// The state of each name after its own last step, (B, n_a), without a graph.
+    pub last: CharRnnState,
+}
+
+/// The loss of `batch` from the states `start`, times `scale`, and its gradients, by [`Bptt`]: for a
+/// model on the CPU.
+///
+/// # Errors
+/// Where an index is outside the vocabulary, a shape does not fit, or the type is not `F32` or `F64`.
+pub(crate) fn on_slices(
+    model: &CharRnn,
+    batch: &Batch,
+    start: &CharRnnState,
+    scale: f64,
+) -> Result<StepResult> {
+    let config = model.config();
+    model.check_start(batch, start)?;
+    ops::check_indices(batch.x(), config.vocabulary)?;
+    ops::check_indices(batch.y(), config.vocabulary)?;
+    let device = model.device();
+    let [wax, waa, wya, b, by] = model.parameters().map(|(_, tensor)| tensor);
+    let a0 = start.a().contiguous()?;
+    ops::with_float!(model.dtype(), "hand", F => {
+        let mut bptt = Bptt::<F>::new(config.hidden, config.vocabulary);
+        let mut last = vec![<F as Element>::ZERO; batch.size() * config.hidden];
+        let loss = {
+            ops::values!(wax: F = wax);
+            ops::values!(waa: F = waa);
+            ops::values!(wya: F = wya);
+            ops::values!(b: F = b);
+            ops::values!(by: F = by);
+            ops::values!(a0: F = a0);
+            let scale = Element::from_f64(scale);
+            bptt.loss_and_gradients([wax, waa, wya, b, by], batch, a0, scale)
+        };
+        bptt.last_states(batch, &mut last);
+        let Bptt { gradients: [dwax, dwaa, dwya, db, dby], da0, .. } = bptt;
+        let tensor = |values: Vec<F>, like: &Tensor| Tensor::from_vec(values, like.shape(), device);
+        Ok(StepResult {
+            loss,
+            gradients: [
+                tensor(dwax, wax)?,
+                tensor(dwaa, waa)?,
+                tensor(dwya, wya)?,
+                tensor(db, b)?,
+                tensor(dby, by)?,
+            ],
+            da0: Some(tensor(da0, &a0)?),
+            last: CharRnnState::new(tensor(last, &a0)?),
+        })
+    })
+}
+
+/// The same on candle tensors, with the ops of [`crate::ops`] and their gradients one after the
+/// other and no graph: for a model on a GPU.
+///
+/// # Errors
+/// Where an index is outside the vocabulary, a shape does not fit, or the device fails.
+pub(crate) fn on_tensors(
+    model: &CharRnn,
+    batch: &Batch,
+    start: &CharRnnState,
+    scale: f64,
+) -> Result<StepResult> {
+    let [wax, waa, wya, b, by] = model.parameters().map(|(_, tensor)| tensor.detach());
+    let device = model.device();
+    model.check_start(batch, start)?;
+    let a0 = start.a().detach();
+    let [x, y] = batch.x_and_y_on(device)?;
+
+    // (1) to (5).
+    let px = ops::project_input(&x, &wax, &b)?;
+    let a = ops::recurrence(&px, &waa, &a0)?;
+    let z = ops::project_output(&a, &wya, &by)?;
+    let [loss, dz] = ops::cross_entropy_gradient(&z, &y)?;
+    let dz = (dz * scale)?;
+    // (6), (7).
+    let (dwya, dby, da) = (dz.t()?.matmul(&a)?, dz.sum(0)?, dz.matmul(&wya)?);
+    // (8) to (12).
+    let [dpx, dwaa, da0] = ops::recurrence_gradients(&waa, &a0, &a, &da)?;
+    let [dwax, db] = ops::project_input_gradients(&x, &dpx, model.config().vocabulary)?;
+
+    Ok(StepResult {
+        loss: ops::scalar(&loss)? * scale,
+        gradients: [dwax, dwaa, dwya, db, dby],
+        da0: Some(da0),
+        last: CharRnnState::new(a.index_select(&batch.last_rows_on(device)?, 0)?),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::simd::tests::{assert_close, noise, on_every_path, tolerance};
+    use crate::kernels::{IGNORE_INDEX, START};
+    use crate::model::Config;
+    use crate::reference;
+    use candle_core::{DType, Device};
+    use candle_nn::VarBuilder;
+    use proptest::prelude::*;
+    use std::collections::HashMap;
+
+    /// A model, sequences of different lengths side by side, and their first states.
+    struct Problem<F> {
+        n_a: usize,
+        n_x: usize,
+        parameters: [Vec<F>; 5],
+        batch: Batch,
+        a0: Vec<F>,
+    }
+
+    impl<F: Element> Problem<F> {
+        /// Sequence i is i mod 4 steps shorter than `steps`, but has one at least.
+        fn new(n_a: usize, n_x: usize, steps: usize, size: usize) -> Self {
+            let scale = F::from_f64(1.0 / (n_a as f64).sqrt());
+            let mut seed = 0;
+            let parameters = [n_a * n_x, n_a * n_a, n_x * n_a, n_a, n_x].map(|length| {
+                seed += 1;
+                noise::<F>(length, seed).iter().map(|&w| w * scale).collect()
+            });
+            let names: Vec<Vec<u32>> = (0..size)
+                .map(|i| {
+                    let length = (steps - 1).saturating_sub(i % 4);
+                    (0..length).map(|t| ((t * 7919 + i * 31 + 1) % n_x) as u32).collect()
+                })
+                .collect();
+            let batch = Batch::new(names.iter().map(Vec::as_slice));
+            Self { n_a, n_x, parameters, batch, a0: noise(size * n_a, 99) }
+        }
+
+        fn slices(&self) -> [&[F]; 5] {
+            self.parameters.each_ref().map(Vec::as_slice)
+        }
+
+        fn run(&self, bptt: &mut Bptt<F>, scale: f64) -> f64 {
+            bptt.loss_and_gradients(self.slices(), &self.batch, &self.a0, F::from_f64(scale))
+        }
+
+        /// Loss, gradients, da0 and last states by the reference, in f64.
+        fn by_reference(&self) -> (f64, [Vec<f64>; 5], Vec<f64>, Vec<f64>) {
+            let f = |x: &[F]| x.iter().map(|x| x.to_f64()).collect::<Vec<f64>>();
+            let wide = self.slices().map(f);
+            let flat = wide.each_ref().map(Vec::as_slice);
+            let parameters = reference::Parameters::from_flat(self.n_a, self.n_x, flat);
+            let mut sums = wide.clone().map(|w| vec![0.0; w.len()]);
+            let (mut total, mut da0, mut last) = (0.0, vec![], vec![]);
+            for i in 0..self.batch.size() {
+                let column = |rows: &[u32]| {
+                    rows.iter().copied().skip(i).step_by(self.batch.size()).collect::<Vec<u32>>()
+                };
+                let y: Vec<usize> = column(self.batch.y())
+                    .into_iter()
+                    .filter(|&y| y != IGNORE_INDEX)
+                    .map(|y| y as usize)
+                    .collect();
+                let x: Vec<Option<usize>> = column(self.batch.x())[..y.len()]
+                    .iter()
+                    .map(|&x| (x != START).then_some(x as usize))
+                    .collect();
+                let a0 = f(&self.a0[i * self.n_a..][..self.n_a]);
+                let (loss, cache) = reference::rnn_forward(&x, &y, &a0, &parameters);
+                let (gradients, da) = reference::rnn_backward(&x, &y, &parameters, &cache);
+                total += loss;
+                for (sum, gradient) in sums.iter_mut().zip(gradients.flat()) {
+                    sum.iter_mut().zip(gradient).for_each(|(sum, g)| *sum += g);
+                }
+                da0.extend(da);
+                last.extend(cache.a.last().unwrap());
+            }
+            (total, sums, da0, last)
+        }
+    }
+
+    fn check<F: Element>(n_a: usize, n_x: usize, steps: usize, size: usize, bptt: &mut Bptt<F>) {
+        let problem = Problem::<F>::new(n_a, n_x, steps, size);
+        let scale = 0.5;
+        let loss = problem.run(bptt, scale);
+        let (total, gradients, da0, last) = problem.by_reference();
+        let bound = 5.0 * tolerance::<F>();
+        assert!((loss - total * scale).abs() <= bound * (1.0 + total), "{loss}, not {total} / 2");
+        let g = |x: &[f64], s: f64| x.iter().map(|x| F::from_f64(x * s)).collect::<Vec<F>>();
+        for ((name, got), want) in
+            crate::model::PARAMETERS.iter().zip(bptt.gradients()).zip(&gradients)
+        {
+            assert_close(name, got, &g(want, scale), bound);
+        }
+        assert_close("da0", &bptt.da0, &g(&da0, scale), bound);
+        let mut states = vec![F::ZERO; size * n_a];
+        bptt.last_states(&problem.batch, &mut states);
+        assert_close("last states", &states, &g(&last, 1.0), bound);
+    }
+
+    #[test]
+    fn loss_gradients_and_states_match_the_reference() {
+        let shapes: &[(usize, usize, usize, usize)] = if cfg!(miri) {
+            &[(9, 5, 3, 2)]
+        } else {
+            &[
+                (1, 2, 1, 1),
+                (7, 27, 5, 1),
+                (50, 27, 13, 1),
+                (50, 27, 6, 5),
+                (50, 1000, 3, 2),
+                (257, 27, 2, 3),
+                (8, 8, 4, 16),
+                (3, 5, 9, 2),
+                (64, 30, 7, 33),
+            ]
+        };
+        for &(n, v, steps, size) in shapes {
+            on_every_path(|| check::<f32>(n, v, steps, size, &mut Bptt::new(n, v)));
+            on_every_path(|| check::<f64>(n, v, steps, size, &mut Bptt::new(n, v)));
+        }
+    }
+
+    #[test]
+    fn results_do_not_depend_on_earlier_minibatches() {
+        let mut bptt = Bptt::new(50, 27);
+        for (steps, size) in [(13, 4), (1, 1), (20, 1), (2, 9), (13, 4)] {
+            check::<f64>(50, 27, steps, size, &mut bptt);
+        }
+    }
+
+    #[test]
+    fn a_nan_in_a_parameter_reaches_the_loss_and_the_gradients() {
+        let mut problem = Problem::<f32>::new(50, 27, 4, 1);
+        problem.parameters[1][1234] = f32::NAN;
+        let mut bptt = Bptt::new(50, 27);
+        assert!(problem.run(&mut bptt, 1.0).is_nan());
+        assert!(bptt.gradients()[4].iter().all(|g| g.is_nan()));
+    }
+
+    #[test]
+    #[should_panic(expected = "x holds the index 27, but the vocabulary has 27 characters")]
+    fn an_index_outside_the_vocabulary_panics() {
+        let problem = Problem::<f32>::new(4, 27, 3, 1);
+        let batch = Batch::sequence(&[27], &[0]);
+        Bptt::new(4, 27).loss_and_gradients(problem.slices(), &batch, &[0.0; 4], 1.0);
+    }
+
+    fn difference(a: &Tensor, b: &Tensor) -> f64 {
+        assert_eq!(a.dims(), b.dims());
+        (a - b).unwrap().abs().unwrap().max_all().unwrap().to_scalar().unwrap()
+    }
+
+    proptest! {
+        #[test]
+        fn tensors_and_slices_give_the_same(
+            names in prop::collection::vec(prop::collection::vec(0u32..6, 0..7), 1..5),
+            n_a in 1usize..9,
+            scale in 0.1f64..2.,
+        ) {
+            let problem = Problem::<f64>::new(n_a, 6, 1, names.len());
+            let config = Config { vocabulary: 6, hidden: n_a };
+            let tensors: HashMap<String, Tensor> = crate::model::PARAMETERS
+                .iter()
+                .zip(problem.slices())
+                .map(|(name, values)| {
+                    let tensor = Tensor::from_slice(values, config.shape(name), &Device::Cpu);
+                    (name.to_string(), tensor.unwrap())
+                })
+                .collect();
+            let vb = VarBuilder::from_tensors(tensors, DType::F64, &Device::Cpu);
+            let model = crate::model::char_rnn(config, vb).unwrap();
+            let a0 = Tensor::from_slice(&problem.a0, (names.len(), n_a), &Device::Cpu).unwrap();
+            let start = CharRnnState::new(a0);
+            let batch = Batch::new(names.iter().map(Vec::as_slice));
+
+            let slices = on_slices(&model, &batch, &start, scale).unwrap();
+            let tensors = on_tensors(&model, &batch, &start, scale).unwrap();
+            prop_assert!((slices.loss - tensors.loss).abs() < 1e-11);
+            prop_assert!(difference(slices.last.a(), tensors.last.a()) < 1e-12);
+            prop_assert!(difference(&slices.da0.unwrap(), &tensors.da0.unwrap()) < 1e-11);
+            for (a, b) in slices.gradients.iter().zip(&tensors.gradients) {
+                prop_assert!(difference(a, b) < 1e-11);
+            }
+        }
+    }
+}

@@ -1,0 +1,341 @@
+//! The configuration of a training run: what the library takes, the model file stores, and the log,
+//! `info` and the comparison on resume read, field by field.
+
+use super::gradients::GradientMethod;
+use super::optimizer::{DECAYS, Decay, OptimizerKind};
+use crate::data::Corpus;
+use crate::error::{Error, Result};
+use crate::random::RngSource;
+use candle_core::DType;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// The largest number of hidden units: `waa` then takes 512 MiB in double precision.
+const MAX_HIDDEN: usize = 8192;
+const MAX_BATCH_SIZE: usize = 65_536;
+const MAX_THREADS: usize = 1024;
+const MAX_SAMPLES: u64 = 1_000_000;
+
+/// The configuration of a training run. The default is the notebook's, in single precision and with
+/// the random numbers of a seed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainConfig {
+    /// The number of training steps, from 1.
+    pub iterations: u64,
+    /// Names in a minibatch. The loss is their mean; each has a hidden state of its own.
+    pub batch_size: usize,
+    /// `n_a`, the number of hidden units.
+    pub hidden: usize,
+    /// The optimizer.
+    pub optimizer: OptimizerKind,
+    /// The learning rate at the first step.
+    #[serde(with = "any_f64")]
+    pub learning_rate: f64,
+    /// The learning rate schedule.
+    pub decay: Decay,
+    /// Weight decay of AdamW: a step takes `learning_rate * weight_decay` of each weight.
+    #[serde(with = "any_f64")]
+    pub weight_decay: f64,
+    /// Each entry of a gradient is clamped to [-clip, clip]. Infinity clamps nothing.
+    #[serde(with = "any_f64")]
+    pub clip: f64,
+    /// Start each name from the zero state, as sampling does, and not from the last state of the
+    /// name before it.
+    pub zero_state: bool,
+    /// The share of the distinct names held out for validation, from 0 (none) to below 1.
+    #[serde(with = "any_f64")]
+    pub validation: f64,
+    /// Stop after this many evaluations without improvement of the held-out loss; 0 never stops.
+    pub patience: u64,
+    /// Iterations between two evaluations, which sample names and compute the held-out loss.
+    pub eval_every: u64,
+    /// The number of names sampled at an evaluation.
+    pub samples: u64,
+    /// Where the gradients come from.
+    pub backprop: GradientMethod,
+    /// Threads among which a minibatch is split. It changes the order of additions, and so the last
+    /// digits of the results.
+    pub threads: usize,
+    /// The number type: `F32` or `F64`.
+    #[serde(with = "dtype_name")]
+    pub dtype: DType,
+    /// The source of random numbers.
+    pub seed: RngSource,
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        Self {
+            iterations: 35_000,
+            batch_size: 1,
+            hidden: 50,
+            optimizer: OptimizerKind::Sgd,
+            learning_rate: 0.01,
+            decay: Decay::None,
+            weight_decay: 0.01,
+            clip: 5.,
+            zero_state: false,
+            validation: 0.,
+            patience: 0,
+            eval_every: 2000,
+            samples: 7,
+            backprop: GradientMethod::Autograd,
+            threads: 1,
+            dtype: DType::F32,
+            seed: RngSource::Seed(1),
+        }
+    }
+}
+
+/// A field in which two configurations differ.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// The field's name.
+    pub field: String,
+    /// Its value in the one, as text.
+    pub from: String,
+    /// Its value in the other.
+    pub to: String,
+}
+
+impl TrainConfig {
+    /// The notebook's own run: double precision and NumPy's random numbers.
+    pub fn notebook() -> Self {
+        Self { dtype: DType::F64, seed: RngSource::Notebook, ..Self::default() }
+    }
+
+    /// Every field by name, as it is written to files.
+    pub fn fields(&self) -> Map<String, Value> {
+        match serde_json::to_value(self) {
+            Ok(Value::Object(fields)) => fields,
+            _ => unreachable!("a configuration is plain data"),
+        }
+    }
+
+    /// The fields in which `other` differs.
+    pub fn differences(&self, other: &Self) -> Vec<Difference> {
+        let pairs = self.fields().into_iter().zip(other.fields().into_values());
+        pairs
+            .filter(|((_, from), to)| from != to)
+            .map(|((field, from), to)| Difference { field, from: text(&from), to: text(&to) })
+            .collect()
+    }
+
+    /// Checks the range of every field.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for the first field that is out of its range.
+    pub fn check(&self) -> Result<()> {
+        let Self { learning_rate, validation, weight_decay, .. } = *self;
+        let rules = [
+            ("iterations", self.iterations >= 1, "it must be at least 1".to_string()),
+            (
+                "batch_size",
+                (1..=MAX_BATCH_SIZE).contains(&self.batch_size),
+                format!("it must be from 1 to {MAX_BATCH_SIZE}"),
+            ),
+            (
+                "hidden",
+                (1..=MAX_HIDDEN).contains(&self.hidden),
+                format!("it must be from 1 to {MAX_HIDDEN}"),
+            ),
+            (
+                "learning_rate",
+                learning_rate.is_finite() && learning_rate > 0.,
+                "it must be a finite number above 0".to_string(),
+            ),
+            ("clip", self.clip > 0., "it must be above 0 (inf clamps nothing)".to_string()),
+            ("decay", self.decay.is_valid(), DECAYS.to_string()),
+            (
+                "weight_decay",
+                weight_decay.is_finite() && weight_decay >= 0.,
+                "it must be a finite number, 0 or above".to_string(),
+            ),
+            (
+                "validation",
+                (0. ..1.).contains(&validation),
+                "it is the share of the names to hold out, at least 0 and below 1".to_string(),
+            ),
+            (
+                "patience",
+                self.patience == 0 || validation > 0.,
+                "it needs held-out names: give `validation` too".to_string(),
+            ),
+            ("eval_every", self.eval_every >= 1, "it must be at least 1".to_string()),
+            ("samples", self.samples <= MAX_SAMPLES, format!("it must be at most {MAX_SAMPLES}")),
+            (
+                "threads",
+                (1..=MAX_THREADS).contains(&self.threads),
+                format!("it must be from 1 to {MAX_THREADS}"),
+            ),
+            (
+                "dtype",
+                matches!(self.dtype, DType::F32 | DType::F64),
+                "it must be f32 or f64".to_string(),
+            ),
+        ];
+        match rules.into_iter().find(|(_, holds, _)| !holds) {
+            None => Ok(()),
+            Some((name, _, rule)) => {
+                Err(Error::Setting { name, value: text(&self.fields()[name]), rule })
+            }
+        }
+    }
+
+    /// The iterations of this many epochs over the names of `corpus` that are not held out.
+    ///
+    /// # Errors
+    /// Where a field is out of range ([`check`](Self::check)), no name can be held out
+    /// ([`Corpus::validation_split`]), or the number of iterations is 0 or too large.
+    pub fn iterations_for_epochs(&self, epochs: u64, corpus: &Corpus) -> Result<u64> {
+        self.check()?;
+        let names = match self.validation > 0. {
+            true => {
+                let held_out = corpus.validation_split(self.validation, self.seed)?;
+                held_out.iter().filter(|is_held_out| !**is_held_out).count()
+            }
+            false => corpus.names().len(),
+        };
+        let iterations = epochs.checked_mul(names as u64);
+        match iterations.map(|examples| examples.div_ceil(self.batch_size as u64)) {
+            Some(iterations) if iterations > 0 => Ok(iterations),
+            _ => Err(Error::Setting {
+                name: "epochs",
+                value: epochs.to_string(),
+                rule: format!("it must be from 1 to {}", u64::MAX / names as u64),
+            }),
+        }
+    }
+
+    /// Whether training ends after this many `iterations`, the last `since_best` evaluations without
+    /// improvement.
+    pub fn is_done(&self, iterations: u64, since_best: u64) -> bool {
+        iterations >= self.iterations || (self.patience > 0 && since_best >= self.patience)
+    }
+}
+
+/// The value of a field as a person writes it.
+pub(crate) fn text(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Bool(on) => if *on { "on" } else { "off" }.to_string(),
+        // 5 and not 5.0.
+        Value::Number(number) if number.is_f64() => format!("{}", number.as_f64().unwrap_or(0.)),
+        other => other.to_string(),
+    }
+}
+
+/// A float as a JSON number, or where JSON has none for it (infinity, NaN), as text.
+mod any_f64 {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub fn serialize<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+        match value.is_finite() {
+            true => serializer.serialize_f64(*value),
+            false => serializer.serialize_str(&value.to_string()),
+        }
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum NumberOrText {
+            Number(f64),
+            Text(String),
+        }
+        match NumberOrText::deserialize(deserializer)? {
+            NumberOrText::Number(value) => Ok(value),
+            NumberOrText::Text(text) => text.parse().map_err(D::Error::custom),
+        }
+    }
+}
+
+/// A number type by candle's name for it.
+mod dtype_name {
+    use candle_core::DType;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub fn serialize<S: Serializer>(dtype: &DType, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(dtype.as_str())
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<DType, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        name.parse().map_err(|_| D::Error::custom(format!("{name:?} is no number type")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The fields of a configuration with one of them changed to another valid value.
+    fn changed(field: &str, value: &Value) -> Value {
+        match (field, value) {
+            ("optimizer", _) => "adamw".into(),
+            ("decay", _) => "step:5:0.5".into(),
+            ("backprop", _) => "hand".into(),
+            ("dtype", _) => "f64".into(),
+            ("seed", _) => "notebook".into(),
+            (_, Value::Bool(on)) => (!on).into(),
+            (_, Value::Number(n)) if n.is_f64() => (n.as_f64().unwrap() + 0.25).into(),
+            (_, Value::Number(n)) => (n.as_u64().unwrap() + 1).into(),
+            _ => panic!("no other value for {field}"),
+        }
+    }
+
+    #[test]
+    fn every_field_is_stored_and_compared() {
+        let default = TrainConfig::default();
+        for (field, value) in default.fields() {
+            let mut fields = default.fields();
+            let other = changed(&field, &value);
+            fields.insert(field.clone(), other.clone());
+            let config: TrainConfig = serde_json::from_value(fields.into()).unwrap();
+            assert_eq!(config.fields()[&field], other);
+            let difference = Difference { field, from: text(&value), to: text(&other) };
+            assert_eq!(default.differences(&config), [difference]);
+        }
+        assert_eq!(default.differences(&default), []);
+    }
+
+    #[test]
+    fn infinity_is_stored_and_missing_and_unknown_fields_are_refused() {
+        let config = TrainConfig { clip: f64::INFINITY, ..TrainConfig::default() };
+        assert_eq!(config.fields()["clip"], "inf");
+        let json = serde_json::to_string(&config).unwrap();
+        assert_eq!(serde_json::from_str::<TrainConfig>(&json).unwrap(), config);
+        let missing = json.replace("\"samples\":7,", "");
+        assert!(serde_json::from_str::<TrainConfig>(&missing).is_err());
+        let unknown = json.replace("\"samples\"", "\"sample\"");
+        assert!(serde_json::from_str::<TrainConfig>(&unknown).is_err());
+    }
+
+    #[test]
+    fn values_out_of_range_are_refused_by_field() {
+        let default = TrainConfig::default;
+        let wrong = [
+            ("iterations", TrainConfig { iterations: 0, ..default() }),
+            ("batch_size", TrainConfig { batch_size: 0, ..default() }),
+            ("hidden", TrainConfig { hidden: MAX_HIDDEN + 1, ..default() }),
+            ("learning_rate", TrainConfig { learning_rate: f64::NAN, ..default() }),
+            ("learning_rate", TrainConfig { learning_rate: -1., ..default() }),
+            ("clip", TrainConfig { clip: f64::NAN, ..default() }),
+            ("decay", TrainConfig { decay: Decay::Step { every: 0, factor: 0.5 }, ..default() }),
+            ("weight_decay", TrainConfig { weight_decay: -0.1, ..default() }),
+            ("validation", TrainConfig { validation: 1., ..default() }),
+            ("patience", TrainConfig { patience: 3, ..default() }),
+            ("eval_every", TrainConfig { eval_every: 0, ..default() }),
+            ("samples", TrainConfig { samples: u64::MAX, ..default() }),
+            ("threads", TrainConfig { threads: 0, ..default() }),
+            ("dtype", TrainConfig { dtype: DType::U8, ..default() }),
+        ];
+        for (name, config) in wrong {
+            let message = config.check().unwrap_err().to_string();
+            assert!(message.starts_with(&format!("{name} cannot be ")), "{message}");
+            assert!(config.iterations_for_epochs(3, &Corpus::dinos()).is_err(), "{name}");
+        }
+        assert!(default().check().is_ok() && TrainConfig::notebook().check().is_ok());
+    }
+}

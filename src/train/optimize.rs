@@ -1,0 +1,244 @@
+//! One training step, the notebook's `optimize`: forward, backward, clip, update.
+
+use super::config::TrainConfig;
+use super::gradients::GradientMethod;
+use super::hand::{OnSlices, on_slices};
+use super::optimizer::{ClippedOptimizer, GradientStats, OptimizerKind};
+use super::workers::Workers;
+use crate::data::Batch;
+use crate::model::{CharRnn, CharRnnState, Config, PARAMETERS, char_rnn};
+use candle_core::{DType, Device, Result, Tensor, Var, bail};
+use candle_nn::{RNN, VarBuilder, VarMap};
+use std::collections::BTreeMap;
+
+/// What training continues from beside the parameters, by name: `a`, the hidden state, (B, n_a),
+/// absent before the first step; for AdamW `adamw.step`, the number of steps, a scalar of `F64`, and
+/// with `adamw.` before the name of each parameter its two moments, (2, ...).
+pub type OptimizeState = BTreeMap<String, Tensor>;
+
+const ADAMW: &str = "adamw.";
+const STEP: &str = "adamw.step";
+
+/// A network in training.
+pub(crate) struct Optimize {
+    model: CharRnn,
+    method: GradientMethod,
+    workers: Workers,
+    optimizer: ClippedOptimizer,
+    zero_state: bool,
+    clip: f64,
+    /// The state after the last step, (B, n_a).
+    state: Option<CharRnnState>,
+    on_slices: Option<Box<dyn OnSlices>>,
+}
+
+impl Optimize {
+    /// The network of `vars`, its variables by the names of [`PARAMETERS`].
+    ///
+    /// # Errors
+    /// Where the variables do not fit the network, or the threads cannot be started.
+    pub fn new(network: Config, vars: &VarMap, config: &TrainConfig) -> Result<Self> {
+        let variables: Vec<Var> = {
+            let vars = vars.data().lock().expect("no holder of this map panics");
+            let found: Option<_> = PARAMETERS.iter().map(|&name| vars.get(name).cloned()).collect();
+            match found {
+                Some(variables) => variables,
+                None => bail!("the network's variables are {PARAMETERS:?}"),
+            }
+        };
+        let device = variables[0].device().clone();
+        let model = char_rnn(network, VarBuilder::from_varmap(vars, config.dtype, &device))?;
+        let TrainConfig { backprop: method, optimizer, clip, weight_decay, .. } = *config;
+        let optimizer = ClippedOptimizer::new(variables, optimizer, clip, weight_decay)?;
+        // A GPU is used from one thread; more threads than names would have nothing to do.
+        let threads = if device.is_cpu() { config.threads.min(config.batch_size) } else { 1 };
+        let mut on_slices = match method {
+            GradientMethod::Hand if device.is_cpu() && threads == 1 => {
+                Some(on_slices(network, config)?)
+            }
+            _ => None,
+        };
+        if let Some(on_slices) = &mut on_slices {
+            on_slices.load(&optimizer, None)?;
+        }
+        Ok(Self {
+            model,
+            method,
+            workers: Workers::new(threads)?,
+            optimizer,
+            zero_state: config.zero_state,
+            clip,
+            state: None,
+            on_slices,
+        })
+    }
+
+    /// Forward, backward, clip, update. Returns the loss in nats, summed over the steps and averaged
+    /// over the names; `stats` receives the statistics of the gradients before they are clipped.
+    ///
+    /// # Errors
+    /// Where an index is outside the vocabulary, or the device fails.
+    pub fn optimize(
+        &mut self,
+        batch: &Batch,
+        learning_rate: f64,
+        stats: Option<&mut [GradientStats; 5]>,
+    ) -> Result<f64> {
+        if let Some(hand) = &mut self.on_slices {
+            // The same four steps on slices: `hand` on the CPU with one thread.
+            let loss = hand.forward_and_backward(batch)?;
+            if let Some(stats) = stats {
+                *stats = hand.gradient_stats();
+            }
+            hand.clip_and_update(learning_rate);
+            return Ok(loss);
+        }
+        let start = match self.state.take().filter(|_| !self.zero_state) {
+            Some(state) => state,
+            None => self.model.zero_state(batch.size())?,
+        };
+        // Forward and backward, by any of the methods.
+        let step = self.workers.loss_and_gradients(self.method, &self.model, batch, &start)?;
+        if let Some(stats) = stats {
+            for (stats, gradient) in stats.iter_mut().zip(&step.gradients) {
+                *stats = GradientStats::of_tensor(gradient, self.clip)?;
+            }
+        }
+        // Clip and update, in one pass over each parameter.
+        self.optimizer.step_with(&step.gradients, learning_rate)?;
+        self.state = Some(step.last);
+        Ok(step.loss)
+    }
+
+    /// The network with its current parameters.
+    ///
+    /// # Errors
+    /// Where the device fails.
+    pub fn model(&mut self) -> Result<&CharRnn> {
+        self.store()?;
+        Ok(&self.model)
+    }
+
+    /// Brings the variables, the optimizer and the state up to date.
+    fn store(&mut self) -> Result<()> {
+        if let Some(on_slices) = &mut self.on_slices {
+            self.state = on_slices.store(&mut self.optimizer)?;
+        }
+        Ok(())
+    }
+
+    /// What the next step continues from. Another network in training with the same parameters that
+    /// [loads](Self::load_state) it takes the same steps, to the last bit.
+    ///
+    /// # Errors
+    /// Where the device fails.
+    pub fn state(&mut self) -> Result<OptimizeState> {
+        self.store()?;
+        let mut state = OptimizeState::new();
+        if let Some(last) = &self.state {
+            state.insert("a".to_string(), last.a().clone());
+        }
+        let (steps, moments) = self.optimizer.state();
+        for (name, moments) in PARAMETERS.iter().zip(moments) {
+            let moments = moments.as_detached_tensor().copy()?;
+            state.insert(format!("{ADAMW}{name}"), moments);
+            state.insert(STEP.to_string(), Tensor::new(steps as f64, &Device::Cpu)?);
+        }
+        Ok(state)
+    }
+
+    /// Continues from `state`, which [`check_state`] has accepted, in this network's number type and
+    /// on its device.
+    ///
+    /// # Errors
+    /// Where a shape does not fit, or the device fails.
+    pub fn load_state(&mut self, state: &OptimizeState) -> Result<()> {
+        let (dtype, device) = (self.model.dtype(), self.model.device().clone());
+        let own = |tensor: &Tensor| tensor.to_dtype(dtype)?.to_device(&device)?.contiguous();
+        let hidden = self.model.config().hidden;
+        if let Some(a) = state.get("a").filter(|a| a.dims().get(1..) != Some(&[hidden])) {
+            bail!("the state \"a\" is {:?}, not (B, {hidden})", a.dims());
+        }
+        self.state = state.get("a").map(own).transpose()?.map(CharRnnState::new);
+        if let Some(steps) = state.get(STEP) {
+            let steps = steps.to_dtype(DType::F64)?.to_scalar::<f64>()?;
+            if !(0. ..9e15).contains(&steps) {
+                bail!("{STEP} cannot be {steps}");
+            }
+            let moments = PARAMETERS.iter().filter_map(|name| state.get(&format!("{ADAMW}{name}")));
+            let moments: Vec<Tensor> = moments.map(own).collect::<Result<_>>()?;
+            self.optimizer.load_state(steps as u64, &moments)?;
+        }
+        if let Some(on_slices) = &mut self.on_slices {
+            on_slices.load(&self.optimizer, self.state.as_ref())?;
+        }
+        Ok(())
+    }
+}
+
+/// Keeps of `state`, of a run with the configuration `before`, what a run with `now` continues from.
+pub(crate) fn keep_state(state: &OptimizeState, now: &TrainConfig) -> OptimizeState {
+    let mut state = state.clone();
+    if state.get("a").is_some_and(|a| a.dims().first() != Some(&now.batch_size)) {
+        state.remove("a");
+    }
+    if now.optimizer != OptimizerKind::AdamW {
+        state.retain(|name, _| !name.starts_with(ADAMW));
+    }
+    state
+}
+
+/// Checks that `state` is what a run of `config` leaves: names and shapes.
+///
+/// # Errors
+/// Says what does not fit.
+pub(crate) fn check_state(
+    state: &OptimizeState,
+    network: Config,
+    config: &TrainConfig,
+) -> std::result::Result<(), String> {
+    let mut shapes = BTreeMap::from([("a".to_string(), vec![config.batch_size, network.hidden])]);
+    if config.optimizer == OptimizerKind::AdamW {
+        shapes.insert(STEP.to_string(), vec![]);
+        for name in PARAMETERS {
+            shapes.insert(format!("{ADAMW}{name}"), [&[2], &*network.shape(name)].concat());
+        }
+    }
+    if let Some(name) = state.keys().find(|name| !shapes.contains_key(*name)) {
+        return Err(format!("it has a state {name:?}"));
+    }
+    for (name, shape) in &shapes {
+        match state.get(name) {
+            Some(tensor) if tensor.dims() == shape => {}
+            Some(tensor) => {
+                return Err(format!("its state {name:?} is {:?}, not {shape:?}", tensor.dims()));
+            }
+            None => return Err(format!("it has no state {name:?}")),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::initialize;
+    use crate::random::RngSource;
+
+    #[test]
+    fn an_index_outside_the_vocabulary_is_refused_by_every_method() {
+        let network = Config { vocabulary: 4, hidden: 3 };
+        for backprop in GradientMethod::ALL {
+            for (batch_size, threads) in [(1, 1), (2, 2)] {
+                let config =
+                    TrainConfig { backprop, batch_size, threads, ..TrainConfig::default() };
+                let normals = RngSource::Seed(2).normals();
+                let vars = initialize(network, normals, config.dtype, &Device::Cpu).unwrap();
+                let mut optimize = Optimize::new(network, &vars, &config).unwrap();
+                let names = |last| (0..batch_size).map(move |_| last);
+                assert!(optimize.optimize(&Batch::new(names(&[1, 3][..])), 0.1, None).is_ok());
+                assert!(optimize.optimize(&Batch::new(names(&[1, 4][..])), 0.1, None).is_err());
+            }
+        }
+    }
+}
