@@ -109,6 +109,15 @@ impl Error {
         Self::Write { path: path.to_path_buf(), source }
     }
 
+    /// The error of a field, flag or argument that cannot have this value.
+    pub(crate) fn setting(
+        name: &'static str,
+        value: impl ToString,
+        rule: impl Into<String>,
+    ) -> Self {
+        Self::Setting { name, value: value.to_string(), rule: rule.into() }
+    }
+
     pub(crate) fn model_file(path: &Path, problem: impl Into<String>) -> Self {
         Self::ModelFile { path: path.to_path_buf(), problem: problem.into() }
     }

@@ -37,6 +37,9 @@ use std::io::{self, Read};
 use std::path::Path;
 
 const FORMAT: &str = "char-rnn";
+
+/// This program and its version, as files name them.
+pub(crate) const PROGRAM: &str = concat!("char-rnn ", env!("CARGO_PKG_VERSION"));
 const FORMAT_VERSION: u32 = 2;
 const KNOWN_NAMES: &str = "known_names";
 
@@ -66,10 +69,10 @@ impl Checkpoint {
             vocabulary: corpus.vocabulary().clone(),
             config: config.clone(),
             trained,
-            list: ListInfo { names: corpus.names().len(), sha256: corpus.digest(), case },
+            list: ListInfo::of(corpus, case),
             known: KnownNames::of(corpus.names().iter().map(String::as_str)),
             changes: vec![],
-            program: format!("char-rnn {}", env!("CARGO_PKG_VERSION")),
+            program: PROGRAM.to_string(),
         }
     }
 
@@ -233,9 +236,8 @@ fn describe(
         Ok(FORMAT_VERSION) => {}
         Ok(other) => {
             return Err(format!(
-                "this model has format version {other}; char-rnn {} reads version \
+                "this model has format version {other}; {PROGRAM} reads version \
                  {FORMAT_VERSION}: {}",
-                env!("CARGO_PKG_VERSION"),
                 if other > FORMAT_VERSION { "use a newer char-rnn" } else { "train it again" }
             ));
         }

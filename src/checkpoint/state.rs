@@ -12,7 +12,7 @@
 //!
 //! No generator is stored: [`crate::random`] says why.
 
-use crate::data::LetterCase;
+use crate::data::{Corpus, LetterCase};
 use crate::model::{CharRnn, PARAMETERS, char_rnn};
 use crate::train::optimize::check_state;
 use crate::train::{
@@ -41,6 +41,13 @@ pub struct ListInfo {
     pub sha256: String,
     /// Whether they were lower-cased.
     pub case: LetterCase,
+}
+
+impl ListInfo {
+    /// Of the names of `corpus`, which were read with this letter `case`.
+    pub fn of(corpus: &Corpus, case: LetterCase) -> Self {
+        Self { names: corpus.names().len(), sha256: corpus.digest(), case }
+    }
 }
 
 /// A change of the configuration on resume.

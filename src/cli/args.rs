@@ -1,9 +1,8 @@
 //! Arguments and output that commands share.
 
-use super::error::setting;
 use crate::checkpoint::Checkpoint;
 use crate::data::{self, Corpus, LetterCase};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use candle_core::Device;
 use clap::Args;
 use std::fmt;
@@ -94,7 +93,7 @@ pub fn real_number(text: &str) -> std::result::Result<f64, String> {
 /// A name, or the beginning of one, as indices of the model's vocabulary. Errors call it `argument`.
 pub fn encode(saved: &Checkpoint, argument: &'static str, text: &str) -> Result<Vec<u32>> {
     data::encode(text, &saved.vocabulary, saved.list.case)
-        .map_err(|error| setting(argument, format!("{text:?}"), error.to_string()))
+        .map_err(|error| Error::setting(argument, format!("{text:?}"), error.to_string()))
 }
 
 /// The default output of a command: the name of `input` with another ending, in this folder.

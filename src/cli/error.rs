@@ -70,11 +70,6 @@ impl From<io::Error> for Failure {
     }
 }
 
-/// The error of a field, flag or argument that cannot have this value.
-pub fn setting(name: &'static str, value: impl ToString, rule: impl Into<String>) -> Error {
-    Error::Setting { name, value: value.to_string(), rule: rule.into() }
-}
-
 /// The error's message with flags in the place of fields.
 pub fn message(error: &Error) -> String {
     match error {
@@ -124,7 +119,7 @@ mod tests {
 
     #[test]
     fn fields_become_flags() {
-        let error = setting("learning_rate", 0, "it needs `batch_size`, not `x y` or `");
+        let error = Error::setting("learning_rate", 0, "it needs `batch_size`, not `x y` or `");
         assert_eq!(
             message(&error),
             "--learning-rate cannot be 0: it needs --batch-size, not `x y` or `"

@@ -1,7 +1,7 @@
 //! The flags of the training configuration: one for each field of [`TrainConfig`], with its name.
 
 use super::args;
-use super::error::setting;
+use crate::Error;
 use crate::data::Corpus;
 use crate::random::RngSource;
 use crate::train::config::text;
@@ -173,7 +173,11 @@ impl TrainFlags {
         if let Some(value) = &self.weight_decay
             && config.optimizer != OptimizerKind::AdamW
         {
-            return Err(setting("weight_decay", text(value), "it belongs to --optimizer adamw"));
+            return Err(Error::setting(
+                "weight_decay",
+                text(value),
+                "it belongs to --optimizer adamw",
+            ));
         }
         if self.patience.is_none() && config.validation == 0. {
             config.patience = 0;
@@ -196,7 +200,7 @@ impl TrainFlags {
             false => {
                 let all = config.iterations;
                 let rule = format!("that is {all} iterations, and {done} are done already");
-                Err(setting("epochs", epochs, rule))
+                Err(Error::setting("epochs", epochs, rule))
             }
         }
     }

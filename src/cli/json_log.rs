@@ -60,7 +60,7 @@ impl JsonLog {
         before: Option<Progress>,
         settings: &Value,
     ) -> crate::Result<(Self, bool)> {
-        let cannot_write = |source: io::Error| Error::Write { path: path.to_path_buf(), source };
+        let cannot_write = |source: io::Error| Error::write(path, source);
         let refuse = |problem: &str| cannot_write(io::Error::other(problem));
         let mut cut = false;
         let found = path.metadata();

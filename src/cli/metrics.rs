@@ -2,11 +2,13 @@
 
 use super::args::{DeviceName, shown};
 use super::draw::{self, check_svg};
-use super::error::{Failure, message, setting};
+use super::error::{Failure, message};
 use super::files::{self, is_same_place};
 use super::flags::OUTPUT;
 use super::json_log::{End, JsonLog, Line};
 use super::progress::Bar;
+use crate::Error;
+use crate::checkpoint::PROGRAM;
 use crate::data::{Corpus, LetterCase};
 use crate::model::PARAMETERS;
 use crate::sample::SampledName;
@@ -47,7 +49,7 @@ impl Flags {
             let Some(path) = path else { continue };
             let is_taken = |other: &Path| is_same_place(path, other);
             if let Some((_, rule)) = taken.iter().find(|(other, _)| other.is_some_and(is_taken)) {
-                return Err(setting(name, path.display(), *rule));
+                return Err(Error::setting(name, path.display(), *rule));
             }
             taken.push((Some(path), "it is where --log is written"));
         }
@@ -77,7 +79,7 @@ fn settings_of(run: &Run, done: u64) -> Value {
     let Run { corpus, case, config, list, model, device } = run;
     let mut fields = config.fields();
     fields.extend([
-        ("program".to_string(), json!(format!("char-rnn {}", env!("CARGO_PKG_VERSION")))),
+        ("program".to_string(), json!(PROGRAM)),
         ("list".to_string(), json!(list.map(|path| path.display().to_string()))),
         ("list_sha256".to_string(), json!(corpus.digest())),
         ("names".to_string(), json!(corpus.names().len())),
@@ -173,7 +175,7 @@ impl<'a> Metrics<'a> {
     fn write(&mut self, consequence: &str, write: impl FnOnce(&mut JsonLog) -> io::Result<()>) {
         let (Some(log), Some(path)) = (&mut self.log, &self.flags.log) else { return };
         if let Err(source) = write(log) {
-            let error = crate::Error::write(path, source);
+            let error = Error::write(path, source);
             self.bar.warn(&format!("char-rnn: {}{consequence}", message(&error)));
             (self.log, self.failed) = (None, true);
         }

@@ -3,7 +3,7 @@
 use super::args::shown;
 use super::error::Failure;
 use super::progress::Bar;
-use super::python::python_str;
+use super::python::python_list;
 use crate::data::{Corpus, LetterCase};
 use crate::sample::{MAX_LENGTH, SampledName};
 use crate::train::{Observer, Progress, Trainer, initial_loss};
@@ -36,9 +36,8 @@ impl<'a> NotebookLog<'a> {
         let mut log = Self { bar, corpus, case, verbose, examples, alone, written };
         if verbose && trainer.history().loss.iterations() == 0 {
             // What the notebook prints before its loop.
-            let names: Vec<String> = corpus.names().iter().map(|name| python_str(name)).collect();
             let loss = initial_loss(corpus.vocabulary().size());
-            log.write(&format!("{loss:?}\n[{}]\n", names.join(", ")));
+            log.write(&format!("{loss:?}\n{}\n", python_list(corpus.names())));
         }
         log
     }
@@ -65,11 +64,11 @@ impl Observer for NotebookLog<'_> {
         }
         let mut text = format!("j =  {iteration} idx =  {index}\n");
         if iteration == 0 {
-            let quoted: Vec<String> = name.chars().map(|c| python_str(&c.to_string())).collect();
+            let quoted = python_list(name.chars().map(String::from));
             let indices: Vec<String> = characters.iter().map(u32::to_string).collect();
             let indices = indices.join(", ");
             text += &format!("single_example = {name}\n");
-            text += &format!("single_example_chars [{}]\n", quoted.join(", "));
+            text += &format!("single_example_chars {quoted}\n");
             text += &format!("single_example_ix [{indices}]\n");
             text += &format!(" X =  [None, {indices}] \n Y =  [{indices}, 0] \n\n");
         }

@@ -2,8 +2,9 @@
 
 use super::args::{say, shown, with_ending};
 use super::draw::{Run, check_svg};
-use super::error::{Failure, setting};
+use super::error::Failure;
 use super::files::is_same_place;
+use crate::Error;
 use crate::checkpoint;
 use candle_core::Device;
 use clap::Args;
@@ -31,7 +32,7 @@ impl Plot {
         check_svg(&output, "output")?;
         let saved = checkpoint::load(&self.model, &Device::Cpu)?;
         if is_same_place(&output, &self.model) {
-            return Err(setting("output", output.display(), "it is the model itself").into());
+            return Err(Error::setting("output", output.display(), "it is the model itself").into());
         }
         let title = self.model.file_name().unwrap_or_default().to_string_lossy();
         let (names, history) = (saved.list.names, &saved.trained.history);

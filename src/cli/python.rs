@@ -7,6 +7,12 @@ pub fn python_str(text: &str) -> String {
     format!("{quote}{escaped}{quote}")
 }
 
+/// A list of strings.
+pub fn python_list(texts: impl IntoIterator<Item = impl AsRef<str>>) -> String {
+    let quoted: Vec<String> = texts.into_iter().map(|text| python_str(text.as_ref())).collect();
+    format!("[{}]", quoted.join(", "))
+}
+
 fn escape(character: char, quote: char) -> String {
     let code = u32::from(character);
     match character {

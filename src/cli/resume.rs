@@ -25,7 +25,7 @@ impl ResumedRun {
     }
 
     fn refuse(&self, problem: String) -> Failure {
-        Error::ModelFile { path: self.path.clone(), problem }.into()
+        Error::model_file(&self.path, problem).into()
     }
 
     /// Whether `trainer` holds out names that this run has not held out before.

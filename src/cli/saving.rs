@@ -5,7 +5,7 @@ use super::files::copy_beside;
 use super::metrics::{Metrics, Run};
 use super::progress::Bar;
 use super::signals::Signals;
-use crate::checkpoint::{self, Change, Checkpoint};
+use crate::checkpoint::{self, Change, Checkpoint, ListInfo, PROGRAM};
 use crate::data::KnownNames;
 use crate::sample::SampledName;
 use crate::train::{Observer, Progress, Stats, Trained, Trainer};
@@ -37,6 +37,7 @@ pub struct Saver<'a> {
     path: &'a Path,
     run: Run<'a>,
     changes: Vec<Change>,
+    list: ListInfo,
     /// The names of the lists of this run and of those that it continues.
     known: KnownNames,
     bar: &'a Bar,
@@ -62,8 +63,10 @@ impl<'a> Saver<'a> {
         if let Some(resumed) = resumed {
             known = known.union(&resumed.known);
         }
+        // Once a run: of a long list they take longer than the rest of saving.
+        let list = ListInfo::of(run.corpus, run.case);
         let (has_saved, kept) = (false, None);
-        Self { path, run, changes, known, bar, replaces, has_saved, kept }
+        Self { path, run, changes, list, known, bar, replaces, has_saved, kept }
     }
 
     /// Where the run goes.
@@ -110,11 +113,15 @@ impl<'a> Saver<'a> {
     }
 
     fn save(&mut self, trained: &Trained) -> crate::Result<()> {
-        let Run { corpus, case, config, .. } = self.run;
+        let Run { corpus, config, .. } = self.run;
         let checkpoint = Checkpoint {
+            vocabulary: corpus.vocabulary().clone(),
+            config: config.clone(),
+            trained: trained.clone(),
+            list: self.list.clone(),
             known: self.known.clone(),
             changes: self.changes.clone(),
-            ..Checkpoint::new(corpus, case, config, trained.clone())
+            program: PROGRAM.to_string(),
         };
         checkpoint::save(self.path, &checkpoint)?;
         self.has_saved = true;

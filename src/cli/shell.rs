@@ -1,6 +1,7 @@
 //! `char-rnn completions` and `char-rnn man`: shell completions and manual pages.
 
-use super::error::{Failure, setting};
+use super::error::Failure;
+use crate::Error;
 use clap::{Args, Command};
 use std::io::{Write, stdout};
 
@@ -46,7 +47,7 @@ impl Man {
                 Some(command) => command.clone(),
                 None => {
                     let rule = "there is no such command; `char-rnn help` lists them";
-                    return Err(setting("COMMAND", format!("{name:?}"), rule).into());
+                    return Err(Error::setting("COMMAND", format!("{name:?}"), rule).into());
                 }
             },
         };

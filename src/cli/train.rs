@@ -1,8 +1,8 @@
 //! `char-rnn train`: train on a list.
 
 use super::args::{DeviceName, List, whole_number, with_ending};
-use super::error::{Failure, setting};
-use super::files::FileLock;
+use super::error::Failure;
+use super::files::{FileLock, is_same_place};
 use super::flags::{OUTPUT, RUNTIME, TrainFlags};
 use super::metrics::{self, Metrics};
 use super::notebook_log::NotebookLog;
@@ -181,13 +181,13 @@ impl Train {
             Some(_) if !saves => "the notebook's run is saved only with -o",
             _ => return Ok(()),
         };
-        Err(setting("checkpoint_every", self.checkpoint_every.unwrap_or_default(), rule))
+        Err(Error::setting("checkpoint_every", self.checkpoint_every.unwrap_or_default(), rule))
     }
 
     /// Whether there is a model at `path` that this run does not continue. Refuses to replace an
     /// unfinished run.
     fn replaces(&self, path: &Path) -> crate::Result<bool> {
-        let same = |other: &PathBuf| same_file::is_same_file(other, path).unwrap_or(false);
+        let same = |other: &PathBuf| is_same_place(other, path);
         if !path.exists() || self.resume.as_ref().is_some_and(same) {
             return Ok(false);
         }
@@ -196,16 +196,14 @@ impl Train {
             return Ok(path.metadata().is_ok_and(|metadata| metadata.len() > 0));
         };
         if older.is_unfinished() && !self.force {
-            return Err(Error::ModelFile {
-                path: path.to_path_buf(),
-                problem: format!(
-                    "this run was stopped after {} of {} iterations; continue it with --resume {}, \
+            let problem = format!(
+                "this run was stopped after {} of {} iterations; continue it with --resume {}, \
                      choose another file with -o, or add --force to start anew in its place",
-                    older.iterations(),
-                    older.config.iterations,
-                    quoted(path)
-                ),
-            });
+                older.iterations(),
+                older.config.iterations,
+                quoted(path)
+            );
+            return Err(Error::model_file(path, problem));
         }
         Ok(true)
     }

@@ -48,19 +48,16 @@ impl Sizes {
         ] {
             if !(low..=high).contains(&value) {
                 let rule = format!("it must be from {low} to {high}");
-                return Err(Error::Setting { name, value: value.to_string(), rule });
+                return Err(Error::setting(name, value, rule));
             }
         }
         if self.forward_work() > MAX_FORWARD_WORK {
-            return Err(Error::Setting {
-                name: "batch",
-                value: self.batch.to_string(),
-                rule: format!(
-                    "with {} hidden units, {} characters and {} steps the check would take too \
-                     long; reduce one of them",
-                    self.hidden, self.vocabulary, self.steps
-                ),
-            });
+            let rule = format!(
+                "with {} hidden units, {} characters and {} steps the check would take too long; \
+                 reduce one of them",
+                self.hidden, self.vocabulary, self.steps
+            );
+            return Err(Error::setting("batch", self.batch, rule));
         }
         Ok(())
     }

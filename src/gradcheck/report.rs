@@ -25,11 +25,7 @@ pub struct Options {
 impl Options {
     fn entries(&self, default: usize) -> Result<usize> {
         match self.entries {
-            Some(0) => Err(Error::Setting {
-                name: "entries",
-                value: "0".to_string(),
-                rule: "it must be at least 1".to_string(),
-            }),
+            Some(0) => Err(Error::setting("entries", 0, "it must be at least 1")),
             entries => Ok(entries.unwrap_or(default)),
         }
     }

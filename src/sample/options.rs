@@ -43,9 +43,7 @@ impl SampleOptions {
     /// # Errors
     /// [`Error::Setting`] for the first one that is out of range.
     pub fn check(&self) -> crate::Result<()> {
-        let setting = |name, value: String, rule: &str| {
-            Err(Error::Setting { name, value, rule: rule.to_string() })
-        };
+        let setting = |name, value: String, rule: &str| Err(Error::setting(name, value, rule));
         if self.temperature.is_nan() || self.temperature <= 0. {
             return setting("temperature", self.temperature.to_string(), "it must be above 0");
         }

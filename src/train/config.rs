@@ -177,9 +177,7 @@ impl TrainConfig {
         ];
         match rules.into_iter().find(|(_, holds, _)| !holds) {
             None => Ok(()),
-            Some((name, _, rule)) => {
-                Err(Error::Setting { name, value: text(&self.fields()[name]), rule })
-            }
+            Some((name, _, rule)) => Err(Error::setting(name, text(&self.fields()[name]), rule)),
         }
     }
 
@@ -200,11 +198,10 @@ impl TrainConfig {
         let iterations = epochs.checked_mul(names as u64);
         match iterations.map(|examples| examples.div_ceil(self.batch_size as u64)) {
             Some(iterations) if iterations > 0 => Ok(iterations),
-            _ => Err(Error::Setting {
-                name: "epochs",
-                value: epochs.to_string(),
-                rule: format!("it must be from 1 to {}", u64::MAX / names as u64),
-            }),
+            _ => {
+                let rule = format!("it must be from 1 to {}", u64::MAX / names as u64);
+                Err(Error::setting("epochs", epochs, rule))
+            }
         }
     }
 

@@ -100,16 +100,17 @@ impl<F: Float> OnSlices for Hand<F> {
     fn clip_and_update(&mut self, learning_rate: f64) {
         self.steps += 1;
         self.is_stored = false;
-        for (i, (w, g)) in self.parameters.iter_mut().zip(self.bptt.gradients()).enumerate() {
-            match self.optimizer {
-                OptimizerKind::Sgd => {
-                    let (rate, clip) = (learning_rate, self.clip);
-                    clipped_descent(w, g, Element::from_f64(rate), Element::from_f64(clip));
-                }
-                OptimizerKind::AdamW => {
-                    let step = AdamW::new(self.steps, learning_rate, self.weight_decay, self.clip);
-                    adamw_moments(&mut self.moments[i], g, &step);
-                    adamw_descent(w, &self.moments[i], &step);
+        let steps = self.parameters.iter_mut().zip(self.bptt.gradients());
+        match self.optimizer {
+            OptimizerKind::Sgd => {
+                let (rate, clip) = (Element::from_f64(learning_rate), Element::from_f64(self.clip));
+                steps.for_each(|(w, g)| clipped_descent(w, g, rate, clip));
+            }
+            OptimizerKind::AdamW => {
+                let step = AdamW::new(self.steps, learning_rate, self.weight_decay, self.clip);
+                for ((w, g), moments) in steps.zip(&mut self.moments) {
+                    adamw_moments(moments, g, &step);
+                    adamw_descent(w, moments, &step);
                 }
             }
         }

@@ -191,14 +191,11 @@ impl<'a> Trainer<'a> {
                 validator.load(before, config.dtype, device)?;
                 let since = validator.since_best();
                 if config.patience > 0 && config.is_done(done, since) {
-                    return Err(Error::Setting {
-                        name: "patience",
-                        value: config.patience.to_string(),
-                        rule: format!(
-                            "the last {since} evaluations brought no improvement, so that training \
-                             has ended; give a larger number to continue"
-                        ),
-                    });
+                    let rule = format!(
+                        "the last {since} evaluations brought no improvement, so that training has \
+                         ended; give a larger number to continue"
+                    );
+                    return Err(Error::setting("patience", config.patience, rule));
                 }
             }
             // Losses on other names are no part of the curve.
@@ -327,18 +324,12 @@ fn check_resumable(
     done: u64,
 ) -> Result<()> {
     if config.iterations <= done {
-        return Err(Error::Setting {
-            name: "iterations",
-            value: config.iterations.to_string(),
-            rule: format!("{done} are done already, and it counts from the first"),
-        });
+        let rule = format!("{done} are done already, and it counts from the first");
+        return Err(Error::setting("iterations", config.iterations, rule));
     }
     if config.hidden != network.hidden {
-        return Err(Error::Setting {
-            name: "hidden",
-            value: config.hidden.to_string(),
-            rule: format!("the network has {} hidden units, which cannot change", network.hidden),
-        });
+        let rule = format!("the network has {} hidden units, which cannot change", network.hidden);
+        return Err(Error::setting("hidden", config.hidden, rule));
     }
     if corpus.vocabulary().size() != network.vocabulary {
         return Err(Error::Names {

@@ -176,13 +176,18 @@ impl ClippedOptimizer {
     /// Where a shape does not fit, or the device fails.
     pub fn step_with(&mut self, gradients: &[Tensor], learning_rate: f64) -> Result<()> {
         self.steps += 1;
-        for (i, (var, gradient)) in self.vars.iter().zip(gradients).enumerate() {
-            match self.kind {
-                OptimizerKind::Sgd => clipped_descent(var, gradient, learning_rate, self.clip)?,
-                OptimizerKind::AdamW => {
-                    let step = AdamW::new(self.steps, learning_rate, self.weight_decay, self.clip);
-                    adamw_moments(&self.moments[i], gradient, &step)?;
-                    adamw_descent(var, &self.moments[i], &step)?;
+        let steps = self.vars.iter().zip(gradients);
+        match self.kind {
+            OptimizerKind::Sgd => {
+                for (var, gradient) in steps {
+                    clipped_descent(var, gradient, learning_rate, self.clip)?;
+                }
+            }
+            OptimizerKind::AdamW => {
+                let step = AdamW::new(self.steps, learning_rate, self.weight_decay, self.clip);
+                for ((var, gradient), moments) in steps.zip(&self.moments) {
+                    adamw_moments(moments, gradient, &step)?;
+                    adamw_descent(var, moments, &step)?;
                 }
             }
         }

@@ -1,8 +1,7 @@
 //! An SVG document, and text in it.
 
 use crate::checkpoint::atomic::{behind_links, write_atomically};
-use crate::cli::error::setting;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
@@ -58,7 +57,7 @@ impl Picture {
 pub(crate) fn check_svg(path: &Path, flag: &'static str) -> Result<()> {
     for path in [path, &behind_links(path)] {
         if !path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("svg")) {
-            return Err(setting(flag, path.display(), "its name must end in .svg"));
+            return Err(Error::setting(flag, path.display(), "its name must end in .svg"));
         }
     }
     Ok(())

@@ -5,7 +5,8 @@ mod table;
 
 use super::args::{DeviceName, List};
 use super::draw::{Picture, check_svg};
-use super::error::{Failure, setting};
+use super::error::Failure;
+use crate::Error;
 use crate::checkpoint;
 use crate::gradcheck::{
     Checked, DIFFERENCES, Options, Problem, Report, Sizes, StepSizes, check, step_sizes,
@@ -131,7 +132,7 @@ impl Gradcheck {
             [first, second] if first != second => Ok(Some([first, second])),
             methods => {
                 let rule = "it must be two methods, as in hand,autograd";
-                Err(setting("pair", methods.join(","), rule))
+                Err(Error::setting("pair", methods.join(","), rule))
             }
         }
     }
