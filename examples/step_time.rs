@@ -17,6 +17,7 @@
 use candle_core::{DType, Device};
 use char_rnn::data::{Corpus, LetterCase};
 use char_rnn::random::RngSource;
+use char_rnn::train::best::plan;
 use char_rnn::train::{GradientMethod, Observer, Progress, TrainConfig, Trainer};
 use clap::Parser;
 use std::error::Error;
@@ -48,6 +49,9 @@ struct Arguments {
     /// Train on this list instead of random names
     #[arg(long, conflicts_with = "steps")]
     names: Option<PathBuf>,
+    /// The settings of `train --best` for this list
+    #[arg(long, requires = "names", conflicts_with_all = ["hidden", "batch"])]
+    best: bool,
     /// Runs to time
     #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u16).range(1..))]
     repeats: u16,
@@ -68,16 +72,17 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let corpus = Corpus::parse(text.as_bytes(), "names", LetterCase::Lower)?;
     let Arguments { backprop, hidden, batch, dtype, threads, .. } = arguments;
-    let config = TrainConfig {
-        iterations: u64::MAX,
+    // The step of the notebook, with the random numbers of a seed.
+    let notebook = TrainConfig {
         hidden,
         batch_size: batch,
-        backprop,
-        dtype,
-        threads,
+        seed: RngSource::Seed(1),
         samples: if arguments.names.is_some() { 7 } else { 0 },
-        ..TrainConfig::default()
+        ..TrainConfig::notebook()
     };
+    let base = if arguments.best { plan(&corpus).candidates.remove(0) } else { notebook };
+    let config = TrainConfig { iterations: u64::MAX, backprop, dtype, threads, ..base };
+    let (hidden, batch) = (config.hidden, config.batch_size);
     let mut trainer = Trainer::new(&corpus, &config, &Device::Cpu)?;
     let mut time = |steps: u64| {
         let mut clock = Clock { left: steps, start: Instant::now(), elapsed: Duration::ZERO };
@@ -85,7 +90,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     // Doubled until a run is long enough, which warms caches and clock. From 2000 on there is one
     // evaluation in 2000 steps.
-    let mut steps = if arguments.names.is_some() { 2000 } else { 1 };
+    let mut steps = if arguments.names.is_some() && !arguments.best { 2000 } else { 1 };
     while time(steps)? < Duration::from_millis(arguments.milliseconds) {
         steps *= 2;
     }

@@ -102,6 +102,12 @@ def rows(quick):
         "numpy": lambda: wall(PYTHON, ROOT / "scripts/notebook.py", NAMES, "--iterations", ITERATIONS),
         "hand": lambda: wall(PROGRAM, *train),
     }
+    best = {
+        "torch": lambda: peer("torch-best", NAMES, 300, 16, 300),
+        "unrolled": lambda: ours("--backprop", "unrolled", "--best", "--names", NAMES),
+        "ours": lambda: ours("--backprop", "autograd", "--best", "--names", NAMES),
+        "hand": lambda: ours("--backprop", "hand", "--best", "--names", NAMES),
+    }
     whole_sampling = {
         "torch": lambda: wall(PYTHON, "-c", "import torch"),
         "ours": lambda: wall(PROGRAM, "sample", MODEL, "-n", 1),
@@ -111,6 +117,7 @@ def rows(quick):
         ("training step, n_a 256, B 1, T 13", training(256, 1, 13)),
         ("training step, n_a 256, B 32, T 16", training(256, 32, 16)),
         ("training step, n_a 512, B 64, T 16", training(512, 64, 16)),
+        ("training step of --best, dinosaurs", best),
         ("sampling many names, a name", sampling),
         (f"process: train, {ITERATIONS:,} iterations", whole_training),
         ("process: sample a name (PyTorch: import)", whole_sampling),

@@ -61,7 +61,7 @@ pub enum Error {
         /// Why it cannot be used.
         problem: String,
     },
-    /// Training diverged: a number is no longer finite.
+    /// Training diverged: a number is no longer finite, or the loss is far above that of guessing.
     #[error(
         "the {what} became {value} at iteration {iteration}: training stopped and this model was \
          not written; a smaller `learning_rate` or `clip` may help"
@@ -71,7 +71,7 @@ pub enum Error {
         iteration: u64,
         /// The loss or a parameter.
         what: String,
-        /// The offending value, `NaN` or infinite.
+        /// The offending value.
         value: f64,
     },
     /// A device that cannot be used.

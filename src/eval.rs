@@ -2,8 +2,8 @@
 //!
 //! A name is evaluated as it is sampled: from the zero state and the zero vector. Its end counts as
 //! a character. The loss is `-ln p(name)`, the sum over steps of `-ln softmax(z_t)[y_t]`, in nats.
-//! Training keeps the hidden state from name to name instead; [`evaluate_stateful`] gives that
-//! loss, for comparison with the training loss.
+//! The notebook keeps the hidden state from name to name in training; [`evaluate_stateful`] gives
+//! that loss.
 //!
 //! ```
 //! use char_rnn::data::Corpus;
@@ -23,6 +23,7 @@ use crate::model::{CharRnn, CharRnnState};
 use crate::ops::scalar;
 use candle_core::{DType, Device, Result, Tensor, bail};
 use candle_nn::RNN;
+use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The maximum number of names in a batch, and of logits in memory.
@@ -201,6 +202,54 @@ impl Encoded {
         }
         encoded
     }
+}
+
+/// How sampled names compare with a list.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Likeness {
+    /// The number of sampled names.
+    pub sampled: usize,
+    /// How many of them are in the list.
+    pub in_list: usize,
+    /// How many of them are different.
+    pub distinct: usize,
+    /// The total variation distance between the distributions of the first character, from 0 (the
+    /// same) to 1 (none in common).
+    pub first_characters: f64,
+    /// The same of the lengths.
+    pub lengths: f64,
+}
+
+impl Likeness {
+    /// Compares `sampled` with `list`, both names as indices.
+    ///
+    /// ```
+    /// use char_rnn::eval::Likeness;
+    /// let likeness = Likeness::of(&[vec![1, 2], vec![3, 1]], &[vec![1, 2], vec![1]]);
+    /// assert_eq!((likeness.in_list, likeness.distinct), (1, 2));
+    /// assert_eq!((likeness.first_characters, likeness.lengths), (0.5, 0.5));
+    /// ```
+    pub fn of(sampled: &[Vec<u32>], list: &[Vec<u32>]) -> Self {
+        let known: BTreeSet<&Vec<u32>> = list.iter().collect();
+        Self {
+            sampled: sampled.len(),
+            in_list: sampled.iter().filter(|name| known.contains(name)).count(),
+            distinct: sampled.iter().collect::<BTreeSet<_>>().len(),
+            first_characters: distance(sampled, list, |name| name.first().copied()),
+            lengths: distance(sampled, list, Vec::len),
+        }
+    }
+}
+
+/// The total variation distance between the distributions of `feature`.
+fn distance<T: Ord>(a: &[Vec<u32>], b: &[Vec<u32>], feature: impl Fn(&Vec<u32>) -> T) -> f64 {
+    let mut shares = BTreeMap::<T, f64>::new();
+    for (names, sign) in [(a, 1.), (b, -1.)] {
+        for name in names {
+            *shares.entry(feature(name)).or_default() += sign / names.len() as f64;
+        }
+    }
+    shares.values().map(|difference| difference.abs()).sum::<f64>() / 2.
 }
 
 /// Validates all indices: the ops validate inputs only, and a name's last index is none.

@@ -42,6 +42,7 @@ pub mod export;
 pub mod gradcheck;
 pub(crate) mod kernels;
 pub mod model;
+pub mod ngram;
 pub mod ops;
 pub mod random;
 pub mod reference;

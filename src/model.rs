@@ -221,7 +221,11 @@ impl CharRnn {
         self.check_start(batch, start)?;
         let [x, y] = batch.x_and_y_on(self.device())?;
         let a = ops::recurrence(&self.project(&x)?, &self.waa, &start.a)?;
-        let loss = ops::cross_entropy(&self.logits(&a)?, &y)?;
+        let z = self.logits(&batch.drop_out(&a)?)?;
+        let loss = match batch.soft_targets_like(&z)? {
+            Some(q) => ops::soft_cross_entropy(&z, &q)?,
+            None => ops::cross_entropy(&z, &y)?,
+        };
         self.with_last(loss, &a.detach(), batch)
     }
 
@@ -236,6 +240,7 @@ impl CharRnn {
         let x = one_hot(batch.x(), self.config.vocabulary, self.dtype(), self.device())?
             .reshape((steps, size, self.config.vocabulary))?;
         let y = Tensor::from_slice(batch.y(), (steps, size, 1), self.device())?;
+        let (q, mask) = (batch.soft_targets_like(&x)?, batch.dropout_like(&start.a)?);
         let mut a = start.a.clone();
         let mut states = Vec::with_capacity(steps);
         let mut loss = Tensor::zeros((), self.dtype(), self.device())?;
@@ -243,9 +248,16 @@ impl CharRnn {
             let from_input = x.get(t)?.matmul(&self.wax.t()?)?;
             let from_state = a.matmul(&self.waa.t()?)?;
             a = (from_input + from_state)?.broadcast_add(&self.b)?.tanh()?;
-            let z = a.matmul(&self.wya.t()?)?.broadcast_add(&self.by)?;
+            let output = match &mask {
+                Some(mask) => (&a * mask)?,
+                None => a.clone(),
+            };
+            let z = output.matmul(&self.wya.t()?)?.broadcast_add(&self.by)?;
             let log_probabilities = candle_nn::ops::log_softmax(&z, D::Minus1)?;
-            let picked = log_probabilities.gather(&y.get(t)?, D::Minus1)?;
+            let picked = match &q {
+                Some(q) => (log_probabilities * q.get(t)?)?,
+                None => log_probabilities.gather(&y.get(t)?, D::Minus1)?,
+            };
             loss = (loss - picked.sum_all()?)?;
             states.push(a.detach());
         }

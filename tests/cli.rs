@@ -27,7 +27,7 @@ fn names_go_to_standard_output_and_progress_to_standard_error() {
     assert!(names[14..].iter().all(is_shown), "{names:?}");
     assert_says(
         &run.stderr,
-        &["Training on 1318 names: ", "iteration 0, loss 23.", "iteration 20, loss 23."],
+        &["Training on 1318 names: ", "iteration 0, loss 42.", "iteration 20, loss 43."],
     );
     assert_says(&run.stderr, &["after 30 iterations", "Saved dinos.safetensors"]);
     assert!(!names.iter().any(|name| !name.is_empty() && run.stderr.contains(name)), "{run:?}");

@@ -154,13 +154,15 @@ proptest! {
         (batch_size, hidden, seed) in (1usize..9, 1usize..12, any::<u64>()),
         clip in prop_oneof![0.01f64..9., Just(f64::INFINITY)],
         optimizer in prop::sample::select(&OptimizerKind::ALL[..]),
-        zero_state in any::<bool>(),
+        carry_state in any::<bool>(),
+        (dropout, smoothing) in (prop_oneof![Just(0.), 0.1..0.9], prop_oneof![Just(0.), 0.1..1.]),
     ) {
         let list = names.join("\n");
         let corpus = Corpus::parse(list.as_bytes(), "", LetterCase::Lower);
         let Ok(corpus) = corpus else { return Ok(()) };
         let config = TrainConfig {
-            iterations: 9, batch_size, hidden, clip, optimizer, zero_state,
+            iterations: 9, batch_size, hidden, clip, optimizer, carry_state, dropout,
+            smoothing,
             dtype: DType::F64,
             seed: RngSource::Seed(seed),
             ..TrainConfig::default()
@@ -179,6 +181,9 @@ fn all_methods_train_as_the_reference_does() {
             hidden,
             backprop,
             dtype: DType::F64,
+            carry_state: true,
+            learning_rate: 0.01,
+            decay: Decay::None,
             ..TrainConfig::default()
         };
         let (recorder, found) = run(&corpus, &config);
@@ -219,7 +224,13 @@ fn the_loss_of_a_minibatch_is_the_mean_of_its_names() {
 fn a_state_of_another_shape_is_refused() {
     let corpus = parse("anna\nbob\n");
     for backprop in GradientMethod::ALL {
-        let config = TrainConfig { iterations: 9, hidden: 6, backprop, ..TrainConfig::default() };
+        let config = TrainConfig {
+            iterations: 9,
+            hidden: 6,
+            backprop,
+            carry_state: true,
+            ..TrainConfig::default()
+        };
         let mut trained = train(&corpus, &config, &mut ()).unwrap();
         let more = TrainConfig { iterations: 10, ..config };
         let resume =
@@ -248,10 +259,12 @@ fn training_repeats_the_list_smooths_the_loss_and_samples_on_time() {
     let indices: Vec<usize> = seen.examples.iter().map(|(index, _)| *index).collect();
     assert_eq!(indices, [0, 1, 2, 0, 1, 2, 0, 1, 2, 0, 1, 2, 0, 1]);
     assert_eq!(seen.sampled, [(0, 4), (3, 4), (6, 4)]);
-    let mut smoothed = 7. * (corpus.vocabulary().size() as f64).ln();
-    for (loss, reported) in seen.losses.iter().zip(&seen.smoothed) {
-        smoothed = 0.999 * smoothed + 0.001 * loss;
-        assert!((smoothed - reported).abs() < 1e-12);
+    // The weighted mean of all losses so far: two names a step, so that a step counts 0.999^2 as
+    // much as the next.
+    for (step, reported) in seen.smoothed.iter().enumerate() {
+        let weights = (0..=step).map(|i| 0.998001f64.powi((step - i) as i32));
+        let sum: f64 = weights.clone().zip(&seen.losses).map(|(weight, loss)| weight * loss).sum();
+        assert!((sum / weights.sum::<f64>() - reported).abs() < 1e-12);
     }
     assert_eq!(trained.progress.smoothed, *seen.smoothed.last().unwrap());
 }
@@ -327,12 +340,17 @@ fn other_fields() -> impl Strategy<Value = TrainConfig> {
     ];
     let validation = prop_oneof![4 => Just(0.), 4 => 0.01f64..0.99, 1 => -1f64..2.];
     let patience = prop_oneof![3 => Just(0), 1 => 1u64..4];
-    let optimize = (prop::sample::select(&OptimizerKind::ALL[..]), any::<bool>(), 0usize..4);
-    (optimize, decay, numbers(), validation, patience).prop_map(
-        |((optimizer, zero_state, threads), decay, weight_decay, validation, patience)| {
+    let optimize = (prop::sample::select(&OptimizerKind::ALL[..]), any::<[bool; 2]>(), 0usize..4);
+    let extras = (prop_oneof![Just(0.), -0.1..1.1], prop_oneof![Just(0.), -0.1..1.1]);
+    (optimize, extras, decay, numbers(), validation, patience).prop_map(
+        |(optimize, (dropout, smoothing), decay, weight_decay, validation, patience)| {
+            let (optimizer, [carry_state, factored_input], threads) = optimize;
             TrainConfig {
                 optimizer,
-                zero_state,
+                carry_state,
+                factored_input,
+                dropout,
+                smoothing,
                 threads,
                 decay,
                 weight_decay,

@@ -5,12 +5,12 @@ mod common;
 use char_rnn::data::{Corpus, LetterCase};
 use char_rnn::model::PARAMETERS;
 use char_rnn::sample::SampledName;
-use char_rnn::train::{Observer, Progress, Stats, TrainConfig, train};
+use char_rnn::train::{Decay, Observer, Progress, Stats, TrainConfig, train};
 use common::{Folder, Run, assert_says};
 use serde_json::{Value, json};
 use std::ops::ControlFlow;
 
-const FLAGS: &str = "--hidden 6 --eval-every 10 --validation 0.3";
+const FLAGS: &str = "--hidden 6 --decay none --eval-every 10 --validation 0.3";
 
 /// The lines of a log.
 fn log(folder: &Folder, name: &str) -> Vec<Value> {
@@ -87,6 +87,7 @@ fn the_log_has_the_numbers_that_an_observer_receives() {
         hidden: 6,
         eval_every: 10,
         validation: 0.3,
+        decay: Decay::None,
         ..TrainConfig::default()
     };
     let mut expected = Expected { corpus: Some(corpus.clone()), ..Expected::default() };

@@ -166,10 +166,11 @@ proptest! {
         names in prop::collection::vec("[a-eé]{1,9}", 1..6),
         stops in prop::collection::vec(0u64..2500, 0..4),
         (iterations, batch_size, hidden) in (1u64..2500, 1usize..6, 1usize..9),
-        (learning_rate, clip) in (1e-9f64..0.5, prop_oneof![1e-9f64..9., Just(f64::INFINITY)]),
+        (learning_rate, clip) in (1e-9f64..0.05, prop_oneof![1e-9f64..9., Just(f64::INFINITY)]),
         (eval_every, seed) in (1u64..900, any::<u64>()),
         (validation, patience) in (prop_oneof![Just(0.), 0.1f64..0.9], 0u64..9),
-        (zero_state, threads) in (any::<bool>(), 1usize..4),
+        (carry_state, factored_input, threads) in (any::<bool>(), any::<bool>(), 1usize..4),
+        (dropout, smoothing) in (prop_oneof![Just(0.), 0.1..0.9], prop_oneof![Just(0.), 0.1..1.]),
         optimizer in prop::sample::select(&OptimizerKind::ALL[..]),
         decay in prop::sample::select(
             &[Decay::None, Decay::Cosine, Decay::Step { every: 300, factor: 0.7 }][..],
@@ -184,7 +185,7 @@ proptest! {
         let validation = if distinct.len() > 1 { validation } else { 0. };
         let config = TrainConfig {
             iterations, batch_size, hidden, learning_rate, clip, eval_every, dtype, optimizer,
-            decay, zero_state, threads, validation,
+            decay, carry_state, factored_input, dropout, smoothing, threads, validation,
             patience: if validation > 0. { patience } else { 0 },
             samples: 2,
             backprop: GradientMethod::Hand,
@@ -198,8 +199,13 @@ proptest! {
 #[test]
 fn the_hidden_state_is_a_part_of_the_result() {
     let corpus = parse("anna\nbob\ncleo\ndave\n");
-    let config =
-        TrainConfig { iterations: 40, hidden: 6, learning_rate: 0.3, ..TrainConfig::default() };
+    let config = TrainConfig {
+        iterations: 40,
+        hidden: 6,
+        learning_rate: 0.3,
+        carry_state: true,
+        ..TrainConfig::default()
+    };
     let whole = new(&corpus, &config).run(&mut ()).unwrap();
     let mut stopped = Recorder { stops: vec![24], events: vec![] };
     let mut trained = new(&corpus, &config).run(&mut stopped).unwrap();
@@ -233,7 +239,8 @@ fn folder() -> Folder {
     folder
 }
 
-const SMALL: &str = "names.txt --hidden 6 --learning-rate 0.3 --eval-every 7 --samples 3";
+const SMALL: &str =
+    "names.txt --hidden 6 --learning-rate 0.3 --decay none --eval-every 7 --samples 3";
 
 #[test]
 fn a_run_in_parts_gives_the_file_and_the_notebook_log_of_one_run() {

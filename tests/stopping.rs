@@ -17,7 +17,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 const ENDLESS: &str = "--iterations 999999999999";
-const QUICK: &str = "names.txt --hidden 6 --backprop hand --eval-every 999999999";
+const QUICK: &str = "names.txt --hidden 6 --decay none --backprop hand --eval-every 999999999";
 
 /// Kills a process that has not ended after two minutes, so that a test that waits for it fails
 /// instead of waiting for ever.
@@ -432,10 +432,10 @@ fn assert_kills_lose_nothing(start: &str, every: u64, times: u32) {
 }
 
 const KILLED: [&str; 4] = [
-    "names.txt --hidden 30 --samples 1 --backprop hand",
-    "names.txt --hidden 30 --samples 1 --backprop autograd --batch-size 3 --dtype f64",
-    "names.txt --hidden 30 --samples 1 --backprop unrolled --batch-size 5",
-    "names.txt --hidden 30 --samples 1 --backprop hand --notebook",
+    "names.txt --hidden 30 --samples 1 --decay none --backprop hand",
+    "names.txt --hidden 30 --samples 1 --decay none --backprop autograd --batch-size 3 --dtype f64",
+    "names.txt --hidden 30 --samples 1 --decay none --backprop unrolled --batch-size 5",
+    "names.txt --hidden 30 --samples 1 --decay none --backprop hand --notebook",
 ];
 
 #[test]

@@ -34,6 +34,7 @@ fn overfitting() -> TrainConfig {
         eval_every: 90,
         samples: 1,
         validation: 0.3,
+        decay: Decay::None,
         ..TrainConfig::default()
     }
 }
@@ -251,8 +252,7 @@ fn a_changed_optimizer_starts_from_its_initial_state() {
 #[test]
 fn the_training_loss_from_the_zero_state_is_that_of_an_evaluation() {
     let corpus = names();
-    let config =
-        TrainConfig { iterations: 300, hidden: 9, zero_state: true, ..TrainConfig::default() };
+    let config = TrainConfig { iterations: 300, hidden: 9, ..TrainConfig::default() };
     let trained = train(&corpus, &config, &mut ()).unwrap();
     let one_more = TrainConfig { iterations: 301, ..config.clone() };
     let mut seen = Recorder::default();
@@ -261,7 +261,7 @@ fn the_training_loss_from_the_zero_state_is_that_of_an_evaluation() {
     let evaluated = evaluate(&trained.model, &[seen.last]).unwrap().nats_per_name();
     assert!((loss - evaluated).abs() < 1e-5 * evaluated, "{loss} is not {evaluated}");
 
-    let from_last_state = TrainConfig { zero_state: false, ..config };
+    let from_last_state = TrainConfig { carry_state: true, ..config };
     let from_last_state = train(&corpus, &from_last_state, &mut ()).unwrap();
     assert_ne!(numbers(&from_last_state.model), numbers(&trained.model));
 }
@@ -269,7 +269,8 @@ fn the_training_loss_from_the_zero_state_is_that_of_an_evaluation() {
 #[test]
 fn step_decay_is_the_same_as_resuming_with_the_reduced_rate() {
     let corpus = names();
-    let config = TrainConfig { iterations: 50, hidden: 5, ..TrainConfig::default() };
+    let config =
+        TrainConfig { iterations: 50, hidden: 5, decay: Decay::None, ..TrainConfig::default() };
     let falling = TrainConfig { decay: Decay::Step { every: 30, factor: 0.5 }, ..config.clone() };
     let first = train(&corpus, &TrainConfig { iterations: 30, ..config.clone() }, &mut ()).unwrap();
     let half = TrainConfig { learning_rate: config.learning_rate / 2., ..config };
@@ -280,7 +281,7 @@ fn step_decay_is_the_same_as_resuming_with_the_reduced_rate() {
 
 // The program.
 
-const OVERFIT: &str = "names.txt --hidden 12 --learning-rate 0.05 --iterations 2000 \
+const OVERFIT: &str = "names.txt --hidden 12 --learning-rate 0.05 --decay none --iterations 2000 \
                        --eval-every 90 --samples 1 --validation 0.3";
 
 fn folder() -> Folder {
@@ -322,7 +323,7 @@ fn the_program_prints_both_losses_and_saves_the_best_network() {
 #[test]
 fn a_resumed_run_with_validation_adamw_and_patience_gives_the_same_file() {
     let folder = folder();
-    let start = format!("train {OVERFIT} --optimizer adamw --zero-state");
+    let start = format!("train {OVERFIT} --optimizer adamw --carry-state");
     folder.succeeds(&format!("{start} -o whole"));
     let start = start.replace("--iterations 2000", "--iterations 700");
     folder.succeeds(&format!("{start} -o parts"));
@@ -424,18 +425,18 @@ fn invalid_values_and_combinations_are_refused() {
 #[test]
 fn what_makes_it_another_run_needs_force() {
     let folder = folder();
-    folder.succeeds("train names.txt --hidden 5 --iterations 20");
+    folder.succeeds("train names.txt --hidden 5 --iterations 20 --decay none");
     let resume = "train --resume names.safetensors names.txt --iterations 40";
     for (flags, message) in [
         ("--optimizer adamw", ["--optimizer sgd, not adamw", "--force"]),
         ("--validation 0.2", ["--validation 0, not 0.2", "--force"]),
-        ("--zero-state", ["--zero-state off, not on", "--force"]),
+        ("--carry-state", ["--carry-state off, not on", "--force"]),
     ] {
         assert_says(&folder.refuses(&format!("{resume} {flags}")), &message);
     }
     // The schedule may change as freely as the rate.
     folder.succeeds(&format!("{resume} --decay cosine"));
-    let all = "--iterations 60 --optimizer adamw --validation 0.2 --zero-state --force";
+    let all = "--iterations 60 --optimizer adamw --validation 0.2 --carry-state --force";
     folder.succeeds(&format!("train --resume names.safetensors names.txt {all}"));
     assert_says(
         &folder.succeeds("info names.safetensors"),
@@ -443,7 +444,47 @@ fn what_makes_it_another_run_needs_force() {
             "after 20 iterations: --decay from none to cosine",
             "after 40 iterations: --optimizer from sgd to adamw",
             "after 40 iterations: --validation from 0 to 0.2",
-            "--decay cosine --hidden 5 --iterations 60 --learning-rate 0.003 --optimizer adamw",
+            "--carry-state --hidden 5 --iterations 60 --learning-rate 0.003 --optimizer adamw",
         ],
     );
+}
+
+#[test]
+fn the_settings_that_best_prints_give_the_same_model_by_hand() {
+    let folder = folder();
+    let run = folder.run("train --best names.txt --hidden 20 -o best");
+    assert_eq!(run.status, Some(0), "{run:?}");
+    assert_says(&run.stderr, &["On 3 held-out names: ", "counting (a Kneser-Ney ", "Saved best"]);
+    let settings = run.stderr.lines().find_map(|line| line.strip_prefix("Settings: ")).unwrap();
+    assert_says(settings, &["--hidden 20", "--factored-input", "--smoothing", "--dropout"]);
+    folder.succeeds(&format!("train names.txt {settings} -o by-hand"));
+    assert!(folder.read("best") == folder.read("by-hand"));
+    assert_says(&folder.misused("train --best names.txt --validation 0.1"), &["--best"]);
+}
+
+#[test]
+fn a_run_whose_loss_has_exploded_is_stopped_and_the_older_model_stays() {
+    let folder = folder();
+    folder.succeeds("train names.txt --iterations 50 --hidden 9");
+    let model = folder.read("names.safetensors");
+    let run = folder.run("train names.txt --learning-rate 3 --decay none");
+    assert_eq!(run.status, Some(2), "{run:?}");
+    assert_says(
+        &run.stderr,
+        &["the smoothed loss became ", "a smaller --learning-rate", "as it was"],
+    );
+    assert!(folder.read("names.safetensors") == model);
+}
+
+#[test]
+fn a_held_out_loss_is_reported_beside_that_of_counting() {
+    let folder = folder();
+    let run = folder.run("train names.txt --iterations 100 --hidden 9 --validation 0.3");
+    assert_says(&run.stderr, &["held-out names: ", "nats a character; counting"]);
+    let json = folder.succeeds("eval names.safetensors names.txt --baseline names.txt --json");
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert!(json["baseline"]["nats_per_character"].as_f64().unwrap() < 2.5, "{json}");
+    assert_eq!(json["likeness"]["sampled"], 1000);
+    let text = folder.succeeds("eval names.safetensors names.txt --baseline names.txt");
+    assert_says(&text, &["by a Kneser-Ney ", "distance of first letters", "distance of lengths"]);
 }

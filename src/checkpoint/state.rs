@@ -3,7 +3,7 @@
 //! | in the file | |
 //! | --- | --- |
 //! | metadata `training` | [`Metadata`] as JSON |
-//! | tensors `state.a`, `state.adamw.*` | [`crate::train::OptimizeState`] |
+//! | tensors `state.a`, `state.projection`, `state.embedding`, `state.adamw.*` | [`crate::train::OptimizeState`] |
 //! | tensor `history` | the loss curve, f64, (points, 2): mean and smoothed loss |
 //! | tensor `history.gradients` | f64, (points, 11): an iteration, and of each parameter the norm of its gradient and the share clipped |
 //! | tensor `history.validation` | f64, (points, 2): an iteration, and the loss of the held-out names |

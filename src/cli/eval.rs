@@ -4,7 +4,10 @@ use super::args::{DeviceName, say, shown};
 use super::error::Failure;
 use crate::checkpoint::{self, Checkpoint};
 use crate::data::{Corpus, read_names};
-use crate::eval::{Encoded, Evaluation, evaluate, evaluate_stateful};
+use crate::eval::{Encoded, Evaluation, Likeness, evaluate, evaluate_stateful};
+use crate::ngram::NGram;
+use crate::random::RngSource;
+use crate::sample::{MAX_LENGTH, Sampler};
 use clap::Args;
 use clap::builder::styling::Style;
 use serde_json::{Value, json};
@@ -16,11 +19,13 @@ use std::path::PathBuf;
 #[command(after_help = "\
 Notes:
   The end of a name counts as a character. Names start from the zero state, as in sampling; the loss
-  with the state kept from name to name is printed too.
+  with the state kept from name to name is printed too, and how 1,000 sampled names compare with
+  NAMES. The distance between two distributions is from 0 (the same) to 1 (total variation).
 
 Examples:
   char-rnn eval dinos.safetensors                  on the built-in list
   char-rnn eval towns.safetensors towns.txt
+  char-rnn eval towns.safetensors others.txt --baseline towns.txt
   char-rnn eval towns.safetensors others.txt --json")]
 pub struct Eval {
     /// Model file, as saved by `char-rnn train`
@@ -31,6 +36,10 @@ pub struct Eval {
     #[arg(value_name = "NAMES")]
     names: Option<PathBuf>,
 
+    /// Compare with a Kneser-Ney n-gram model of this list
+    #[arg(long, value_name = "NAMES", help_heading = "Data")]
+    baseline: Option<PathBuf>,
+
     /// Print JSON, with the loss of each name
     #[arg(long, help_heading = "Output")]
     json: bool,
@@ -39,6 +48,9 @@ pub struct Eval {
     #[arg(long, value_name = "DEVICE", default_value = "cpu", help_heading = "Runtime")]
     device: DeviceName,
 }
+
+/// The number of names sampled for comparison with the list.
+const SAMPLED: u64 = 1000;
 
 /// The number of hardest and of easiest names that are printed.
 const EXTREMES: usize = 5;
@@ -68,7 +80,30 @@ impl Eval {
         let evaluation = evaluate(saved.model(), &encoded.names)?;
         let stateful = evaluate_stateful(saved.model(), &encoded.names)?;
         let stateful = stateful / encoded.names.len() as f64;
-        let report = Report { list: self.list(), names, encoded, evaluation, stateful, saved };
+        let baseline = match &self.baseline {
+            Some(path) => {
+                let counted = Encoded::new(&read_names(path, case)?, &saved.vocabulary).names;
+                if counted.is_empty() {
+                    return Err(crate::Error::setting(
+                        "baseline",
+                        path.display(),
+                        "each of its names has characters unknown to the model",
+                    )
+                    .into());
+                }
+                let model = NGram::choose(&counted, saved.vocabulary.size());
+                let nats = encoded.names.iter().map(|name| model.loss(name)).sum::<f64>();
+                Some((model, nats / evaluation.characters() as f64))
+            }
+            None => None,
+        };
+        let sampled = Sampler::new(saved.model(), RngSource::Seed(1), MAX_LENGTH, 0..SAMPLED)?
+            .map(|name| name.map(|name| name.indices))
+            .collect::<candle_core::Result<Vec<_>>>()?;
+        let likeness = Likeness::of(&sampled, &encoded.names);
+        let list = self.list();
+        let report =
+            Report { list, names, encoded, evaluation, stateful, baseline, likeness, saved };
         let mut out = anstream::stdout().lock();
         if self.json {
             writeln!(out, "{:#}", report.json())?;
@@ -103,6 +138,9 @@ struct Report {
     evaluation: Evaluation,
     /// The mean loss of a name in stateful evaluation, in nats.
     stateful: f64,
+    /// An n-gram model, and its loss in nats a character.
+    baseline: Option<(NGram, f64)>,
+    likeness: Likeness,
     saved: Checkpoint,
 }
 
@@ -130,6 +168,12 @@ impl Report {
             "nats_per_character": evaluation.nats_per_character(),
             "bits_per_character": evaluation.bits_per_character(),
             "perplexity": evaluation.perplexity(),
+            "baseline": self.baseline.as_ref().map(|(model, nats)| json!({
+                "order": model.order(),
+                "discount": model.discount(),
+                "nats_per_character": nats,
+            })),
+            "likeness": self.likeness,
             "left_out": self.left_out(),
             "unknown_characters": self.encoded.unknown,
             "losses": losses,
@@ -145,11 +189,22 @@ impl Report {
             evaluation.characters()
         )?;
         writeln!(out, "  loss        {:9.4} nats a name", evaluation.nats_per_name())?;
-        let trained = if self.saved.config.zero_state { "" } else { ", as in training" };
+        let trained = if self.saved.config.carry_state { ", as in training" } else { "" };
         writeln!(out, "              {:9.4} with the state kept{trained}", self.stateful)?;
         writeln!(out, "              {:9.4} nats a character", evaluation.nats_per_character())?;
         writeln!(out, "              {:9.4} bits a character", evaluation.bits_per_character())?;
+        if let Some((model, nats)) = &self.baseline {
+            let order = model.order();
+            writeln!(out, "              {nats:9.4} by a Kneser-Ney {order}-gram of the baseline")?;
+        }
         writeln!(out, "  perplexity  {:9.4} a character", evaluation.perplexity())?;
+        let Likeness { sampled, in_list, distinct, first_characters, lengths } = self.likeness;
+        writeln!(
+            out,
+            "  sampled     {sampled:>9} names: {distinct} different, {in_list} in the list"
+        )?;
+        writeln!(out, "              {first_characters:9.4} distance of first letters")?;
+        writeln!(out, "              {lengths:9.4} distance of lengths")?;
 
         let order = evaluation.by_difficulty();
         // No name is in both lists.

@@ -22,6 +22,10 @@ pub struct TrainFlags {
     #[arg(long, value_name = "N", value_parser = whole_number, help_heading = MODEL)]
     hidden: Option<Value>,
 
+    /// Train wax as the product of two matrices
+    #[arg(long, help_heading = MODEL)]
+    factored_input: bool,
+
     /// Training steps, each on one minibatch
     #[arg(long, value_name = "N", value_parser = whole_number, help_heading = OPTIMIZATION)]
     iterations: Option<Value>,
@@ -36,16 +40,16 @@ pub struct TrainFlags {
     #[arg(long, value_name = "N", value_parser = whole_number, help_heading = OPTIMIZATION)]
     batch_size: Option<Value>,
 
-    /// Start each name from the zero state, not the last state of another
+    /// Start each name from the last state of the one before it
     #[arg(long, help_heading = OPTIMIZATION)]
-    zero_state: bool,
+    carry_state: bool,
 
     /// Optimizer
     #[arg(long, value_name = "NAME", value_parser = choice(&OptimizerKind::NAMES))]
     #[arg(help_heading = OPTIMIZATION)]
     optimizer: Option<Value>,
 
-    /// Learning rate [default: 0.01; adamw: 0.003]
+    /// Learning rate [default: 0.015; adamw: 0.003]
     #[arg(long, value_name = "X", value_parser = real_number, help_heading = OPTIMIZATION)]
     learning_rate: Option<Value>,
 
@@ -60,6 +64,14 @@ pub struct TrainFlags {
     /// Clamp each entry of the gradients to [-X, X]; inf for none
     #[arg(long, value_name = "X", value_parser = real_number, help_heading = OPTIMIZATION)]
     clip: Option<Value>,
+
+    /// Probability of dropping a hidden unit from the output
+    #[arg(long, value_name = "P", value_parser = real_number, help_heading = OPTIMIZATION)]
+    dropout: Option<Value>,
+
+    /// Share of a Kneser-Ney n-gram model in the targets
+    #[arg(long, value_name = "X", value_parser = real_number, help_heading = OPTIMIZATION)]
+    smoothing: Option<Value>,
 
     /// Gradient method: unrolled, autograd or hand
     #[arg(long, value_name = "METHOD", value_parser = choice(&GradientMethod::NAMES))]
@@ -151,8 +163,9 @@ impl TrainFlags {
         let mut base = resumed.cloned().unwrap_or_default();
         // A resumed run of the notebook keeps what was given with it.
         if self.notebook && base.seed != RngSource::Notebook {
-            let TrainConfig { dtype, seed, .. } = TrainConfig::notebook();
-            base = TrainConfig { dtype, seed, ..base };
+            let TrainConfig { learning_rate, decay, carry_state, dtype, seed, .. } =
+                TrainConfig::notebook();
+            base = TrainConfig { learning_rate, decay, carry_state, dtype, seed, ..base };
         }
         let mut fields = base.fields();
         match serde_json::to_value(self) {

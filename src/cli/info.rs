@@ -7,6 +7,7 @@ use super::resume::quoted;
 use crate::checkpoint::{self, Checkpoint};
 use crate::data::LetterCase;
 use crate::model::PARAMETERS;
+use crate::random::RngSource;
 use crate::train::{LossCurve, TrainConfig};
 use candle_core::Device;
 use clap::Args;
@@ -109,7 +110,7 @@ fn print(out: &mut impl Write, path: &Path, saved: &Checkpoint) -> Result<(), Fa
             rounded(trained.progress.smoothed)
         ),
     )?;
-    line("flags", flags(config))?;
+    line("flags", flags_of(config))?;
     line("saved by", saved.program.clone())?;
     for change in &saved.changes {
         line(
@@ -151,15 +152,20 @@ fn print(out: &mut impl Write, path: &Path, saved: &Checkpoint) -> Result<(), Fa
 }
 
 /// The flags that give this configuration, without those of default values.
-fn flags(config: &TrainConfig) -> String {
-    let flags: Vec<String> = TrainConfig::default()
+pub fn flags_of(config: &TrainConfig) -> String {
+    let base = match config.seed {
+        RngSource::Notebook => TrainConfig::notebook(),
+        RngSource::Seed(_) => TrainConfig::default(),
+    };
+    let notebook = (config.seed == RngSource::Notebook).then(|| "--notebook".to_string());
+    let flags: Vec<String> = base
         .differences(config)
         .into_iter()
         .map(|found| match (found.field.as_str(), found.to.as_str()) {
-            ("seed", "notebook") => "--notebook".to_string(),
-            ("zero_state", _) => flag(&found.field),
+            (field, "on") => flag(field),
             (field, value) => format!("{} {value}", flag(field)),
         })
+        .chain(notebook)
         .collect();
     match flags.is_empty() {
         true => "none: all defaults".to_string(),

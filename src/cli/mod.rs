@@ -3,6 +3,7 @@
 //! Names and answers go to standard output, everything else to standard error.
 
 mod args;
+mod best;
 mod draw;
 mod error;
 mod eval;

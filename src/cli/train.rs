@@ -1,9 +1,10 @@
 //! `char-rnn train`: train on a list.
 
 use super::args::{DeviceName, List, whole_number, with_ending};
+use super::best;
 use super::error::Failure;
 use super::files::{FileLock, is_same_place};
-use super::flags::{OUTPUT, RUNTIME, TrainFlags};
+use super::flags::{OPTIMIZATION, OUTPUT, RUNTIME, TrainFlags};
 use super::metrics::{self, Metrics};
 use super::notebook_log::NotebookLog;
 use super::progress::{Bar, Live, rounded};
@@ -22,6 +23,9 @@ use clap::Args;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
+/// A list with fewer names is learned by heart with the default settings.
+const FEW_NAMES: usize = 500;
+
 /// Train on a list of names and save the model
 #[derive(Args)]
 #[command(allow_negative_numbers = true)]
@@ -34,6 +38,7 @@ Notes:
 Examples:
   char-rnn train                                 train on the built-in dinosaurs
   char-rnn train towns.txt                       train on a list, save towns.safetensors
+  char-rnn train --best towns.txt                better names, in a few seconds
   char-rnn train towns.txt --hidden 100 -o big.safetensors
   char-rnn train towns.txt --validation 0.1 --patience 5                    stop early
   char-rnn train --resume towns.safetensors towns.txt                       after Ctrl-C
@@ -45,6 +50,11 @@ pub struct Train {
 
     #[command(flatten)]
     flags: TrainFlags,
+
+    /// Choose the settings for the best names; other flags override them
+    #[arg(long, conflicts_with_all = ["resume", "notebook", "validation"])]
+    #[arg(help_heading = OPTIMIZATION)]
+    best: bool,
 
     /// Model file [default: NAMES.safetensors, in this folder; or --resume]
     #[arg(short, long, value_name = "FILE", help_heading = OUTPUT)]
@@ -104,6 +114,11 @@ impl Train {
         let list = List { path: self.list.path.clone(), keep_case: case == LetterCase::Keep };
         let corpus = list.read()?;
         let done = before.map_or(0, |before| before.iterations());
+        let signals = Signals::watch();
+        if self.best {
+            let applied = |candidate: &TrainConfig| self.flags.resolve(Some(candidate));
+            config = best::choose(&corpus, applied, &device, &signals, self.quiet)?;
+        }
         self.flags.count_epochs(&mut config, &corpus, done)?;
         let (mut trainer, changes) = match &resumed {
             Some(resumed) => {
@@ -136,7 +151,6 @@ impl Train {
         }
         let progress = before.map(|before| before.trained.progress);
         let mut metrics = Metrics::open(&self.metrics, run, progress, &bar)?;
-        let signals = Signals::watch();
         if config.seed == RngSource::Notebook {
             let alone = output.is_none();
             let mut log =
@@ -156,6 +170,12 @@ impl Train {
             self.train(&mut trainer, &mut live, &mut metrics, &bar, &mut saver, &signals)?;
         self.print_new_names(&mut live, &corpus, &config, &trained)?;
         if let Some(path) = &output {
+            if corpus.names().len() < FEW_NAMES && !self.best {
+                live.bar.say("\nThe list is short: train --best makes better names from it");
+            }
+            if let Some(baseline) = trainer.baseline() {
+                live.bar.say(&format!("\n{}", best::comparison(&trained, &baseline)));
+            }
             live.bar
                 .say(&format!("\nSaved {0}; for more names: char-rnn sample {0}", path.display()));
         }

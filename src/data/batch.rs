@@ -4,6 +4,9 @@
 //! `X = [None] + name` and `Y = name + ['\n']` are a batch of one. In `x`, [`START`] stands for the
 //! zero vector: the first input of each name, and padding. In `y`, [`IGNORE_INDEX`] is padding: no
 //! loss, no gradient.
+//!
+//! Training can add soft targets and a dropout mask to a batch: the loss and its gradients then
+//! use them, by every gradient method.
 
 use super::vocabulary::END;
 pub use crate::kernels::{IGNORE_INDEX, START};
@@ -11,13 +14,17 @@ use candle_core::{Device, Result, Tensor};
 use std::ops::Range;
 
 /// A minibatch of names, `steps` (T) by `size` (B).
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Batch {
     x: Vec<u32>,
     y: Vec<u32>,
     steps: usize,
     size: usize,
     last_rows: Vec<u32>,
+    /// (T * B, n_y); empty where the targets are `y`.
+    soft_targets: Vec<f64>,
+    /// (B, n_a); empty without dropout.
+    dropout: Vec<f64>,
 }
 
 impl Batch {
@@ -51,6 +58,7 @@ impl Batch {
             steps: x.len(),
             size: 1,
             last_rows: vec![x.len() as u32 - 1],
+            ..Self::default()
         }
     }
 
@@ -76,6 +84,29 @@ impl Batch {
             self.y[last] = END;
             self.last_rows.push(u32::try_from(last).expect("a batch has fewer than 2^32 rows"));
         }
+        self.soft_targets.clear();
+        self.dropout.clear();
+    }
+
+    /// Makes the probabilities `q`, (T * B, n_y), the targets in place of [`y`](Self::y): the loss
+    /// of a row is `-sum over k of q_k ln softmax(z)_k`. A row sums to 1, or where padded to 0.
+    /// [`fill`](Self::fill) removes them.
+    ///
+    /// # Panics
+    /// If the number of rows is another.
+    pub fn set_soft_targets(&mut self, q: Vec<f64>) {
+        assert!(!q.is_empty() && q.len().is_multiple_of(self.y.len()), "q is not (T * B, n_y)");
+        self.soft_targets = q;
+    }
+
+    /// Multiplies the states that go to the output by `mask`, (B, n_a): at every step of a name by
+    /// its row. The recurrence is not masked. [`fill`](Self::fill) removes it.
+    ///
+    /// # Panics
+    /// If the number of rows is another.
+    pub fn set_dropout(&mut self, mask: Vec<f64>) {
+        assert!(!mask.is_empty() && mask.len().is_multiple_of(self.size), "the mask is not (B, n_a)");
+        self.dropout = mask;
     }
 
     /// Replaces the contents by the names `range` of `whole` and reuses the memory.
@@ -91,10 +122,17 @@ impl Batch {
             rows.for_each(|row| part.extend_from_slice(&row[range.clone()]));
         }
         self.last_rows.clear();
-        for (i, &last) in whole.last_rows[range].iter().enumerate() {
+        for (i, &last) in whole.last_rows[range.clone()].iter().enumerate() {
             let step = last as usize / whole.size;
             self.last_rows.push((step * self.size + i) as u32);
         }
+        self.soft_targets.clear();
+        let width = whole.soft_targets.len() / whole.y.len();
+        for row in whole.soft_targets.chunks_exact((width * whole.size).max(1)).take(self.steps) {
+            self.soft_targets.extend_from_slice(&row[range.start * width..range.end * width]);
+        }
+        let width = whole.dropout.len() / whole.size;
+        self.dropout = whole.dropout[range.start * width..range.end * width].to_vec();
     }
 
     /// Inputs, (T * B): the index of the previous character, [`START`] at the start of a name.
@@ -115,6 +153,46 @@ impl Batch {
     /// B: the number of names.
     pub fn size(&self) -> usize {
         self.size
+    }
+
+    /// The soft targets, (T * B, n_y), if there are any.
+    pub(crate) fn soft_targets(&self) -> Option<&[f64]> {
+        (!self.soft_targets.is_empty()).then_some(&self.soft_targets)
+    }
+
+    /// The dropout mask, (B, n_a), if there is one.
+    pub(crate) fn dropout(&self) -> Option<&[f64]> {
+        (!self.dropout.is_empty()).then_some(&self.dropout)
+    }
+
+    /// The soft targets as a tensor like `z`, the logits, (T * B, n_y).
+    ///
+    /// # Errors
+    /// If the number of columns is another, or the device fails.
+    pub(crate) fn soft_targets_like(&self, z: &Tensor) -> Result<Option<Tensor>> {
+        let tensor = |q| Tensor::from_slice(q, z.shape(), z.device())?.to_dtype(z.dtype());
+        self.soft_targets().map(tensor).transpose()
+    }
+
+    /// The dropout mask as a tensor like `a0`, the first states, (B, n_a).
+    ///
+    /// # Errors
+    /// If the number of columns is another, or the device fails.
+    pub(crate) fn dropout_like(&self, a0: &Tensor) -> Result<Option<Tensor>> {
+        let tensor = |mask| Tensor::from_slice(mask, a0.shape(), a0.device())?.to_dtype(a0.dtype());
+        self.dropout().map(tensor).transpose()
+    }
+
+    /// `a`, (T * B, n_a), times the dropout mask.
+    ///
+    /// # Errors
+    /// If the mask has another number of columns, or the device fails.
+    pub(crate) fn drop_out(&self, a: &Tensor) -> Result<Tensor> {
+        let (rows, n_a) = a.dims2()?;
+        let Some(mask) = self.dropout_like(&a.narrow(0, 0, self.size)?)? else {
+            return Ok(a.clone());
+        };
+        a.reshape((rows / self.size, self.size, n_a))?.broadcast_mul(&mask)?.reshape((rows, n_a))
     }
 
     /// The row of each name's last step, (B): the target is `'\n'`, and the hidden state is the
@@ -157,9 +235,18 @@ mod tests {
         ) {
             let (a, b) = (a.index(names.len()), b.index(names.len()));
             let range = a.min(b)..a.max(b) + 1;
+            // Two columns of soft targets and three of a mask, each entry another number.
+            let with_extras = |range: Range<usize>| {
+                let mut batch = Batch::new(names[range.clone()].iter().map(Vec::as_slice));
+                let rows = (0..batch.steps()).flat_map(|t| range.clone().map(move |i| 100 * t + i));
+                let q: Vec<f64> = rows.flat_map(|row| [row as f64, row as f64 + 0.5]).collect();
+                batch.set_soft_targets(q);
+                batch.set_dropout((3 * range.start..3 * range.end).map(|i| i as f64).collect());
+                batch
+            };
             let mut part = Batch::new([&[5u32; 20][..]]);
-            part.fill_part(&Batch::new(names.iter().map(Vec::as_slice)), range.clone());
-            prop_assert_eq!(part, Batch::new(names[range].iter().map(Vec::as_slice)));
+            part.fill_part(&with_extras(0..names.len()), range.clone());
+            prop_assert_eq!(part, with_extras(range));
         }
     }
 }

@@ -5,7 +5,10 @@ use crate::kernels::{Element, cross_entropy as kernels};
 #[cfg(feature = "cuda")]
 use candle_core::CudaStorage;
 use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp1, Device, Layout, Result, Shape, Tensor, WithDType, bail};
+use candle_core::{
+    CpuStorage, CustomOp1, D, Device, Layout, Result, Shape, Tensor, WithDType, bail,
+};
+use candle_nn::ops::log_softmax;
 use std::sync::OnceLock;
 
 /// The sum over rows of `-ln softmax(z)[y]`, in nats: logits `z` (R, n_y) and targets `y` (R) of
@@ -28,6 +31,25 @@ pub(crate) fn cross_entropy_gradient(z: &Tensor, y: &Tensor) -> Result<[Tensor; 
     let op = CrossEntropy { y: y.contiguous()?, dz: OnceLock::new() };
     let loss = z.contiguous()?.apply_op1_no_bwd(&op)?;
     Ok([loss, op.gradient()?.clone()])
+}
+
+/// The loss of targets that are probabilities: the sum over rows of `-q ln softmax(z)`, in nats, by
+/// candle's primitive ops. `z` and `q` are (R, n_y); a row of zeros has no loss and no gradient.
+///
+/// # Errors
+/// Where the shapes do not fit, or the device fails.
+pub fn soft_cross_entropy(z: &Tensor, q: &Tensor) -> Result<Tensor> {
+    (log_softmax(z, D::Minus1)? * q)?.sum_all()?.neg()
+}
+
+/// [`soft_cross_entropy`] and its gradient with respect to `z`, without a graph.
+///
+/// # Errors
+/// As [`soft_cross_entropy`].
+pub(crate) fn soft_cross_entropy_gradient(z: &Tensor, q: &Tensor) -> Result<[Tensor; 2]> {
+    let probabilities = log_softmax(z, D::Minus1)?.exp()?;
+    let dz = probabilities.broadcast_mul(&q.sum_keepdim(D::Minus1)?)?.sub(q)?;
+    Ok([soft_cross_entropy(z, q)?, dz])
 }
 
 struct CrossEntropy {
@@ -66,7 +88,7 @@ impl CustomOp1 for CrossEntropy {
         let loss = with_float!(z.dtype(), self.name(), F => {
             let z: &[F] = slice(z, layout)?;
             let mut dz = vec![F::ZERO; z.len()];
-            let loss = kernels::cross_entropy(z, y, v, F::ONE, &mut dz);
+            let loss = kernels::cross_entropy(z, y, None, v, F::ONE, &mut dz);
             let dz = Tensor::from_vec(dz, layout.shape(), &Device::Cpu)?;
             self.dz.get_or_init(|| dz);
             F::to_cpu_storage_owned(vec![<F as Element>::from_f64(loss)])

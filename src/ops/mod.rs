@@ -8,6 +8,8 @@
 //! | [`project_output`] | `z = wya a + by` | `a`, `wya`, `by` |
 //! | [`cross_entropy`] | the sum of `-ln softmax(z)[y]` | `z` |
 //!
+//! [`soft_cross_entropy`] is the loss of targets that are probabilities, by candle's primitive ops.
+//!
 //! Any candle model can use them; `examples/fused_recurrence.rs` is one. All tensors of an op have
 //! the same float type, `F32` or `F64`, and the same device: the CPU or, in a build with the feature
 //! `cuda`, an NVIDIA GPU. Rows are time-major: step `t` of sequence `i` is row `t * B + i`.
@@ -29,8 +31,8 @@ mod recurrence;
 mod stepwise;
 mod update;
 
-pub use cross_entropy::cross_entropy;
-pub(crate) use cross_entropy::cross_entropy_gradient;
+pub use cross_entropy::{cross_entropy, soft_cross_entropy};
+pub(crate) use cross_entropy::{cross_entropy_gradient, soft_cross_entropy_gradient};
 pub use project_input::project_input;
 pub(crate) use project_input::project_input_gradients;
 pub use project_output::project_output;

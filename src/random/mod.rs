@@ -13,7 +13,7 @@ mod numpy;
 pub use numpy::NumpyRandom;
 
 use crate::text::serialize_as_text;
-use rand::{Rng, SeedableRng, seq::SliceRandom};
+use rand::{Rng, RngCore, SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::StandardNormal;
 use serde::{Deserialize, Serialize};
@@ -56,7 +56,8 @@ serialize_as_text!(RngSource);
 
 const NOTEBOOK: &str = "notebook";
 
-/// The streams of a seed: from `NAMES` on, one for each sampled name.
+/// The streams of a seed: from `NAMES` on, one for each sampled name, and from the last one down,
+/// one for the dropout of each iteration.
 const PARAMETERS: u64 = 0;
 const ORDER: u64 = 1;
 const NAMES: u64 = 2;
@@ -88,6 +89,17 @@ impl RngSource {
             Self::Seed(seed) => examples.shuffle(&mut chacha(seed, ORDER)),
             Self::Notebook => NumpyRandom::new(0).shuffle(examples),
         }
+    }
+
+    /// A dropout mask of this many entries: 0 with probability `p`, else `1 / (1 - p)`.
+    pub fn dropout(self, iteration: u64, p: f64, entries: usize) -> Vec<f64> {
+        // The notebook has no dropout, and its generator no streams.
+        let seed = if let Self::Seed(seed) = self { seed } else { 0 };
+        let mut generator = chacha(seed, u64::MAX - iteration);
+        let kept = 1. / (1. - p);
+        // As 32 bits, two of which the generator gives at a time.
+        let threshold = (p * 2f64.powi(32)) as u32;
+        (0..entries).map(|_| if generator.next_u32() < threshold { 0. } else { kept }).collect()
     }
 
     /// Uniform numbers that choose the characters of the `name`-th sampled name.
@@ -159,6 +171,18 @@ mod tests {
         assert_eq!(order, [6, 5, 2, 3, 0, 4, 7, 1]);
         let mut normals = RngSource::Seed(1).normals();
         assert_eq!([normals(), normals()], [-0.23484705855592097, -1.4108177006109994]);
+    }
+
+    #[test]
+    fn a_dropout_mask_follows_from_seed_and_iteration_and_keeps_the_mean() {
+        let mask = |seed, iteration| RngSource::Seed(seed).dropout(iteration, 0.3, 20_000);
+        assert_eq!(mask(1, 5), mask(1, 5));
+        assert!(mask(1, 5) != mask(1, 6) && mask(1, 5) != mask(2, 5));
+        let mask = mask(1, 5);
+        assert!(mask.iter().all(|&m| m == 0. || m == 1. / 0.7));
+        // Four standard deviations of the mean.
+        let mean = mask.iter().sum::<f64>() / 20_000.;
+        assert!((mean - 1.).abs() < 4. * (0.3 / 0.7 / 20_000f64).sqrt(), "{mean}");
     }
 
     #[test]

@@ -17,6 +17,10 @@
 //! `s` is the caller's `scale`: 1 gives the notebook's sum, 1 / B the mean over a minibatch. A step
 //! with `y_t =` [`IGNORE_INDEX`](crate::data::IGNORE_INDEX) is padding and not in the sum.
 //!
+//! With dropout, (3), (6) and (7) have `m a_t` in place of `a_t`, where the mask `m` is the same at
+//! every step, so that (7) is multiplied by it as well. With soft targets `q_t`, the loss is
+//! `-s sum over t and k of q_tk ln softmax(z_t)_k`, and (5) has `q_t` in place of `onehot(y_t)`.
+//!
 //! # Backward
 //!
 //! Write `dq` for the gradient of the loss with respect to `q`. Softmax and logarithm cancel to
@@ -93,6 +97,11 @@ pub(crate) struct Bptt<F> {
     /// wax^T and then its gradient, (n_x, n_a).
     wax_t: Vec<F>,
     packed: Packed<F>,
+    /// The dropout mask, (B, n_a), and the states times the mask, (T, B, n_a).
+    mask: Vec<F>,
+    masked: Vec<F>,
+    /// The soft targets, (T, B, n_x).
+    q: Vec<F>,
 }
 
 impl<F: Element> Bptt<F> {
@@ -113,6 +122,9 @@ impl<F: Element> Bptt<F> {
             dz: vec![],
             wax_t: vec![F::ZERO; n_a * n_x],
             packed: Packed::new(),
+            mask: vec![],
+            masked: vec![],
+            q: vec![],
         }
     }
 
@@ -146,11 +158,32 @@ impl<F: Element> Bptt<F> {
         pack_for_forward(packed, waa, size, n_a);
         recurrence_forward(packed, first, states, size, n_a);
         // (3) to (5).
-        project_output(states, wya, by, z, n_a, packed);
-        let loss = cross_entropy(z, y, n_x, scale, dz);
+        let convert = |from: &[f64], to: &mut Vec<F>| {
+            to.clear();
+            to.extend(from.iter().map(|&x| F::from_f64(x)));
+        };
+        let outputs = match batch.dropout() {
+            Some(mask) => {
+                convert(mask, &mut self.mask);
+                self.masked.clear();
+                self.masked.extend_from_slice(states);
+                self.masked.chunks_exact_mut(size * n_a).for_each(|a| multiply(a, &self.mask));
+                &self.masked[..]
+            }
+            None => states,
+        };
+        project_output(outputs, wya, by, z, n_a, packed);
+        let q = batch.soft_targets().map(|q| {
+            convert(q, &mut self.q);
+            &self.q[..]
+        });
+        let loss = cross_entropy(z, y, q, n_x, scale, dz);
 
         // (6), (7).
-        project_output_backward(dz, states, wya, dpre, dwya, dby, n_a, packed);
+        project_output_backward(dz, outputs, wya, dpre, dwya, dby, n_a, packed);
+        if batch.dropout().is_some() {
+            dpre.chunks_exact_mut(size * n_a).for_each(|da| multiply(da, &self.mask));
+        }
         // (8) to (10).
         pack_for_backward(packed, waa, size, n_a);
         recurrence_backward(packed, states, dpre, &mut self.da0, size, n_a);
@@ -185,6 +218,11 @@ impl<F: Element> Bptt<F> {
             last.copy_from_slice(&self.states[row * self.n_a..][..self.n_a]);
         }
     }
+}
+
+/// `x[i] *= y[i]`.
+fn multiply<F: Element>(x: &mut [F], y: &[F]) {
+    x.iter_mut().zip(y).for_each(|(x, &y)| *x = *x * y);
 }
 
 /// The forward and the backward pass over a minibatch, by any of the gradient methods.
@@ -268,11 +306,16 @@ pub(crate) fn on_tensors(
     // (1) to (5).
     let px = ops::project_input(&x, &wax, &b)?;
     let a = ops::recurrence(&px, &waa, &a0)?;
-    let z = ops::project_output(&a, &wya, &by)?;
-    let [loss, dz] = ops::cross_entropy_gradient(&z, &y)?;
+    let outputs = batch.drop_out(&a)?;
+    let z = ops::project_output(&outputs, &wya, &by)?;
+    let [loss, dz] = match batch.soft_targets_like(&z)? {
+        Some(q) => ops::soft_cross_entropy_gradient(&z, &q)?,
+        None => ops::cross_entropy_gradient(&z, &y)?,
+    };
     let dz = (dz * scale)?;
     // (6), (7).
-    let (dwya, dby, da) = (dz.t()?.matmul(&a)?, dz.sum(0)?, dz.matmul(&wya)?);
+    let (dwya, dby) = (dz.t()?.matmul(&outputs)?, dz.sum(0)?);
+    let da = batch.drop_out(&dz.matmul(&wya)?)?;
     // (8) to (12).
     let [dpx, dwaa, da0] = ops::recurrence_gradients(&waa, &a0, &a, &da)?;
     let [dwax, db] = ops::project_input_gradients(&x, &dpx, model.config().vocabulary)?;

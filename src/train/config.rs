@@ -16,8 +16,8 @@ const MAX_BATCH_SIZE: usize = 65_536;
 const MAX_THREADS: usize = 1024;
 const MAX_SAMPLES: u64 = 1_000_000;
 
-/// The configuration of a training run. The default is the notebook's, in single precision and with
-/// the random numbers of a seed.
+/// The configuration of a training run. The default is the notebook's method (SGD, clipped gradients,
+/// one name a step), but each name starts from the zero state, and the learning rate falls.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrainConfig {
@@ -40,9 +40,18 @@ pub struct TrainConfig {
     /// Each entry of a gradient is clamped to [-clip, clip]. Infinity clamps nothing.
     #[serde(with = "any_f64")]
     pub clip: f64,
-    /// Start each name from the zero state, as sampling does, and not from the last state of the
-    /// name before it.
-    pub zero_state: bool,
+    /// Start each name from the last state of the name before it, as the notebook does, and not from
+    /// the zero state, as sampling does.
+    pub carry_state: bool,
+    /// Train `wax` as the product of a matrix and an embedding of the characters
+    /// ([`Factors`](super::factors)).
+    pub factored_input: bool,
+    /// The probability with which a hidden unit is dropped from the output of a name.
+    #[serde(with = "any_f64")]
+    pub dropout: f64,
+    /// The share of an n-gram model in the targets: [`Smoothing`](super::smoothing).
+    #[serde(with = "any_f64")]
+    pub smoothing: f64,
     /// The share of the distinct names held out for validation, from 0 (none) to below 1.
     #[serde(with = "any_f64")]
     pub validation: f64,
@@ -71,11 +80,14 @@ impl Default for TrainConfig {
             batch_size: 1,
             hidden: 50,
             optimizer: OptimizerKind::Sgd,
-            learning_rate: 0.01,
-            decay: Decay::None,
+            learning_rate: 0.015,
+            decay: Decay::Cosine,
             weight_decay: 0.01,
             clip: 5.,
-            zero_state: false,
+            carry_state: false,
+            factored_input: false,
+            dropout: 0.,
+            smoothing: 0.,
             validation: 0.,
             patience: 0,
             eval_every: 2000,
@@ -102,7 +114,14 @@ pub struct Difference {
 impl TrainConfig {
     /// The notebook's own run: double precision and NumPy's random numbers.
     pub fn notebook() -> Self {
-        Self { dtype: DType::F64, seed: RngSource::Notebook, ..Self::default() }
+        Self {
+            learning_rate: 0.01,
+            decay: Decay::None,
+            carry_state: true,
+            dtype: DType::F64,
+            seed: RngSource::Notebook,
+            ..Self::default()
+        }
     }
 
     /// Every field by name, as it is written to files.
@@ -151,6 +170,16 @@ impl TrainConfig {
                 "weight_decay",
                 weight_decay.is_finite() && weight_decay >= 0.,
                 "it must be a finite number, 0 or above".to_string(),
+            ),
+            (
+                "dropout",
+                (0. ..1.).contains(&self.dropout),
+                "it is a probability, at least 0 and below 1".to_string(),
+            ),
+            (
+                "smoothing",
+                (0. ..=1.).contains(&self.smoothing),
+                "it is the share of an n-gram model in the targets, from 0 to 1".to_string(),
             ),
             (
                 "validation",

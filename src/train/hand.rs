@@ -44,7 +44,7 @@ pub(super) fn on_slices(model: Config, config: &TrainConfig) -> Result<Box<dyn O
             optimizer: config.optimizer,
             clip: config.clip,
             weight_decay: config.weight_decay,
-            zero_state: config.zero_state,
+            carry_state: config.carry_state,
             bptt: Bptt::new(model.hidden, model.vocabulary),
             parameters: Default::default(),
             moments: vec![],
@@ -64,7 +64,7 @@ struct Hand<F> {
     optimizer: OptimizerKind,
     clip: f64,
     weight_decay: f64,
-    zero_state: bool,
+    carry_state: bool,
     bptt: Bptt<F>,
     /// `wax`, `waa`, `wya`, `b` and `by`.
     parameters: [Vec<F>; 5],
@@ -82,7 +82,7 @@ impl<F: Float> OnSlices for Hand<F> {
         check_indices(batch.x(), self.model.vocabulary)?;
         check_indices(batch.y(), self.model.vocabulary)?;
         let length = batch.size() * self.model.hidden;
-        if self.zero_state || self.state.len() != length {
+        if !self.carry_state || self.state.len() != length {
             self.state.clear();
             self.state.resize(length, F::ZERO);
         }

@@ -1,14 +1,17 @@
 //! Training, in the notebook's order: take a minibatch, optimize, smooth the loss, and now and then
 //! evaluate the network and sample names.
 
+pub mod best;
 mod bptt;
 pub(crate) mod config;
+pub(crate) mod factors;
 pub(crate) mod gradients;
 mod hand;
 mod history;
 mod observer;
 pub(crate) mod optimize;
 mod optimizer;
+mod smoothing;
 mod validation;
 mod workers;
 
@@ -18,15 +21,18 @@ pub use history::{History, LossCurve, Point, Thinned, Thinning};
 pub use observer::{Observer, Progress, Stats};
 pub use optimize::OptimizeState;
 pub use optimizer::{Decay, GradientStats, OptimizerKind, clip};
-pub use validation::{Best, Validation};
+pub use validation::{Baseline, Best, Validation};
 
 use crate::data::{Batch, Corpus, Vocabulary};
 use crate::error::{Error, Result};
 use crate::model::{CharRnn, Config, MAX_ENTRIES, initialize};
+use crate::random::RngSource;
 use crate::sample::{MAX_LENGTH, Sampler};
 use candle_core::{DType, Device, Var};
 use candle_nn::VarMap;
+use factors::FACTORS;
 use optimize::{Optimize, keep_state};
+use smoothing::Smoothing;
 use validation::Validator;
 
 /// The result of a run, and everything that training needs to continue.
@@ -44,6 +50,10 @@ pub struct Trained {
     /// The results on the held-out names, if there are any.
     pub validation: Option<Validation>,
 }
+
+/// Training has diverged when the smoothed loss is above this many times that of a uniform guess of
+/// each character of the longest name.
+const MAX_LOSS: f64 = 3.;
 
 impl Trained {
     /// The network to use: the last one, or where an earlier one was better on the held-out names,
@@ -86,11 +96,14 @@ pub struct Trainer<'a> {
     validator: Option<Validator>,
     vocabulary: &'a Vocabulary,
     optimize: Optimize,
+    smoothing: Option<Smoothing>,
     batch: Batch,
     /// The next iteration.
     next: u64,
     loss: f64,
     smoothed: f64,
+    /// A smoothed loss above it has exploded.
+    max_loss: f64,
     history: History,
 }
 
@@ -127,17 +140,28 @@ impl<'a> Trainer<'a> {
             examples = others;
         }
         config.seed.shuffle(&mut examples);
+        let longest = examples.iter().map(|(_, name)| name.len()).max().unwrap_or(0);
+        let max_loss = MAX_LOSS * (longest + 1) as f64 * (network.vocabulary as f64).ln();
         check_batch_size(&examples, config, network, device)?;
+        let smoothing = (config.smoothing > 0.).then(|| {
+            let names: Vec<Vec<u32>> = examples.iter().map(|(_, name)| name.clone()).collect();
+            Smoothing::new(&names, network.vocabulary, config.smoothing)
+        });
         Ok(Self {
             config: config.clone(),
             examples,
             validator,
             vocabulary: corpus.vocabulary(),
+            smoothing,
             optimize: Optimize::new(network, vars, config)?,
             batch: Batch::default(),
             next: 0,
             loss: f64::NAN,
-            smoothed: initial_loss(network.vocabulary),
+            smoothed: match config.seed {
+                RngSource::Notebook => initial_loss(network.vocabulary),
+                RngSource::Seed(_) => 0.,
+            },
+            max_loss,
             history: History::default(),
         })
     }
@@ -157,9 +181,10 @@ impl<'a> Trainer<'a> {
     ///
     /// ```
     /// use char_rnn::data::{Corpus, LetterCase};
-    /// use char_rnn::train::{TrainConfig, Trainer, train};
+    /// use char_rnn::train::{Decay, TrainConfig, Trainer, train};
     /// let corpus = Corpus::parse(b"anna\nhannah\nhanna\n", "example", LetterCase::Lower)?;
-    /// let short = TrainConfig { iterations: 50, hidden: 8, ..TrainConfig::default() };
+    /// let decay = Decay::None; // others depend on the number of iterations
+    /// let short = TrainConfig { iterations: 50, hidden: 8, decay, ..TrainConfig::default() };
     /// let long = TrainConfig { iterations: 80, ..short.clone() };
     /// let (first, device) = (train(&corpus, &short, &mut ())?, candle_core::Device::Cpu);
     /// let resumed = Trainer::resume(&corpus, &long, &first, &device)?.run(&mut ())?;
@@ -174,6 +199,11 @@ impl<'a> Trainer<'a> {
     ) -> Result<Self> {
         config.check()?;
         let (network, done) = (trained.model.config(), trained.progress.iteration + 1);
+        let is_factored = trained.state.contains_key(FACTORS[0]);
+        if config.factored_input != is_factored {
+            let rule = "the run was begun otherwise, which cannot change";
+            return Err(Error::setting("factored_input", !is_factored, rule));
+        }
         check_resumable(corpus, config, network, done)?;
         let vars = VarMap::new();
         for (name, tensor) in trained.model.parameters() {
@@ -226,6 +256,12 @@ impl<'a> Trainer<'a> {
         (self.examples.len(), self.validator.as_ref().map_or(0, Validator::len))
     }
 
+    /// The n-gram model of the training names on the held-out names, if there are any.
+    pub fn baseline(&self) -> Option<Baseline> {
+        let counted: Vec<Vec<u32>> = self.examples.iter().map(|(_, name)| name.clone()).collect();
+        Some(self.validator.as_ref()?.baseline(&counted, self.vocabulary.size()))
+    }
+
     /// Trains until [all is done](Self::is_done) or `observer` breaks; another call continues.
     ///
     /// # Errors
@@ -251,6 +287,13 @@ impl<'a> Trainer<'a> {
         let first = (iteration % count as u64) * (size as u64 % count as u64) % count as u64;
         let indices = (0..size).map(|i| (first as usize + i) % count);
         self.batch.fill(indices.clone().map(|index| self.examples[index].1.as_slice()));
+        if let Some(smoothing) = &self.smoothing {
+            smoothing.apply(&mut self.batch, &indices.clone().collect::<Vec<_>>());
+        }
+        if config.dropout > 0. {
+            let entries = size * config.hidden;
+            self.batch.set_dropout(config.seed.dropout(iteration, config.dropout, entries));
+        }
         for index in indices {
             let (name, characters) = &self.examples[index];
             observer.example(iteration, index, name, characters);
@@ -260,7 +303,14 @@ impl<'a> Trainer<'a> {
         let mut stats = self.history.gradients.keeps_next().then(Stats::default);
         self.loss = self.optimize.optimize(&self.batch, rate, stats.as_mut())?;
         check_finite(iteration, "loss", self.loss)?;
-        self.smoothed = self.smoothed * 0.999 + self.loss * 0.001;
+        let weight = smoothing_weight(config, iteration);
+        self.smoothed = self.smoothed * (1. - weight) + self.loss * weight;
+        // The mean of few names has no meaning yet.
+        let seen = (iteration + 1).saturating_mul(size as u64);
+        if seen >= 1000 && self.smoothed > self.max_loss {
+            let (what, value) = ("smoothed loss".to_string(), self.smoothed);
+            return Err(Error::Diverged { iteration, what, value });
+        }
         self.next = iteration + 1;
 
         let now = Progress { iteration, loss: self.loss, smoothed: self.smoothed };
@@ -367,6 +417,19 @@ fn check_batch_size(
 /// The notebook's `get_initial_loss(vocab_size, dino_names)`, whose second argument is 7 there.
 pub(crate) fn initial_loss(vocabulary: usize) -> f64 {
     -(1. / vocabulary as f64).ln() * 7.
+}
+
+/// The weight of an iteration's loss in the smoothed loss: 0.001 a name, and in the notebook's run
+/// 0.001. Outside of that the weights of all iterations so far sum to 1, so that the smoothed loss
+/// starts from the first loss.
+fn smoothing_weight(config: &TrainConfig, iteration: u64) -> f64 {
+    match config.seed {
+        RngSource::Notebook => 0.001,
+        RngSource::Seed(_) => {
+            let kept = 0.999_f64.powf(config.batch_size as f64);
+            (1. - kept) / (1. - kept.powf(iteration as f64 + 1.))
+        }
+    }
 }
 
 fn check_finite(iteration: u64, what: &str, value: f64) -> Result<()> {

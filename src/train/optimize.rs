@@ -1,6 +1,7 @@
 //! One training step, the notebook's `optimize`: forward, backward, clip, update.
 
 use super::config::TrainConfig;
+use super::factors::{FACTORS, Factors};
 use super::gradients::GradientMethod;
 use super::hand::{OnSlices, on_slices};
 use super::optimizer::{ClippedOptimizer, GradientStats, OptimizerKind};
@@ -12,8 +13,8 @@ use candle_nn::{RNN, VarBuilder, VarMap};
 use std::collections::BTreeMap;
 
 /// What training continues from beside the parameters, by name: `a`, the hidden state, (B, n_a),
-/// absent before the first step; for AdamW `adamw.step`, the number of steps, a scalar of `F64`, and
-/// with `adamw.` before the name of each parameter its two moments, (2, ...).
+/// absent before the first step; with a factored input `projection` and `embedding`; for AdamW `adamw.step`, the number of steps, a scalar of `F64`, and
+/// with `adamw.` before the name of each variable its two moments, (2, ...).
 pub type OptimizeState = BTreeMap<String, Tensor>;
 
 const ADAMW: &str = "adamw.";
@@ -25,7 +26,9 @@ pub(crate) struct Optimize {
     method: GradientMethod,
     workers: Workers,
     optimizer: ClippedOptimizer,
-    zero_state: bool,
+    /// The variables behind `wax`, in a factored input.
+    factors: Option<Factors>,
+    carry_state: bool,
     clip: f64,
     /// The state after the last step, (B, n_a).
     state: Option<CharRnnState>,
@@ -49,11 +52,18 @@ impl Optimize {
         let device = variables[0].device().clone();
         let model = char_rnn(network, VarBuilder::from_varmap(vars, config.dtype, &device))?;
         let TrainConfig { backprop: method, optimizer, clip, weight_decay, .. } = *config;
-        let optimizer = ClippedOptimizer::new(variables, optimizer, clip, weight_decay)?;
+        let mut factors = None;
+        let mut trained = variables.clone();
+        if config.factored_input {
+            let new = Factors::new(network, config.seed.normals(), variables[0].clone())?;
+            trained.splice(..1, new.vars().clone());
+            factors = Some(new);
+        }
+        let optimizer = ClippedOptimizer::new(trained, optimizer, clip, weight_decay)?;
         // A GPU is used from one thread; more threads than names would have nothing to do.
         let threads = if device.is_cpu() { config.threads.min(config.batch_size) } else { 1 };
         let mut on_slices = match method {
-            GradientMethod::Hand if device.is_cpu() && threads == 1 => {
+            GradientMethod::Hand if device.is_cpu() && threads == 1 && factors.is_none() => {
                 Some(on_slices(network, config)?)
             }
             _ => None,
@@ -66,7 +76,8 @@ impl Optimize {
             method,
             workers: Workers::new(threads)?,
             optimizer,
-            zero_state: config.zero_state,
+            factors,
+            carry_state: config.carry_state,
             clip,
             state: None,
             on_slices,
@@ -93,7 +104,7 @@ impl Optimize {
             hand.clip_and_update(learning_rate);
             return Ok(loss);
         }
-        let start = match self.state.take().filter(|_| !self.zero_state) {
+        let start = match self.state.take().filter(|_| self.carry_state) {
             Some(state) => state,
             None => self.model.zero_state(batch.size())?,
         };
@@ -105,7 +116,15 @@ impl Optimize {
             }
         }
         // Clip and update, in one pass over each parameter.
-        self.optimizer.step_with(&step.gradients, learning_rate)?;
+        match &self.factors {
+            None => self.optimizer.step_with(&step.gradients, learning_rate)?,
+            Some(factors) => {
+                let [dwax, others @ ..] = &step.gradients;
+                let gradients = [&factors.gradients(dwax)?, &others[..]].concat();
+                self.optimizer.step_with(&gradients, learning_rate)?;
+                factors.update_wax()?;
+            }
+        }
         self.state = Some(step.last);
         Ok(step.loss)
     }
@@ -139,7 +158,10 @@ impl Optimize {
             state.insert("a".to_string(), last.a().clone());
         }
         let (steps, moments) = self.optimizer.state();
-        for (name, moments) in PARAMETERS.iter().zip(moments) {
+        for (name, var) in FACTORS.iter().zip(self.factors.iter().flat_map(Factors::vars)) {
+            state.insert(name.to_string(), var.as_detached_tensor().copy()?);
+        }
+        for (name, moments) in trained_names(self.factors.is_some()).iter().zip(moments) {
             let moments = moments.as_detached_tensor().copy()?;
             state.insert(format!("{ADAMW}{name}"), moments);
             state.insert(STEP.to_string(), Tensor::new(steps as f64, &Device::Cpu)?);
@@ -165,14 +187,30 @@ impl Optimize {
             if !(0. ..9e15).contains(&steps) {
                 bail!("{STEP} cannot be {steps}");
             }
-            let moments = PARAMETERS.iter().filter_map(|name| state.get(&format!("{ADAMW}{name}")));
+            let names = trained_names(self.factors.is_some());
+            let moments = names.iter().filter_map(|name| state.get(&format!("{ADAMW}{name}")));
             let moments: Vec<Tensor> = moments.map(own).collect::<Result<_>>()?;
             self.optimizer.load_state(steps as u64, &moments)?;
+        }
+        if let Some(factors) = &self.factors {
+            for (name, var) in FACTORS.iter().zip(factors.vars()) {
+                let Some(values) = state.get(*name) else { bail!("the state has no {name:?}") };
+                var.set(&own(values)?)?;
+            }
+            factors.update_wax()?;
         }
         if let Some(on_slices) = &mut self.on_slices {
             on_slices.load(&self.optimizer, self.state.as_ref())?;
         }
         Ok(())
+    }
+}
+
+/// The names of the variables that the optimizer updates.
+fn trained_names(factored_input: bool) -> Vec<&'static str> {
+    match factored_input {
+        true => [&FACTORS, &PARAMETERS[1..]].concat(),
+        false => PARAMETERS.to_vec(),
     }
 }
 
@@ -198,10 +236,17 @@ pub(crate) fn check_state(
     config: &TrainConfig,
 ) -> std::result::Result<(), String> {
     let mut shapes = BTreeMap::from([("a".to_string(), vec![config.batch_size, network.hidden])]);
+    let factors = FACTORS.iter().zip(Factors::shapes(network));
+    let factors: BTreeMap<&str, Vec<usize>> =
+        factors.map(|(&name, shape)| (name, shape.to_vec())).collect();
+    if config.factored_input {
+        shapes.extend(factors.iter().map(|(name, shape)| (name.to_string(), shape.clone())));
+    }
     if config.optimizer == OptimizerKind::AdamW {
         shapes.insert(STEP.to_string(), vec![]);
-        for name in PARAMETERS {
-            shapes.insert(format!("{ADAMW}{name}"), [&[2], &*network.shape(name)].concat());
+        for name in trained_names(config.factored_input) {
+            let shape = factors.get(name).cloned().unwrap_or_else(|| network.shape(name));
+            shapes.insert(format!("{ADAMW}{name}"), [&[2], &*shape].concat());
         }
     }
     if let Some(name) = state.keys().find(|name| !shapes.contains_key(*name)) {

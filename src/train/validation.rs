@@ -4,6 +4,7 @@ use crate::data::digest;
 use crate::error::Result;
 use crate::eval::evaluate;
 use crate::model::CharRnn;
+use crate::ngram::NGram;
 use candle_core::{DType, Device};
 
 /// The results on the held-out names so far.
@@ -18,6 +19,19 @@ pub struct Validation {
     pub best: Option<Best>,
     /// Evaluations without improvement since then.
     pub since_best: u64,
+}
+
+/// How an n-gram model of the training names predicts the held-out names.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Baseline {
+    /// The order of the model.
+    pub order: usize,
+    /// The number of held-out names.
+    pub names: usize,
+    /// The number of their characters, the ends of names included.
+    pub characters: usize,
+    /// The loss of the model.
+    pub nats_per_character: f64,
 }
 
 /// A network after an iteration.
@@ -62,6 +76,16 @@ impl Validator {
     /// The number of names.
     pub fn len(&self) -> usize {
         self.names.len()
+    }
+
+    /// The loss of an n-gram model of the names `counted`.
+    pub fn baseline(&self, counted: &[Vec<u32>], vocabulary: usize) -> Baseline {
+        let model = NGram::choose(counted, vocabulary);
+        let names = self.names.len();
+        let characters = names + self.names.iter().map(Vec::len).sum::<usize>();
+        let nats: f64 = self.names.iter().map(|name| model.loss(name)).sum();
+        let nats_per_character = nats / characters as f64;
+        Baseline { order: model.order(), names, characters, nats_per_character }
     }
 
     /// Continues from the results of an earlier run on the same names.

@@ -1,0 +1,84 @@
+//! `char-rnn train --best`: chooses the settings.
+
+use super::error::Failure;
+use super::info::flags_of;
+use super::progress::Bar;
+use super::signals::Signals;
+use crate::data::Corpus;
+use crate::train::best::{Plan, held_out_share, plan};
+use crate::train::{Baseline, Observer, Progress, TrainConfig, Trained, Trainer};
+use candle_core::Device;
+use std::ops::ControlFlow;
+
+/// Chooses the settings for `corpus`, each candidate with the given flags `applied`, by the loss of
+/// held-out names. Reports what it chose, and how good that is.
+pub fn choose(
+    corpus: &Corpus,
+    applied: impl Fn(&TrainConfig) -> crate::Result<TrainConfig>,
+    device: &Device,
+    signals: &Signals,
+    quiet: bool,
+) -> Result<TrainConfig, Failure> {
+    let Plan { candidates, trains_again } = plan(corpus);
+    let validation = held_out_share(corpus);
+    let settings = |config: &TrainConfig| {
+        Bar::new(0, 0, quiet).say(&format!("Settings: {}", flags_of(config)))
+    };
+    if !trains_again {
+        let config = TrainConfig { validation, ..applied(&candidates[0])? };
+        settings(&config);
+        return Ok(config);
+    }
+    let mut best: Option<(f64, TrainConfig, String)> = None;
+    for candidate in &candidates {
+        let config = applied(candidate)?;
+        let held_out =
+            TrainConfig { validation, eval_every: u64::MAX, samples: 0, ..config.clone() };
+        let bar = Bar::new(held_out.iterations, 0, quiet);
+        let mut trainer = Trainer::new(corpus, &held_out, device)?;
+        let trained = trainer.run(&mut Search { bar: &bar, signals })?;
+        bar.finish();
+        if let Some(signal) = signals.caught() {
+            return Err(Failure::Stopped(signal, " while it chose settings".to_string()));
+        }
+        let loss = trained.validation.as_ref().map_or(f64::NAN, |validation| validation.loss);
+        if best.as_ref().is_none_or(|(least, ..)| loss < *least) {
+            let compared = trainer.baseline().map(|baseline| comparison(&trained, &baseline));
+            best = Some((loss, config, compared.unwrap_or_default()));
+        }
+    }
+    let (_, config, compared) = best.expect("there are candidates");
+    settings(&config);
+    Bar::new(0, 0, quiet).say(&compared);
+    Ok(config)
+}
+
+/// How the network to use predicts the held-out names, beside the n-gram model.
+pub fn comparison(trained: &Trained, baseline: &Baseline) -> String {
+    let Baseline { order, names, characters, nats_per_character } = baseline;
+    let network = trained.validation.as_ref().map_or(f64::NAN, |validation| {
+        validation.better().map_or(validation.loss, |best| best.loss)
+    });
+    let s = if *names == 1 { "" } else { "s" };
+    format!(
+        "On {names} held-out name{s}: {:.3} nats a character; counting (a Kneser-Ney {order}-gram): \
+         {nats_per_character:.3}",
+        network * *names as f64 / *characters as f64
+    )
+}
+
+/// Moves the bar, and stops at a signal.
+struct Search<'a> {
+    bar: &'a Bar,
+    signals: &'a Signals,
+}
+
+impl Observer for Search<'_> {
+    fn iteration(&mut self, progress: &Progress) -> ControlFlow<()> {
+        self.bar.show(progress);
+        match self.signals.caught() {
+            Some(_) => ControlFlow::Break(()),
+            None => ControlFlow::Continue(()),
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! Soft targets from an n-gram model.
+//!
+//! The target of a character is `(1 - s) onehot(y) + s q`, where s is the share `smoothing` and q the
+//! prediction of an interpolated Kneser-Ney model ([`crate::ngram`]) of the training names, without
+//! that occurrence of the character. On a short list most contexts occur once: the list names one
+//! next character, the n-gram model gives what else is likely there.
+
+use crate::data::{Batch, IGNORE_INDEX};
+use crate::ngram::NGram;
+
+/// An n-gram model of the training names, and its share in the targets.
+pub(super) struct Smoothing {
+    model: NGram,
+    /// The node of the context of each character of each training name.
+    nodes: Vec<Vec<u32>>,
+    share: f64,
+    vocabulary: usize,
+}
+
+impl Smoothing {
+    pub fn new(names: &[Vec<u32>], vocabulary: usize, share: f64) -> Self {
+        let model = NGram::choose(names, vocabulary);
+        let nodes = names.iter().map(|name| model.nodes(name)).collect();
+        Self { model, nodes, share, vocabulary }
+    }
+
+    /// Sets the soft targets of `batch`, of the training names at the positions `names`.
+    pub fn apply(&self, batch: &mut Batch, names: &[usize]) {
+        let mut q = vec![0.; batch.y().len() * self.vocabulary];
+        for (row, q) in q.chunks_exact_mut(self.vocabulary).enumerate() {
+            let y = batch.y()[row];
+            if y == IGNORE_INDEX {
+                continue;
+            }
+            let (t, name) = (row / batch.size(), names[row % batch.size()]);
+            self.model.write_left_out(self.nodes[name][t], y, q);
+            q.iter_mut().for_each(|q| *q *= self.share);
+            q[y as usize] += 1. - self.share;
+        }
+        batch.set_soft_targets(q);
+    }
+}
