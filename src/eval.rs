@@ -186,10 +186,10 @@ pub struct Encoded {
 
 impl Encoded {
     /// Encodes `names` with `vocabulary`.
-    pub fn new(names: &[String], vocabulary: &Vocabulary) -> Self {
+    pub fn new<'a>(names: impl IntoIterator<Item = &'a str>, vocabulary: &Vocabulary) -> Self {
         let known: BTreeSet<char> = vocabulary.characters().iter().copied().collect();
         let mut encoded = Self::default();
-        for (place, name) in names.iter().enumerate() {
+        for (place, name) in names.into_iter().enumerate() {
             if let Ok(indices) = vocabulary.encode(name) {
                 encoded.names.push(indices);
                 encoded.places.push(place);
@@ -380,8 +380,7 @@ mod tests {
     #[test]
     fn names_with_unknown_characters_are_left_out_and_the_characters_counted() {
         let vocabulary = Vocabulary::of(["abc"]);
-        let names = ["cab", "xax", "bay", "xyb"].map(String::from);
-        let encoded = Encoded::new(&names, &vocabulary);
+        let encoded = Encoded::new(["cab", "xax", "bay", "xyb"], &vocabulary);
         assert_eq!(encoded.places, [0]);
         assert_eq!(encoded.names, [[3, 1, 2]]);
         assert_eq!(encoded.unknown, BTreeMap::from([('x', 2), ('y', 2)]));

@@ -8,7 +8,7 @@
 
 mod options;
 
-pub use options::{MAX_LENGTH, SampleOptions};
+pub use options::{MAX_LENGTH, SampleOptions, max_length_for};
 
 use crate::data::{END, START};
 use crate::kernels::Element;

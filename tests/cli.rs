@@ -7,6 +7,7 @@ use common::{Folder, assert_says};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 // Training.
@@ -225,6 +226,55 @@ fn no_name_is_blank_or_has_white_space_around_it() {
     assert!(names.lines().all(|name| !name.is_empty() && name == name.trim()), "{names}");
 }
 
+#[test]
+fn a_list_from_standard_input_gives_the_same_model() {
+    let folder = Folder::with_model();
+    let from_input = |arguments: &str| {
+        let list = fs::File::open(folder.path().join("names.txt")).unwrap();
+        folder.command(arguments).stdin(list).output().unwrap()
+    };
+    let train = "train - --hidden 8 --iterations 300 --quiet";
+    assert_eq!(from_input(&format!("{train} -o input.safetensors")).status.code(), Some(0));
+    assert!(folder.read("input.safetensors") == folder.read("names.safetensors"));
+    let refused = from_input(train);
+    assert_eq!(refused.status.code(), Some(2));
+    assert_says(&String::from_utf8(refused.stderr).unwrap(), &["standard input: ", "--output"]);
+    assert_eq!(from_input("vocab -").stdout, folder.succeeds("vocab names.txt").as_bytes());
+}
+
+#[test]
+fn lists_of_another_form_are_warned_of() {
+    let folder = Folder::new();
+    let train = "train list.txt --hidden 2 --iterations 1 --samples 0";
+    for (list, warning) in [("Mia,f\nBen,m\n", "table"), ("Mia Ann\nBen\n", "--keep-case")] {
+        folder.write("list.txt", list);
+        for command in ["vocab list.txt", train] {
+            let run = folder.run(command);
+            assert_eq!(run.status, Some(0), "{run:?}");
+            assert_says(run.stderr.lines().next().unwrap(), &["char-rnn: list.txt: ", warning]);
+        }
+    }
+    assert!(folder.run(&format!("{train} --keep-case")).stderr.starts_with("Training on 2 names"));
+}
+
+#[cfg(unix)]
+#[test]
+fn the_printed_commands_can_be_pasted() {
+    let folder = Folder::new();
+    let program = Path::new(env!("CARGO_BIN_EXE_char-rnn")).parent().unwrap().to_str().unwrap();
+    for list in ["Anna's list (1).txt", "-x.txt", "$HOME;&.txt"] {
+        folder.write(list, "anna\nbob\n");
+        let mut train = folder.command("train --hidden 2 --iterations 1 --samples 1");
+        let run = train.arg(format!("./{list}")).output().unwrap();
+        let stderr = String::from_utf8(run.stderr).unwrap();
+        let (_, hint) = stderr.split_once("more names: ").unwrap();
+        let mut shell = Command::new("/bin/sh");
+        shell.args(["-c", hint]).current_dir(folder.path()).env("PATH", program);
+        let pasted = shell.output().unwrap();
+        assert_eq!(String::from_utf8(pasted.stdout).unwrap().lines().count(), 10, "{hint}");
+    }
+}
+
 // The notebook.
 
 #[test]
@@ -298,7 +348,7 @@ fn a_file_that_is_not_a_model_is_refused_with_the_reason() {
     let header = b"{\"w\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}";
     let foreign = [&(header.len() as u64).to_le_bytes()[..], header, &[0; 4]].concat();
     folder.write("foreign", &foreign);
-    let at = model.windows(20).position(|bytes| bytes == b"\"format_version\":\"2\"").unwrap();
+    let at = model.windows(20).position(|bytes| bytes == b"\"format_version\":\"3\"").unwrap();
     for (name, version) in [("newer", b"7"), ("older", b"1")] {
         folder.write(name, [&model[..at + 18], version, &model[at + 19..]].concat());
     }
@@ -412,14 +462,18 @@ fn an_invalid_list_is_refused_with_the_line() {
     };
     assert_says(&refusal(b""), &["is empty", "one name a line"]);
     assert_says(&refusal(b"\n  \r\n\t\n"), &["only blank lines", "one name a line"]);
-    assert_says(&refusal(b"ann\nb\xffb\n"), &["line 2", "byte 2", "0xff", "save it as UTF-8"]);
-    assert_says(&refusal(b"\xff\xfea\0n\0"), &["line 1", "UTF-16", "save it as UTF-8"]);
+    assert_says(&refusal(b"ann\nb\xffb\n"), &["line 2", "byte 2", "0xff", "saved as UTF-8"]);
+    assert_says(&refusal(b"\xff\xfea\0n\0"), &["UTF-16", "save it as UTF-8"]);
     assert_says(&refusal(b"ann\nbob\nc\0d\n"), &["line 3", "U+0000"]);
-    assert_says(&refusal(b"ann\x1b[2J\nbob\n"), &["line 1", "U+001B"]);
-    assert_says(&refusal(b"ann\tsmith\nbob\n"), &["line 1", "U+0009", "one name a line"]);
+    assert_says(&refusal(b"ann\x1b[2J\nbob\n"), &["line 1", "U+001B", "one name a line"]);
+    assert_says(&refusal(b"ann\tsmith\nbob\n"), &["line 1 (a tab)", "cut -f1"]);
     let long = "ab".repeat(501);
     assert_says(&refusal(format!("ann\n{long}\n").as_bytes()), &["line 2", "1002", "1000"]);
-    assert_says(&refusal(b"aaa\nA\n\na"), &["one character 'a'"]);
+    let model = Folder::with_model().read("names.safetensors");
+    assert_says(&refusal(&model), &["not a list", "safetensors", "a model"]);
+    folder.write("one.txt", "aaa\nA\n\na");
+    assert_says(&folder.refuses("train one.txt"), &["one.txt: ", "one character 'a'"]);
+    assert_says(&folder.succeeds("vocab one.txt"), &["['\\n', 'a']"]);
 }
 
 // Bad flags.
@@ -453,6 +507,7 @@ fn an_invalid_flag_is_refused_by_name() {
     for (arguments, parts) in [
         ("train names.txt --learning-rate abc", ["'abc'", "a number is needed"]),
         ("train names.txt --hidden many", ["'many'", "a whole number is needed"]),
+        ("train names.txt --iterations 1e5", ["'1e5'", "in digits only"]),
         ("train names.txt --iterations -5", ["'-5'", "a whole number is needed"]),
         ("train names.txt --seed -1", ["'-1'", "a whole number is needed"]),
         ("train names.txt --iterations 99999999999999999999", ["--iterations", "too large"]),

@@ -2,6 +2,7 @@
 
 mod common;
 
+use char_rnn::data::{LetterCase, shown};
 use common::{Folder, assert_says};
 use serde_json::Value;
 use std::collections::HashSet;
@@ -59,7 +60,7 @@ fn sampling_ends_if_too_few_names_pass_the_filters() {
     let folder = Folder::with_model();
     let run =
         folder.run("sample names.safetensors -n 5 --seed 1 --top-k 1 --unique --min-length 3");
-    assert_eq!((run.status, run.stdout.lines().count()), (Some(0), 1), "{run:?}");
+    assert_eq!((run.status, run.stdout.lines().count()), (Some(1), 1), "{run:?}");
     assert_says(
         &run.stderr,
         &["only 1 of 5 names in 10500 samples", "empty or printed already (--unique)"],
@@ -69,7 +70,7 @@ fn sampling_ends_if_too_few_names_pass_the_filters() {
 #[test]
 fn every_name_starts_with_the_prefix_cleaned_as_the_list_was() {
     let folder = Folder::new();
-    folder.write("towns.txt", "남양주\n남원\n서울\nÉva Lind\n");
+    folder.write("towns.txt", "남양주\n남원\n서울\nÉva Lind\nΔΕΣΠΟΙΝΑ ΔΕΣ\n");
     folder.succeeds("train towns.txt --hidden 8 --iterations 300 --quiet");
     let from = |prefix: &str| {
         let output = folder
@@ -87,6 +88,8 @@ fn every_name_starts_with_the_prefix_cleaned_as_the_list_was() {
     assert_eq!(from("\u{1102}\u{1161}\u{11b7}"), names);
     assert_eq!(from("E\u{301}VA"), from("éva"));
     assert!(from("éva l").lines().all(|name| name.starts_with("Éva l")));
+    // The sigma within a word, not the final one, which the list has too.
+    assert!(from("ΔΕΣ").lines().all(|name| name.starts_with("Δεσ")));
 
     let refusal = folder.refuses("sample towns.safetensors --prefix 남극");
     assert_says(&refusal, &["--prefix", "'극'", "vocabulary of the model"]);
@@ -101,6 +104,82 @@ fn lengths_are_within_their_limits() {
     assert!(names.lines().all(|name| (5..=7).contains(&name.chars().count())), "{names}");
     let long = folder.succeeds("sample names.safetensors -n 2 --min-length 60 --max-length 60");
     assert!(long.lines().all(|name| name.chars().count() == 60), "{long}");
+}
+
+#[test]
+fn names_that_are_cut_off_are_marked_and_never_new() {
+    let folder = Folder::new();
+    let list = "the island of the blue ".repeat(3) + "bay\n" + &"the hills of ".repeat(5) + "sun";
+    folder.write("titles.txt", &list);
+    folder.succeeds("train titles.txt --hidden 32 --iterations 500 --quiet");
+    let sample = "sample titles.safetensors -n 40 --seed 1";
+    // The longest name has 72 characters.
+    for (options, limit) in [("--temperature 1.5", 73), ("--max-length 20", 20)] {
+        let run = folder.run(&format!("{sample} {options} --json"));
+        let names: Vec<Value> = run.stdout.lines().map(json).collect();
+        let length = |name: &Value| name["name"].as_str().unwrap().len();
+        assert!(names.iter().all(|name| name["ended"] == false || length(name) < limit), "{run:?}");
+        let cut = names.iter().filter(|name| name["ended"] == false).count();
+        assert!(cut > 0, "{run:?}");
+        assert_says(&run.stderr, &[&format!("{cut} of 40 names were cut off at {limit} ")]);
+    }
+    let new = folder.succeeds(&format!("{sample} --max-length 20 --new"));
+    assert!(new.lines().all(|name| name.len() < 20), "{new}");
+}
+
+#[test]
+fn names_are_compared_as_they_are_printed() {
+    let folder = Folder::new();
+    // Two letters with one capital, and two that compose.
+    folder.write("names.txt", "ilqar\nılğım\nılqa\nile\u{323}\nkẹe\u{301}l\nſara\nsara\n");
+    let trained = folder.succeeds("train names.txt --hidden 12 --iterations 500 --samples 150");
+    let unique = folder.run("sample names.safetensors -n 400 --seed 1 --unique --max-length 5");
+    let new = folder.run("sample names.safetensors -n 400 --seed 1 --new --unique");
+    let list = ["Ilqar", "Ilğım", "Ilqa", "Ilẹ", "Kẹél", "Sara"];
+    let last = trained.lines().skip(150).collect();
+    for (names, is_new) in [
+        (last, true),
+        (unique.stdout.lines().collect(), false),
+        (new.stdout.lines().collect(), true),
+    ] {
+        let names: Vec<&str> = names;
+        assert!(names.len() > 50 && names.iter().any(|name| name.starts_with('I')), "{names:?}");
+        assert_eq!(names.iter().collect::<HashSet<_>>().len(), names.len(), "{names:?}");
+        assert!(names.iter().all(|name| shown(name, LetterCase::Keep) == *name), "{names:?}");
+        assert!(!is_new || !list.iter().any(|name| names.contains(name)), "{names:?}");
+    }
+}
+
+#[test]
+fn an_evaluation_names_each_line_as_the_list_has_it() {
+    let folder = Folder::with_model();
+    // The model has no space and no z.
+    folder.write("others.txt", "Bo ann\r\rzoe\rcelo\n LEO\n");
+    let evaluation = folder.succeeds("eval names.safetensors others.txt --json");
+    let mut command = folder.command("eval names.safetensors - --json");
+    command.stdin(std::fs::File::open(folder.path().join("others.txt")).unwrap());
+    assert_eq!(String::from_utf8(command.output().unwrap().stdout).unwrap(), evaluation);
+    let losses = json(&evaluation)["losses"].take();
+    for (at, line, name) in [(0, 4, "celo"), (1, 5, "LEO")] {
+        assert_eq!((&losses[at]["line"], &losses[at]["name"]), (&line.into(), &name.into()));
+    }
+    folder.write("one.txt", "leo");
+    let table = folder.succeeds("eval names.safetensors one.txt");
+    assert!(table.contains(": 1 name, ") && !table.contains("Easiest"), "{table}");
+}
+
+#[test]
+fn characters_that_cannot_be_seen_are_printed_as_their_code() {
+    let folder = Folder::new();
+    folder.write("names.txt", "م\u{200c}ن\nAn\u{ad}na\nბანდა\n'Abd\n");
+    folder.succeeds("train names.txt --hidden 4 --iterations 5 --quiet");
+    assert_says(&folder.succeeds("info names.safetensors"), &[r"'\xad'", r"'\u200c'"]);
+    for (name, expected) in
+        [("an\u{ad}na", r"An'\xad'na.  "), ("ბანდა", "ბანდა.  "), ("'abd", "'Abd.  ")]
+    {
+        let explained = folder.succeeds(&format!("explain names.safetensors {name}"));
+        assert!(explained.starts_with(expected) && !explained.contains('\u{ad}'), "{explained}");
+    }
 }
 
 #[test]
@@ -158,7 +237,7 @@ fn json_output_is_an_object_a_line() {
     let names: Vec<Value> = lines.lines().map(json).collect();
     assert_eq!(names.len(), 30);
     for (name, object) in plain.lines().zip(&names) {
-        assert_eq!(object, &serde_json::json!({ "name": name }));
+        assert_eq!(object, &serde_json::json!({ "name": name, "ended": true }));
     }
     let first = folder.succeeds("sample names.safetensors -n 1 --seed 1 --json --with-probability");
     assert!(json(&first)["log_probability"].as_f64().unwrap() < 0.);
@@ -207,7 +286,7 @@ fn the_means_of_an_evaluation_are_consistent() {
     let losses = answer["losses"].as_array().unwrap();
     let total: f64 = losses.iter().map(|loss| loss["nats"].as_f64().unwrap()).sum();
     let names: Vec<&str> = losses.iter().map(|loss| loss["name"].as_str().unwrap()).collect();
-    assert_eq!(names, LIST);
+    assert_eq!(names, ["anna", "bob", "cleo"], "as the list has them");
     // Anna, Bob and Cleo have 11 letters, and three ends.
     assert_eq!((number("names"), number("characters"), number("left_out")), (3., 14., 0.));
     assert!((number("nats_per_name") - total / 3.).abs() < 1e-12);

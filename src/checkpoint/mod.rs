@@ -7,7 +7,7 @@
 //! | key | value |
 //! | --- | --- |
 //! | `format` | `char-rnn` |
-//! | `format_version` | `2` |
+//! | `format_version` | `3` |
 //! | `vocabulary` | the characters in index order, the first a newline |
 //! | `training` | configuration, list, progress and changes as JSON |
 //!
@@ -40,7 +40,7 @@ const FORMAT: &str = "char-rnn";
 
 /// This program and its version, as files name them.
 pub(crate) const PROGRAM: &str = concat!("char-rnn ", env!("CARGO_PKG_VERSION"));
-const FORMAT_VERSION: u32 = 2;
+const FORMAT_VERSION: u32 = 3;
 const KNOWN_NAMES: &str = "known_names";
 
 /// The contents of a model file: a run, of which the network is a part.
@@ -70,7 +70,7 @@ impl Checkpoint {
             config: config.clone(),
             trained,
             list: ListInfo::of(corpus, case),
-            known: KnownNames::of(corpus.names().iter().map(String::as_str)),
+            known: KnownNames::of(corpus.names(), case),
             changes: vec![],
             program: PROGRAM.to_string(),
         }
@@ -386,7 +386,7 @@ mod tests {
         assert!(refusal(&good[..40]).contains("not a char-rnn model"));
         assert!(refusal(&[good.as_slice(), b"x"].concat()).contains("has grown"));
         assert!(changed("format", None).contains("but not a char-rnn model"));
-        assert!(changed("format_version", Some("3")).contains("use a newer char-rnn"));
+        assert!(changed("format_version", Some("4")).contains("use a newer char-rnn"));
         assert!(changed("format_version", Some("1")).contains("train it again"));
         assert!(changed("format_version", Some("x")).contains("damaged"));
         assert!(changed("vocabulary", Some("abc")).contains("line end"));

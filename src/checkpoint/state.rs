@@ -39,6 +39,8 @@ pub struct ListInfo {
     pub names: usize,
     /// Their digest: [`crate::data::Corpus::digest`].
     pub sha256: String,
+    /// The length of the longest, in characters.
+    pub longest: usize,
     /// Whether they were lower-cased.
     pub case: LetterCase,
 }
@@ -46,7 +48,8 @@ pub struct ListInfo {
 impl ListInfo {
     /// Of the names of `corpus`, which were read with this letter `case`.
     pub fn of(corpus: &Corpus, case: LetterCase) -> Self {
-        Self { names: corpus.names().len(), sha256: corpus.digest(), case }
+        let (names, longest) = (corpus.names().len(), corpus.longest());
+        Self { names, sha256: corpus.digest(), longest, case }
     }
 }
 

@@ -1,11 +1,11 @@
 //! Arguments and output that commands share.
 
-use crate::checkpoint::Checkpoint;
-use crate::data::{self, Corpus, LetterCase};
+use crate::data::{Corpus, DINOS, LetterCase, read_bytes};
 use crate::error::{Error, Result};
 use candle_core::Device;
 use clap::Args;
 use std::fmt;
+use std::fs::File;
 use std::io::{self, Write};
 use std::num::{IntErrorKind, ParseIntError};
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use std::str::FromStr;
 /// The list of names.
 #[derive(Args)]
 pub struct List {
-    /// List of names, one a line, in UTF-8 [default: the built-in dinosaurs]
+    /// List of names, one a line, in UTF-8; - is standard input [default: dinosaurs]
     #[arg(value_name = "NAMES", help_heading = "Data")]
     pub path: Option<PathBuf>,
 
@@ -29,11 +29,23 @@ impl List {
     }
 
     pub fn read(&self) -> Result<Corpus> {
-        match &self.path {
-            Some(path) => Corpus::read(path, self.case()),
-            None => Ok(Corpus::dinos()),
-        }
+        let (bytes, origin) = list_bytes(self.path.as_deref())?;
+        Corpus::parse(&bytes, &origin, self.case())
     }
+}
+
+/// The path of a list that is read from standard input.
+pub const STANDARD_INPUT: &str = "-";
+
+/// The bytes of the list at `path` or the built-in one, and what messages call it.
+pub fn list_bytes(path: Option<&Path>) -> Result<(Vec<u8>, String)> {
+    let Some(path) = path else { return Ok((DINOS.into(), "the built-in list".to_string())) };
+    if path == Path::new(STANDARD_INPUT) {
+        let origin = "standard input";
+        return Ok((read_bytes(io::stdin().lock(), origin.as_ref())?, origin.to_string()));
+    }
+    let file = File::open(path).map_err(|source| Error::read(path, source))?;
+    Ok((read_bytes(file, path)?, path.display().to_string()))
 }
 
 /// A device: cpu, cuda or cuda:N.
@@ -81,19 +93,13 @@ impl DeviceName {
 pub fn whole_number<N: FromStr<Err = ParseIntError>>(text: &str) -> std::result::Result<N, String> {
     text.parse().map_err(|error: ParseIntError| match error.kind() {
         IntErrorKind::PosOverflow => "the number is too large".to_string(),
-        _ => "a whole number is needed, 0 or more".to_string(),
+        _ => "a whole number is needed, 0 or more, in digits only, such as 35000".to_string(),
     })
 }
 
 /// The argument parser of rates and limits.
 pub fn real_number(text: &str) -> std::result::Result<f64, String> {
     text.parse().map_err(|_| "a number is needed, such as 0.01".to_string())
-}
-
-/// A name, or the beginning of one, as indices of the model's vocabulary. Errors call it `argument`.
-pub fn encode(saved: &Checkpoint, argument: &'static str, text: &str) -> Result<Vec<u32>> {
-    data::encode(text, &saved.vocabulary, saved.list.case)
-        .map_err(|error| Error::setting(argument, format!("{text:?}"), error.to_string()))
 }
 
 /// The default output of a command: the name of `input` with another ending, in this folder.
@@ -108,13 +114,11 @@ pub fn say(line: &str) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 
-/// A name as it is shown: the first letter of a lower-cased name is a capital, as in the notebook.
-pub fn shown(name: &str, case: LetterCase) -> String {
-    let mut characters = name.chars();
-    match (case, characters.next()) {
-        (LetterCase::Lower, Some(first)) => first.to_uppercase().chain(characters).collect(),
-        _ => name.to_string(),
-    }
+/// A number of things: "1 name", "2 names".
+pub fn count(number: impl Into<u64>, what: &str) -> String {
+    let number = number.into();
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {what}{plural}")
 }
 
 /// The text with its control characters escaped: a file can hold any, and none may reach a terminal.

@@ -1,5 +1,6 @@
 //! `char-rnn train --best`: chooses the settings.
 
+use super::args::count;
 use super::error::Failure;
 use super::info::flags_of;
 use super::progress::Bar;
@@ -59,10 +60,10 @@ pub fn comparison(trained: &Trained, baseline: &Baseline) -> String {
     let network = trained.validation.as_ref().map_or(f64::NAN, |validation| {
         validation.better().map_or(validation.loss, |best| best.loss)
     });
-    let s = if *names == 1 { "" } else { "s" };
     format!(
-        "On {names} held-out name{s}: {:.3} nats a character; counting (a Kneser-Ney {order}-gram): \
+        "On {}: {:.3} nats a character; counting (a Kneser-Ney {order}-gram): \
          {nats_per_character:.3}",
+        count(*names as u64, "held-out name"),
         network * *names as f64 / *characters as f64
     )
 }

@@ -93,7 +93,7 @@ fn is_field(name: &str) -> bool {
 }
 
 /// The text with each field in backticks replaced by its flag.
-fn with_flags(text: &str) -> String {
+pub fn with_flags(text: &str) -> String {
     // Fields are the odd parts between backticks; where a part is none, its backticks stay.
     let mut out = String::new();
     let mut rest = text;

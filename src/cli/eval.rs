@@ -1,13 +1,13 @@
 //! `char-rnn eval`: the loss of a model on a list of names.
 
-use super::args::{DeviceName, say, shown};
+use super::args::{DeviceName, count, list_bytes, say};
 use super::error::Failure;
 use crate::checkpoint::{self, Checkpoint};
-use crate::data::{Corpus, read_names};
+use crate::data::{Listed, parse_listed, shown};
 use crate::eval::{Encoded, Evaluation, Likeness, evaluate, evaluate_stateful};
 use crate::ngram::NGram;
 use crate::random::RngSource;
-use crate::sample::{MAX_LENGTH, Sampler};
+use crate::sample::{Sampler, max_length_for};
 use clap::Args;
 use clap::builder::styling::Style;
 use serde_json::{Value, json};
@@ -26,13 +26,14 @@ Examples:
   char-rnn eval dinos.safetensors                  on the built-in list
   char-rnn eval towns.safetensors towns.txt
   char-rnn eval towns.safetensors others.txt --baseline towns.txt
-  char-rnn eval towns.safetensors others.txt --json")]
+  char-rnn eval towns.safetensors others.txt --json
+  grep ville others.txt | char-rnn eval towns.safetensors -")]
 pub struct Eval {
     /// Model file, as saved by `char-rnn train`
     #[arg(value_name = "MODEL")]
     model: PathBuf,
 
-    /// List of names, one a line, in UTF-8 [default: the built-in dinosaurs]
+    /// List of names, one a line, in UTF-8; - is standard input [default: dinosaurs]
     #[arg(value_name = "NAMES")]
     names: Option<PathBuf>,
 
@@ -40,7 +41,7 @@ pub struct Eval {
     #[arg(long, value_name = "NAMES", help_heading = "Data")]
     baseline: Option<PathBuf>,
 
-    /// Print JSON, with the loss of each name
+    /// Print JSON, with the line, spelling and loss of each name
     #[arg(long, help_heading = "Output")]
     json: bool,
 
@@ -62,14 +63,13 @@ impl Eval {
     pub fn run(self) -> Result<(), Failure> {
         let saved = checkpoint::load(&self.model, &self.device.open()?)?;
         let case = saved.list.case;
-        let names = match &self.names {
-            Some(path) => read_names(path, case)?,
-            None => Corpus::dinos().names().to_vec(),
-        };
-        let encoded = Encoded::new(&names, &saved.vocabulary);
+        let (bytes, list) = list_bytes(self.names.as_deref())?;
+        let listed = parse_listed(&bytes, &list, case)?;
+        let names = listed.iter().map(|listed| listed.name.as_str());
+        let encoded = Encoded::new(names, &saved.vocabulary);
         if encoded.names.is_empty() {
             return Err(crate::Error::Names {
-                origin: self.list(),
+                origin: list,
                 problem: format!(
                     "no name can be evaluated: each has characters unknown to the model ({})",
                     unknown(&encoded)
@@ -82,7 +82,10 @@ impl Eval {
         let stateful = stateful / encoded.names.len() as f64;
         let baseline = match &self.baseline {
             Some(path) => {
-                let counted = Encoded::new(&read_names(path, case)?, &saved.vocabulary).names;
+                let (bytes, origin) = list_bytes(Some(path))?;
+                let counted = parse_listed(&bytes, &origin, case)?;
+                let counted = counted.iter().map(|listed| listed.name.as_str());
+                let counted = Encoded::new(counted, &saved.vocabulary).names;
                 if counted.is_empty() {
                     return Err(crate::Error::setting(
                         "baseline",
@@ -97,13 +100,13 @@ impl Eval {
             }
             None => None,
         };
-        let sampled = Sampler::new(saved.model(), RngSource::Seed(1), MAX_LENGTH, 0..SAMPLED)?
+        let max_length = max_length_for(saved.list.longest);
+        let sampled = Sampler::new(saved.model(), RngSource::Seed(1), max_length, 0..SAMPLED)?
             .map(|name| name.map(|name| name.indices))
             .collect::<candle_core::Result<Vec<_>>>()?;
         let likeness = Likeness::of(&sampled, &encoded.names);
-        let list = self.list();
         let report =
-            Report { list, names, encoded, evaluation, stateful, baseline, likeness, saved };
+            Report { list, listed, encoded, evaluation, stateful, baseline, likeness, saved };
         let mut out = anstream::stdout().lock();
         if self.json {
             writeln!(out, "{:#}", report.json())?;
@@ -116,24 +119,17 @@ impl Eval {
                 "\nchar-rnn: {} of {} names were left out, for they have characters unknown to the \
                  model: {}",
                 report.left_out(),
-                report.names.len(),
+                report.listed.len(),
                 unknown(&report.encoded)
             ));
         }
         Ok(())
     }
-
-    fn list(&self) -> String {
-        match &self.names {
-            Some(path) => path.display().to_string(),
-            None => "the built-in list".to_string(),
-        }
-    }
 }
 
 struct Report {
     list: String,
-    names: Vec<String>,
+    listed: Vec<Listed>,
     encoded: Encoded,
     evaluation: Evaluation,
     /// The mean loss of a name in stateful evaluation, in nats.
@@ -147,19 +143,23 @@ struct Report {
 impl Report {
     /// The number of names with unknown characters.
     fn left_out(&self) -> usize {
-        self.names.len() - self.encoded.names.len()
+        self.listed.len() - self.encoded.names.len()
     }
 
     /// The `i`-th evaluated name.
-    fn name(&self, i: usize) -> String {
-        shown(&self.names[self.encoded.places[i]], self.saved.list.case)
+    fn name(&self, i: usize) -> &Listed {
+        &self.listed[self.encoded.places[i]]
     }
 
     fn json(&self) -> Value {
         let evaluation = &self.evaluation;
         let losses = evaluation.losses.iter().enumerate();
-        let losses: Vec<Value> =
-            losses.map(|(i, loss)| json!({ "name": self.name(i), "nats": loss })).collect();
+        let losses: Vec<Value> = losses
+            .map(|(i, loss)| {
+                let Listed { line, text, .. } = self.name(i);
+                json!({ "line": line, "name": text, "nats": loss })
+            })
+            .collect();
         json!({
             "names": losses.len(),
             "characters": evaluation.characters(),
@@ -184,8 +184,9 @@ impl Report {
         let (evaluation, names) = (&self.evaluation, self.encoded.names.len());
         writeln!(
             out,
-            "{HEADING}{}{HEADING:#}: {names} names, {} characters with the ends of names",
+            "{HEADING}{}{HEADING:#}: {}, {} characters with the ends of names",
             self.list,
+            count(names as u64, "name"),
             evaluation.characters()
         )?;
         writeln!(out, "  loss        {:9.4} nats a name", evaluation.nats_per_name())?;
@@ -215,11 +216,15 @@ impl Report {
     }
 
     fn print_names(&self, out: &mut impl Write, heading: &str, names: &[usize]) -> io::Result<()> {
+        if names.is_empty() {
+            return Ok(());
+        }
         writeln!(out, "\n{HEADING}{heading}{HEADING:#} {FAINT}nats a character, a name{FAINT:#}")?;
         for &i in names {
             let loss = self.evaluation.losses[i];
             let per_character = loss / self.evaluation.lengths[i] as f64;
-            writeln!(out, "  {per_character:8.4} {loss:9.4}  {}", self.name(i))?;
+            let name = shown(&self.name(i).name, self.saved.list.case);
+            writeln!(out, "  {per_character:8.4} {loss:9.4}  {name}")?;
         }
         Ok(())
     }

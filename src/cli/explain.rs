@@ -1,9 +1,11 @@
 //! `char-rnn explain`: the predictions of a model at each character of a name.
 
-use super::args::{DeviceName, encode, shown};
+use super::args::DeviceName;
 use super::error::Failure;
+use super::python::{python_str, visible};
+use crate::Error;
 use crate::checkpoint;
-use crate::data::{END, LetterCase, Vocabulary};
+use crate::data::{END, LetterCase, Vocabulary, encode, first_letter, titlecase};
 use crate::eval::{Step, explain};
 use clap::Args;
 use clap::builder::styling::{AnsiColor, Style};
@@ -48,18 +50,21 @@ const FAINT: Style = Style::new().dimmed();
 impl Explain {
     pub fn run(self) -> Result<(), Failure> {
         let saved = checkpoint::load(&self.model, &self.device.open()?)?;
-        let name = encode(&saved, "NAME", self.name.trim_end())?;
+        let case = saved.list.case;
+        let name = encode(&self.name, &saved.vocabulary, case).map_err(|error| {
+            Error::setting("NAME", format!("{:?}", self.name), error.to_string())
+        })?;
         let steps = explain(saved.model(), &name, ALTERNATIVES)?;
         let loss: f64 = steps.iter().map(|step| -step.log_probability).sum();
         let mut out = anstream::stdout().lock();
         if self.json {
             let steps: Vec<Value> =
                 steps.iter().map(|step| as_json(step, &saved.vocabulary)).collect();
-            let name = shown(&saved.vocabulary.decode(&name), saved.list.case);
+            let name = saved.vocabulary.show(&name, case);
             let answer = json!({ "name": name, "nats": loss, "steps": steps });
             writeln!(out, "{answer:#}")?;
         } else {
-            print(&mut out, &steps, &saved.vocabulary, saved.list.case, loss)?;
+            print(&mut out, &steps, &saved.vocabulary, case, loss)?;
         }
         Ok(out.flush()?)
     }
@@ -69,8 +74,8 @@ impl Explain {
 fn label(index: u32, vocabulary: &Vocabulary) -> String {
     match vocabulary.characters()[index as usize] {
         _ if index == END => "end".to_string(),
-        space if space.is_whitespace() => format!("{space:?}"),
-        character => character.to_string(),
+        space if space.is_whitespace() => python_str(&space.to_string()),
+        character => visible(character),
     }
 }
 
@@ -108,13 +113,17 @@ fn print(
     case: LetterCase,
     loss: f64,
 ) -> io::Result<()> {
-    for (at, step) in steps.iter().enumerate() {
-        let letter = vocabulary.decode(&[step.index]);
+    let characters = steps.iter().map(|step| vocabulary.characters()[step.index as usize]);
+    let capital =
+        first_letter(&characters.clone().collect::<String>()).filter(|_| case == LetterCase::Lower);
+    let mut offset = 0;
+    for (step, character) in steps.iter().zip(characters) {
         let letter = match step.index {
             END => ".".to_string(),
-            _ if at == 0 => shown(&letter, case),
-            _ => letter,
+            _ if capital == Some((offset, character)) => titlecase(character),
+            _ => visible(character),
         };
+        offset += character.len_utf8();
         let style = style(step);
         write!(out, "{style}{letter}{style:#}")?;
     }

@@ -1,8 +1,9 @@
 //! `char-rnn info`: the contents of a model file.
 
-use super::args::escaped;
+use super::args::{count, escaped};
 use super::error::{Failure, flag};
 use super::progress::rounded;
+use super::python::visible;
 use super::resume::quoted;
 use crate::checkpoint::{self, Checkpoint};
 use crate::data::LetterCase;
@@ -88,19 +89,20 @@ fn print(out: &mut impl Write, path: &Path, saved: &Checkpoint) -> Result<(), Fa
     line(
         "network",
         format!(
-            "{} hidden units, {} characters with the end of a name, {} parameters in {}",
-            network.hidden,
+            "{}, {} characters with the end of a name, {} parameters in {}",
+            count(network.hidden as u64, "hidden unit"),
             network.vocabulary,
             parameters(saved),
             saved.model().dtype().as_str()
         ),
     )?;
-    line("characters", saved.vocabulary.characters()[1..].iter().collect())?;
+    line("characters", saved.vocabulary.characters()[1..].iter().copied().map(visible).collect())?;
     let case = match list.case {
         LetterCase::Lower => "in lower case",
         LetterCase::Keep => "as they are written",
     };
-    line("list", format!("{} names, {case}, SHA-256 {}", list.names, list.sha256))?;
+    let names = count(list.names as u64, "name");
+    line("list", format!("{names}, {case}, SHA-256 {}", list.sha256))?;
     line(
         "trained",
         format!(

@@ -1,6 +1,6 @@
 //! The log and the picture of a run: `--log` and `--plot`.
 
-use super::args::{DeviceName, shown};
+use super::args::DeviceName;
 use super::draw::{self, check_svg};
 use super::error::{Failure, message};
 use super::files::{self, is_same_place};
@@ -9,7 +9,7 @@ use super::json_log::{End, JsonLog, Line};
 use super::progress::Bar;
 use crate::Error;
 use crate::checkpoint::PROGRAM;
-use crate::data::{Corpus, LetterCase};
+use crate::data::{Corpus, LetterCase, shown};
 use crate::model::PARAMETERS;
 use crate::sample::SampledName;
 use crate::train::{Progress, Stats, TrainConfig, Trainer};
@@ -197,8 +197,7 @@ impl Metrics<'_> {
             return;
         }
         let Run { corpus, case, .. } = self.run;
-        let name =
-            |sampled: &SampledName| shown(&corpus.vocabulary().decode(&sampled.indices), case);
+        let name = |sampled: &SampledName| corpus.vocabulary().show(&sampled.indices, case);
         self.line.names = Some(names.iter().map(name).collect());
     }
 

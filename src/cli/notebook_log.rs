@@ -1,6 +1,5 @@
 //! The notebook's log, letter for letter, so that `diff` can compare it.
 
-use super::args::shown;
 use super::error::Failure;
 use super::progress::Bar;
 use super::python::python_list;
@@ -87,7 +86,7 @@ impl Observer for NotebookLog<'_> {
             format!("Iteration: {}, Loss: {:.6}\n\n", progress.iteration, progress.smoothed);
         for sampled in names {
             let name = self.corpus.vocabulary().decode(&sampled.indices);
-            text += &shown(&name, self.case);
+            text += &capitalized(&name, self.case);
             text.push('\n');
             // After its 50th character the notebook adds a line end, even if that was one.
             if sampled.ended && sampled.indices.len() + 1 == MAX_LENGTH {
@@ -95,5 +94,22 @@ impl Observer for NotebookLog<'_> {
             }
         }
         self.write(&(text + "\n\n"));
+    }
+}
+
+/// The name as the notebook prints it: `txt[0].upper() + txt[1:]`.
+fn capitalized(name: &str, case: LetterCase) -> String {
+    let mut characters = name.chars();
+    match (case, characters.next()) {
+        (LetterCase::Lower, Some(first)) => first.to_uppercase().chain(characters).collect(),
+        _ => name.to_string(),
+    }
+}
+
+#[cfg(test)]
+#[test]
+fn capitals_are_those_of_python() {
+    for (name, expected) in [("ßa", "SSa"), ("'abd", "'abd"), (" a", " a"), ("", "")] {
+        assert_eq!(capitalized(name, LetterCase::Lower), expected);
     }
 }

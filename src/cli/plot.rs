@@ -1,11 +1,12 @@
 //! `char-rnn plot`: the course of a run as a picture.
 
-use super::args::{say, shown, with_ending};
+use super::args::{say, with_ending};
 use super::draw::{Run, check_svg};
 use super::error::Failure;
 use super::files::is_same_place;
 use crate::Error;
 use crate::checkpoint;
+use crate::data::shown;
 use candle_core::Device;
 use clap::Args;
 use std::path::PathBuf;

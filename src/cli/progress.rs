@@ -1,6 +1,6 @@
 //! Progress on the terminal: a bar, and the names sampled on the way.
 
-use super::args::{say, shown};
+use super::args::say;
 use super::error::Failure;
 use crate::data::{Corpus, LetterCase};
 use crate::sample::SampledName;
@@ -89,10 +89,10 @@ impl<'a> Live<'a> {
 
     /// Prints `names`, one a line. A closed standard output does not stop training, whose result is
     /// the model; the failure is reported by [`finish`](Self::finish).
-    pub fn print<'n>(&mut self, names: impl IntoIterator<Item = &'n str>) {
+    pub fn print(&mut self, names: &[String]) {
         if self.written.is_ok() {
-            let lines = names.into_iter().map(|name| shown(name, self.case) + "\n");
-            self.written = self.bar.print(&lines.collect::<String>());
+            let lines: String = names.iter().flat_map(|name| [name, "\n"]).collect();
+            self.written = self.bar.print(&lines);
         }
     }
 
@@ -112,9 +112,9 @@ impl Observer for Live<'_> {
         let held_out = self.held_out.take().map(|loss| format!(", held out {}", rounded(loss)));
         let held_out = held_out.unwrap_or_default();
         self.bar.say(&format!("iteration {}, loss {loss}{held_out}", progress.iteration));
-        let names: Vec<String> =
-            names.iter().map(|sampled| self.corpus.vocabulary().decode(&sampled.indices)).collect();
-        self.print(names.iter().map(String::as_str));
+        let vocabulary = self.corpus.vocabulary();
+        let name = |sampled: &SampledName| vocabulary.show(&sampled.indices, self.case);
+        self.print(&names.iter().map(name).collect::<Vec<_>>());
         self.bar.say("");
     }
 }

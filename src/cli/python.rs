@@ -7,6 +7,14 @@ pub fn python_str(text: &str) -> String {
     format!("{quote}{escaped}{quote}")
 }
 
+/// A character, in quotes and as its code if it cannot be seen.
+pub fn visible(character: char) -> String {
+    match is_printable(character) {
+        true => character.to_string(),
+        false => python_str(&character.to_string()),
+    }
+}
+
 /// A list of strings.
 pub fn python_list(texts: impl IntoIterator<Item = impl AsRef<str>>) -> String {
     let quoted: Vec<String> = texts.into_iter().map(|text| python_str(text.as_ref())).collect();

@@ -1,10 +1,10 @@
 //! `train --resume`: the run in the file, and what may change.
 
-use super::args::DeviceName;
+use super::args::{DeviceName, STANDARD_INPUT};
 use super::error::{Failure, flag};
 use crate::Error;
 use crate::checkpoint::{self, Change, Checkpoint};
-use crate::data::{Corpus, LetterCase, Vocabulary};
+use crate::data::{Corpus, LetterCase};
 use crate::train::{Decay, TrainConfig, Trainer};
 use candle_core::Device;
 use std::path::{Path, PathBuf};
@@ -35,6 +35,25 @@ impl ResumedRun {
         trainer.held_out_digest().is_some_and(|names| before != Some(names))
     }
 
+    /// The list to continue on, `corpus` of the file at `list`, with the vocabulary of the network,
+    /// which may have more characters.
+    pub fn adopt(&self, corpus: Corpus, list: Option<&Path>) -> Result<Corpus, Failure> {
+        if list.is_none() && corpus.digest() != self.checkpoint.list.sha256 {
+            return Err(self.refuse(format!(
+                "this run was trained on another list than the built-in one; to resume it, give the \
+                 list too: char-rnn train --resume {} NAMES",
+                quoted(&self.path)
+            )));
+        }
+        corpus.with_vocabulary(&self.checkpoint.vocabulary).map_err(|error| match error {
+            Error::UnknownCharacter { character } => self.refuse(format!(
+                "the list has the character {character:?}, which the network does not have and \
+                 cannot get: train a new model"
+            )),
+            error => error.into(),
+        })
+    }
+
     /// The changes from this run to `config` and `corpus`. Refuses what cannot change, and, without
     /// `force`, what makes it another run.
     pub fn changes(
@@ -42,26 +61,11 @@ impl ResumedRun {
         config: &TrainConfig,
         case: LetterCase,
         corpus: &Corpus,
-        list: Option<&Path>,
         force: bool,
     ) -> Result<Vec<Change>, Failure> {
         let before = &self.checkpoint;
         let (was, iteration) = (&before.config, before.iterations());
         let sha256 = corpus.digest();
-        if list.is_none() && sha256 != before.list.sha256 {
-            return Err(self.refuse(format!(
-                "this run was trained on another list than the built-in one; to resume it, give the \
-                 list too: char-rnn train --resume {} NAMES",
-                quoted(&self.path)
-            )));
-        }
-        if *corpus.vocabulary() != before.vocabulary {
-            return Err(self.refuse(format!(
-                "the characters of the list are not those of the network ({}), and they cannot \
-                 change: train a new model",
-                different(&before.vocabulary, corpus.vocabulary())
-            )));
-        }
         self.check_unfinished(config)?;
         let mut changes: Vec<Change> = was
             .differences(config)
@@ -128,16 +132,6 @@ impl ResumedRun {
     }
 }
 
-/// A character that only one of them has.
-fn different(network: &Vocabulary, list: &Vocabulary) -> String {
-    let (network, list) = (network.characters(), list.characters());
-    if let Some(new) = list.iter().find(|character| !network.contains(character)) {
-        return format!("the network has no {new:?}");
-    }
-    let missing = network.iter().find(|character| !list.contains(character));
-    missing.map_or(String::new(), |missing| format!("the list has no {missing:?}"))
-}
-
 /// The command that resumes the run in the file at `path`, on the list at `list` and on `device`,
 /// which the file does not store.
 pub fn command(path: &Path, list: Option<&Path>, device: DeviceName) -> String {
@@ -151,9 +145,13 @@ pub fn command(path: &Path, list: Option<&Path>, device: DeviceName) -> String {
     command
 }
 
-/// A path as a shell reads it.
+/// A path as a shell and then this program read it.
 pub fn quoted(path: &Path) -> String {
-    let path = path.display().to_string();
+    let mut path = path.display().to_string();
+    // No flag. A dash alone is standard input.
+    if path.starts_with('-') && path != STANDARD_INPUT {
+        path.insert_str(0, "./");
+    }
     // Only a path with a NUL fails, which cannot be given on a command line.
     shlex::try_quote(&path).map_or_else(|_| path.clone(), |quoted| quoted.into_owned())
 }

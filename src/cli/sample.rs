@@ -1,13 +1,14 @@
 //! `char-rnn sample`: sample names from a saved model.
 
-use super::args::{DeviceName, encode, real_number, say, shown, whole_number};
+use super::args::{DeviceName, real_number, say, whole_number};
 use super::error::Failure;
+use crate::Error;
 use crate::checkpoint::{self, Checkpoint};
-use crate::data::{KnownNames, Vocabulary};
+use crate::data::{KnownNames, LetterCase, Vocabulary, encode_prefix, shown, trimmed};
 use crate::eval::evaluate;
 use crate::model::CharRnn;
 use crate::random::RngSource;
-use crate::sample::{MAX_LENGTH, SampleOptions, Sampler};
+use crate::sample::{SampleOptions, SampledName, Sampler, max_length_for};
 use clap::Args;
 use serde::Serialize;
 use std::collections::HashSet;
@@ -20,7 +21,8 @@ use std::path::PathBuf;
 #[command(after_help = "\
 Notes:
   The same model and seed give the same names; a smaller --count gives the first of them.
-  Sampling ends after 10,000 names and 100 more for each requested one, if too few pass the filters.
+  Sampling ends after 10,000 names and 100 more for each requested one, if too few pass the filters;
+  then the exit status is 1.
 
 Examples:
   char-rnn sample dinos.safetensors -n 20
@@ -81,12 +83,12 @@ struct Sampling {
     #[arg(value_parser = whole_number::<usize>)]
     min_length: usize,
 
-    /// Maximum length of a name, in characters
-    #[arg(long, value_name = "N", default_value_t = MAX_LENGTH)]
+    /// Maximum length of a name, in characters [default: 50, more for a list of longer names]
+    #[arg(long, value_name = "N")]
     #[arg(value_parser = whole_number::<usize>)]
-    max_length: usize,
+    max_length: Option<usize>,
 
-    /// Skip the names that the model was trained on
+    /// Skip the names that the model was trained on, and names cut off at the maximum length
     #[arg(long)]
     new: bool,
 
@@ -119,43 +121,63 @@ impl Sample {
         let rng = RngSource::Seed(self.sampling.seed.unwrap_or_else(rand::random));
         let mut filter = Filter { known, seen: self.sampling.unique.then(HashSet::new) };
         let mut printer = Printer::new(&saved, &self.output);
-        let count = self.sampling.count;
+        let (count, mut cut) = (self.sampling.count, 0);
+        let (vocabulary, case) = (&saved.vocabulary, saved.list.case);
         let (found, tries) =
-            sample_until(saved.model(), &saved.vocabulary, rng, &options, count, |name| {
-                let accepted = filter.accepts(name);
+            sample_until(saved.model(), vocabulary, case, rng, &options, count, |name| {
+                let accepted = filter.accepts(&name);
                 if accepted {
+                    cut += u64::from(!name.ended);
                     printer.push(name)?;
                 }
                 Ok(accepted)
             })?;
         printer.finish()?;
+        if cut > 0 {
+            say(&format!(
+                "char-rnn: {cut} of {found} names were cut off at {} characters (--max-length)",
+                options.max_length
+            ));
+        }
         if found < count {
             let mut others = vec!["empty"];
-            others.extend(filter.known.map(|_| "in the list (--new)"));
+            others.extend(filter.known.map(|_| "in the list or cut off (--new)"));
             others.extend(filter.seen.map(|_| "printed already (--unique)"));
-            say(&format!(
-                "char-rnn: found only {found} of {count} names in {tries} samples: \
-                 the others were {}",
+            return Err(Failure::Check(format!(
+                "found only {found} of {count} names in {tries} samples: the others were {}",
                 others.join(" or ")
-            ));
+            )));
         }
         Ok(())
     }
 
     fn options(&self, saved: &Checkpoint) -> crate::Result<SampleOptions> {
         let flags = &self.sampling;
-        let prefix = flags.prefix.as_deref().map(|text| encode(saved, "prefix", text));
+        let prefix = flags.prefix.as_deref().map(|text| {
+            encode_prefix(text, &saved.vocabulary, saved.list.case)
+                .map_err(|error| Error::setting("prefix", format!("{text:?}"), error.to_string()))
+        });
         let options = SampleOptions {
             temperature: flags.temperature,
             top_k: flags.top_k,
             top_p: flags.top_p,
             prefix: prefix.transpose()?.unwrap_or_default(),
             min_length: flags.min_length,
-            max_length: flags.max_length,
+            max_length: flags.max_length.unwrap_or_else(|| max_length_for(saved.list.longest)),
         };
         options.check()?;
         Ok(options)
     }
+}
+
+/// A sampled name.
+pub(super) struct Sampled {
+    /// As it is shown.
+    pub name: String,
+    /// As the network made it, trimmed.
+    text: String,
+    /// Whether the network ended it; if not, the maximum length did.
+    pub ended: bool,
 }
 
 /// Rejects training names, and names that were seen before, where it has these sets.
@@ -165,9 +187,10 @@ struct Filter<'a> {
 }
 
 impl Filter<'_> {
-    fn accepts(&mut self, name: &str) -> bool {
-        self.known.is_none_or(|known| !known.contains(name))
-            && self.seen.as_mut().is_none_or(|seen| seen.insert(name.to_string()))
+    fn accepts(&mut self, Sampled { name, ended, .. }: &Sampled) -> bool {
+        // The start of a name of the list is not new because it was cut off.
+        self.known.is_none_or(|known| *ended && !known.contains(name))
+            && self.seen.as_mut().is_none_or(|seen| seen.insert(name.clone()))
     }
 }
 
@@ -181,18 +204,19 @@ struct Printer<'a> {
     is_terminal: bool,
     is_first: bool,
     /// Names without a log-probability yet.
-    pending: Vec<String>,
+    pending: Vec<Sampled>,
     /// The size of the next batch to evaluate. The first is 1, so that the first name is printed at
     /// once; then it doubles.
     batch: usize,
     /// Names to sort, with their log-probabilities.
-    evaluated: Vec<(String, f64)>,
+    evaluated: Vec<(Sampled, f64)>,
 }
 
 /// A name as JSON.
 #[derive(Serialize)]
 struct Line<'a> {
     name: &'a str,
+    ended: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     log_probability: Option<f64>,
 }
@@ -211,11 +235,11 @@ impl<'a> Printer<'a> {
         }
     }
 
-    fn push(&mut self, name: &str) -> Result<(), Failure> {
+    fn push(&mut self, name: Sampled) -> Result<(), Failure> {
         if !self.flags.with_probability && !self.flags.sort {
-            return Ok(self.print(name, None)?);
+            return Ok(self.print(&name, None)?);
         }
-        self.pending.push(name.to_string());
+        self.pending.push(name);
         if self.pending.len() >= self.batch {
             self.evaluate()?;
             self.batch = BATCH.min(2 * self.batch);
@@ -226,7 +250,7 @@ impl<'a> Printer<'a> {
     fn evaluate(&mut self) -> Result<(), Failure> {
         let names = std::mem::take(&mut self.pending);
         let encoded: crate::Result<Vec<Vec<u32>>> =
-            names.iter().map(|name| self.saved.vocabulary.encode(name)).collect();
+            names.iter().map(|name| self.saved.vocabulary.encode(&name.text)).collect();
         let losses = evaluate(self.saved.model(), &encoded?)?.losses;
         for (name, loss) in names.into_iter().zip(losses) {
             match self.flags.sort {
@@ -247,12 +271,13 @@ impl<'a> Printer<'a> {
         Ok(self.out.flush()?)
     }
 
-    fn print(&mut self, name: &str, log_probability: Option<f64>) -> io::Result<()> {
-        let name = shown(name, self.saved.list.case);
+    fn print(&mut self, sampled: &Sampled, log_probability: Option<f64>) -> io::Result<()> {
+        let Sampled { name, ended, .. } = sampled;
         let log_probability = log_probability.filter(|_| self.flags.with_probability);
         match log_probability {
             _ if self.flags.json => {
-                serde_json::to_writer(&mut self.out, &Line { name: &name, log_probability })?;
+                let line = Line { name, ended: *ended, log_probability };
+                serde_json::to_writer(&mut self.out, &line)?;
                 writeln!(self.out)?;
             }
             Some(log_probability) => writeln!(self.out, "{name}\t{log_probability:.4}")?,
@@ -267,15 +292,15 @@ impl<'a> Printer<'a> {
 }
 
 /// Samples names until `accept` has accepted `count` of them, or 10,000 and 100 for each of `count`
-/// are sampled. White space around names is trimmed, as in the training lists; empty names are
-/// skipped. Returns how many were accepted, and out of how many.
+/// are sampled. Empty names are skipped. Returns how many were accepted, and out of how many.
 pub(super) fn sample_until(
     model: &CharRnn,
     vocabulary: &Vocabulary,
+    case: LetterCase,
     rng: RngSource,
     options: &SampleOptions,
     count: u64,
-    mut accept: impl FnMut(&str) -> Result<bool, Failure>,
+    mut accept: impl FnMut(Sampled) -> Result<bool, Failure>,
 ) -> Result<(u64, u64), Failure> {
     let limit = count.saturating_mul(100).saturating_add(10_000);
     let (mut accepted, mut sampled) = (0, 0);
@@ -284,11 +309,12 @@ pub(super) fn sample_until(
         let round = (count - accepted).max(if sampled == 0 { 1 } else { 256 });
         let end = limit.min(sampled.saturating_add(round));
         for name in Sampler::with_options(model, rng, options.clone(), sampled..end)? {
-            let name = vocabulary.decode(&name?.indices);
-            let name = name.trim();
+            let SampledName { indices, ended } = name?;
+            let text = trimmed(&vocabulary.decode(&indices)).to_string();
+            let name = shown(&text, case);
             // Trimming may have made it too short.
-            let long_enough = options.min_length <= 1 || name.chars().count() >= options.min_length;
-            if !name.is_empty() && long_enough && accept(name)? {
+            let long_enough = options.min_length <= 1 || text.chars().count() >= options.min_length;
+            if !name.is_empty() && long_enough && accept(Sampled { name, text, ended })? {
                 accepted += 1;
             }
             if accepted == count {

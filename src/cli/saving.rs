@@ -59,7 +59,7 @@ impl<'a> Saver<'a> {
         resumed: Option<&Checkpoint>,
         bar: &'a Bar,
     ) -> Self {
-        let mut known = KnownNames::of(run.corpus.names().iter().map(String::as_str));
+        let mut known = KnownNames::of(run.corpus.names(), run.case);
         if let Some(resumed) = resumed {
             known = known.union(&resumed.known);
         }

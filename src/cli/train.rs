@@ -1,22 +1,22 @@
 //! `char-rnn train`: train on a list.
 
-use super::args::{DeviceName, List, whole_number, with_ending};
+use super::args::{DeviceName, List, STANDARD_INPUT, count, whole_number, with_ending};
 use super::best;
-use super::error::Failure;
+use super::error::{Failure, with_flags};
 use super::files::{FileLock, is_same_place};
 use super::flags::{OPTIMIZATION, OUTPUT, RUNTIME, TrainFlags};
 use super::metrics::{self, Metrics};
 use super::notebook_log::NotebookLog;
 use super::progress::{Bar, Live, rounded};
 use super::resume::{self, ResumedRun, quoted};
-use super::sample::sample_until;
+use super::sample::{Sampled, sample_until};
 use super::saving::{self, Saver};
 use super::signals::{Signal, Signals};
 use crate::Error;
 use crate::checkpoint;
-use crate::data::{Corpus, LetterCase};
+use crate::data::{Corpus, LetterCase, shown};
 use crate::random::RngSource;
-use crate::sample::SampleOptions;
+use crate::sample::{SampleOptions, max_length_for};
 use crate::train::{Observer, TrainConfig, Trained, Trainer};
 use candle_core::Device;
 use clap::Args;
@@ -91,7 +91,7 @@ pub struct Train {
 impl Train {
     pub fn run(self) -> Result<(), Failure> {
         let device = self.device.open()?;
-        let output = self.output_path();
+        let output = self.output_path()?;
         self.check_checkpoint_every(output.is_some())?;
         self.metrics.check([
             (output.as_deref(), "it is the model file"),
@@ -100,11 +100,11 @@ impl Train {
         ])?;
         // Locked before it is read, so that no other run continues it at the same time.
         let _lock = output.as_deref().map(FileLock::new).transpose()?;
+        let resumed = self.resume.as_deref().map(|path| ResumedRun::load(path, &device));
+        let resumed = resumed.transpose()?;
         if let Some(path) = &output {
             checkpoint::check_writable(path)?;
         }
-        let resumed = self.resume.as_deref().map(|path| ResumedRun::load(path, &device));
-        let resumed = resumed.transpose()?;
         let before = resumed.as_ref().map(|resumed| &resumed.checkpoint);
         let mut config = self.flags.resolve(before.map(|before| &before.config))?;
         let case = match before {
@@ -112,7 +112,10 @@ impl Train {
             _ => self.list.case(),
         };
         let list = List { path: self.list.path.clone(), keep_case: case == LetterCase::Keep };
-        let corpus = list.read()?;
+        let mut corpus = list.read()?;
+        if let Some(resumed) = &resumed {
+            corpus = resumed.adopt(corpus, self.list.path.as_deref())?;
+        }
         let done = before.map_or(0, |before| before.iterations());
         let signals = Signals::watch();
         if self.best {
@@ -122,8 +125,7 @@ impl Train {
         self.flags.count_epochs(&mut config, &corpus, done)?;
         let (mut trainer, changes) = match &resumed {
             Some(resumed) => {
-                let path = self.list.path.as_deref();
-                let new = resumed.changes(&config, case, &corpus, path, self.force)?;
+                let new = resumed.changes(&config, case, &corpus, self.force)?;
                 let before = &resumed.checkpoint;
                 let trainer = Trainer::resume(&corpus, &config, &before.trained, &device)?;
                 (trainer, [before.changes.clone(), new].concat())
@@ -131,6 +133,10 @@ impl Train {
             None => (Trainer::new(&corpus, &config, &device)?, vec![]),
         };
         let bar = Bar::new(config.iterations, done, self.quiet);
+        let warnings = if resumed.is_some() { vec![] } else { corpus.warnings() };
+        for warning in warnings {
+            bar.say(&format!("char-rnn: {}: {}", corpus.origin(), with_flags(&warning)));
+        }
         let run = metrics::Run {
             corpus: &corpus,
             case,
@@ -168,7 +174,7 @@ impl Train {
         let mut live = Live::new(bar.clone(), &corpus, case);
         let trained =
             self.train(&mut trainer, &mut live, &mut metrics, &bar, &mut saver, &signals)?;
-        self.print_new_names(&mut live, &corpus, &config, &trained)?;
+        self.print_new_names(&mut live, &corpus, case, &config, &trained)?;
         if let Some(path) = &output {
             if corpus.names().len() < FEW_NAMES && !self.best {
                 live.bar.say("\nThe list is short: train --best makes better names from it");
@@ -176,23 +182,29 @@ impl Train {
             if let Some(baseline) = trainer.baseline() {
                 live.bar.say(&format!("\n{}", best::comparison(&trained, &baseline)));
             }
-            live.bar
-                .say(&format!("\nSaved {0}; for more names: char-rnn sample {0}", path.display()));
+            let (file, quoted) = (path.display(), quoted(path));
+            live.bar.say(&format!("\nSaved {file}; for more names: char-rnn sample {quoted}"));
         }
         live.finish()?;
         metrics.finish()
     }
 
     /// The model file; without -o the notebook's run is not saved.
-    fn output_path(&self) -> Option<PathBuf> {
+    fn output_path(&self) -> crate::Result<Option<PathBuf>> {
         if let Some(path) = self.output.as_ref().or(self.resume.as_ref()) {
-            return Some(path.clone());
+            return Ok(Some(path.clone()));
         }
         if self.flags.notebook {
-            return None;
+            return Ok(None);
         }
         let list = self.list.path.as_deref().unwrap_or("dinos".as_ref());
-        Some(with_ending(list, ".safetensors"))
+        if list == Path::new(STANDARD_INPUT) {
+            return Err(Error::Names {
+                origin: "standard input".to_string(),
+                problem: "this list has no name for its model: add `output`".to_string(),
+            });
+        }
+        Ok(Some(with_ending(list, ".safetensors")))
     }
 
     fn check_checkpoint_every(&self, saves: bool) -> crate::Result<()> {
@@ -325,32 +337,36 @@ impl Train {
         &self,
         live: &mut Live,
         corpus: &Corpus,
+        case: LetterCase,
         config: &TrainConfig,
         trained: &Trained,
     ) -> Result<(), Failure> {
-        let (model, vocabulary) = (trained.chosen(), corpus.vocabulary());
-        let mut seen: HashSet<String> = corpus.names().iter().cloned().collect();
+        let (model, vocabulary, seed) = (trained.chosen(), corpus.vocabulary(), config.seed);
+        let mut seen: HashSet<String> =
+            corpus.names().iter().map(|name| shown(name, case)).collect();
         let mut new = Vec::new();
-        let options = SampleOptions::default();
-        let accept = |name: &str| {
-            let is_new = seen.insert(name.to_string());
+        let max_length = max_length_for(corpus.longest());
+        let options = SampleOptions { max_length, ..SampleOptions::default() };
+        let accept = |sampled: Sampled| {
+            let is_new = sampled.ended && seen.insert(sampled.name.clone());
             if is_new {
-                new.push(name.to_string());
+                new.push(sampled.name);
             }
             Ok(is_new)
         };
         let (found, _) =
-            sample_until(model, vocabulary, config.seed, &options, config.samples, accept)?;
+            sample_until(model, vocabulary, case, seed, &options, config.samples, accept)?;
         let held_out = held_out_of(trained);
         live.bar.say(&format!(
-            "New names, after {} iterations with the loss at {}{held_out}:",
-            trained.progress.iteration + 1,
+            "New names, after {} with the loss at {}{held_out}:",
+            count(trained.progress.iteration + 1, "iteration"),
             rounded(trained.progress.smoothed)
         ));
-        live.print(new.iter().map(String::as_str));
+        live.print(&new);
         if found < config.samples {
             live.bar.say(&format!(
-                "No more than {found} of {} were found: the network repeats the list, or itself",
+                "No more than {found} of {} were found: the others were in the list, repeated or \
+                 cut off",
                 config.samples
             ));
         }
@@ -365,14 +381,13 @@ fn introduction(trainer: &Trainer, corpus: &Corpus, config: &TrainConfig, done: 
         0 => String::new(),
         _ => format!(", and {held_out} held out"),
     };
-    let characters = corpus.vocabulary().size() - 1;
-    let TrainConfig { hidden, iterations, .. } = config;
-    let sizes = format!("{characters} characters, {hidden} hidden units");
+    let names = count(names as u64, "name");
+    let characters = count(corpus.vocabulary().size() as u64 - 1, "character");
+    let sizes = format!("{characters}, {}", count(config.hidden as u64, "hidden unit"));
+    let iterations = count(config.iterations, "iteration");
     match done {
-        0 => format!("Training on {names} names{held_out}: {sizes}, {iterations} iterations"),
-        _ => format!(
-            "Continuing after {done} of {iterations} iterations: {names} names{held_out}, {sizes}"
-        ),
+        0 => format!("Training on {names}{held_out}: {sizes}, {iterations}"),
+        _ => format!("Continuing after {done} of {iterations}: {names}{held_out}, {sizes}"),
     }
 }
 

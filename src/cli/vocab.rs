@@ -1,7 +1,7 @@
 //! `char-rnn vocab`: the vocabulary of a list, as the notebook's first cells print it.
 
-use super::args::List;
-use super::error::Failure;
+use super::args::{List, say};
+use super::error::{Failure, with_flags};
 use super::python::python_str;
 use clap::Args;
 use std::io::{BufWriter, Write, stdout};
@@ -19,6 +19,9 @@ pub struct Vocab {
 impl Vocab {
     pub fn run(self) -> Result<(), Failure> {
         let corpus = self.list.read()?;
+        for warning in corpus.warnings() {
+            say(&format!("char-rnn: {}: {}", corpus.origin(), with_flags(&warning)));
+        }
         let vocabulary = corpus.vocabulary();
         let quoted = quoted(vocabulary.characters().iter().copied());
 

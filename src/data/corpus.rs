@@ -1,18 +1,21 @@
 //! A list of names: reading, cleaning, encoding.
 //!
-//! A list is UTF-8 text with one name a line. Line ends are Unix's or Windows's; a byte-order mark
-//! may start any line (lists get concatenated); the last line end may be missing. Names are
-//! composed to Unicode's NFC, lower-cased unless asked otherwise (as in the notebook) and trimmed;
-//! blank lines are skipped. A name that occurs twice is two examples, as in the notebook.
+//! A list is UTF-8 text with one name a line. Line ends are Unix's, Windows's or those of old Macs,
+//! as in the notebook; the last one may be missing. Names are composed to Unicode's NFC, lower-cased
+//! unless asked otherwise (as in the notebook) and trimmed of white space and format characters, such
+//! as byte-order marks; blank lines are skipped. A name that occurs twice is two examples, as in the
+//! notebook.
 
+use super::faults::{Faults, suspicion};
+use super::spelling::{
+    LetterCase, breaks_lines, clean, clean_prefix, has_inner_capital, trimmed, trimmed_start,
+};
 use super::vocabulary::Vocabulary;
 use crate::error::{Error, Result};
-use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
-use unicode_normalization::UnicodeNormalization;
 
 /// The maximum length of a name, in characters. BPTT runs over whole names, so it bounds the memory
 /// of a training step; real names are far shorter.
@@ -22,25 +25,28 @@ pub const MAX_NAME_LENGTH: usize = 1000;
 const MAX_LIST_BYTES: u64 = 1 << 30;
 
 /// The built-in dinosaurs: `data/README.md` names source and licence.
-const DINOS: &str = include_str!("../../data/dinos.txt");
-
-/// What happens to capital letters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LetterCase {
-    /// Names are lower-cased, as in the notebook: a smaller vocabulary trains faster.
-    #[default]
-    Lower,
-    /// Names keep their capital letters.
-    Keep,
-}
+pub const DINOS: &str = include_str!("../../data/dinos.txt");
 
 /// A cleaned list of names and its vocabulary.
 #[derive(Debug, Clone)]
 pub struct Corpus {
+    origin: String,
     names: Vec<String>,
     vocabulary: Vocabulary,
     characters: usize,
+    /// The number of names with capitals after their first letter, which were lower-cased.
+    inner_capitals: usize,
+}
+
+/// A name of a list and where it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// The number of its line, counted from 1.
+    pub line: usize,
+    /// As the list has it, trimmed only.
+    pub text: String,
+    /// The name, cleaned.
+    pub name: String,
 }
 
 impl Corpus {
@@ -55,15 +61,16 @@ impl Corpus {
     /// # Errors
     /// [`Error::Read`] if the file cannot be read, else as [`parse`](Self::parse).
     pub fn read(path: &Path, case: LetterCase) -> Result<Self> {
-        Self::parse(&read_bytes(path)?, &path.display().to_string(), case)
+        let file = File::open(path).map_err(|source| Error::read(path, source))?;
+        Self::parse(&read_bytes(file, path)?, &path.display().to_string(), case)
     }
 
     /// Parses a list; error messages call it `origin`.
     ///
     /// # Errors
-    /// [`Error::Names`] for text that is not UTF-8, a control character, a name longer than
-    /// [`MAX_NAME_LENGTH`] (each with its line), a list without names, and one with a single
-    /// distinct character.
+    /// [`Error::Names`] for a list without names, and for one with lines that are not UTF-8, have
+    /// control characters or are longer than [`MAX_NAME_LENGTH`]: with their number, the first of
+    /// them, and what they may be instead.
     ///
     /// ```
     /// use char_rnn::data::{Corpus, LetterCase};
@@ -72,17 +79,47 @@ impl Corpus {
     /// # Ok::<(), char_rnn::Error>(())
     /// ```
     pub fn parse(bytes: &[u8], origin: &str, case: LetterCase) -> Result<Self> {
-        let (names, characters) = clean_names(bytes, origin, case)?;
+        let (mut names, mut inner_capitals) = (Vec::new(), 0);
+        let characters = for_each_name(bytes, origin, case, |_, text, name| {
+            names.push(name.to_string());
+            inner_capitals += usize::from(case == LetterCase::Lower && has_inner_capital(text));
+        })?;
         let vocabulary = Vocabulary::of(names.iter().map(String::as_str));
-        if let [_end, only] = vocabulary.characters() {
-            return Err(Error::Names {
-                origin: origin.to_string(),
-                problem: format!(
-                    "all names consist of the one character {only:?}: there is nothing to learn"
-                ),
-            });
+        Ok(Self { origin: origin.to_string(), names, vocabulary, characters, inner_capitals })
+    }
+
+    /// The same list with the vocabulary of a network, which may have more characters.
+    ///
+    /// # Errors
+    /// [`Error::UnknownCharacter`] for the first character that it does not have.
+    pub fn with_vocabulary(self, vocabulary: &Vocabulary) -> Result<Self> {
+        let own: String = self.vocabulary.characters().iter().collect();
+        vocabulary.encode(&own)?;
+        Ok(Self { vocabulary: vocabulary.clone(), ..self })
+    }
+
+    /// What is unusual about the list and may not be intended, in sentences.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings: Vec<String> = suspicion(&self.names).into_iter().collect();
+        if self.inner_capitals * 10 >= self.names.len().max(1) {
+            warnings.push(format!(
+                "{} of {} names have capitals after the first letter, which are lower-cased; to keep \
+                 capitals, add `keep_case`",
+                self.inner_capitals,
+                self.names.len()
+            ));
         }
-        Ok(Self { names, vocabulary, characters })
+        warnings
+    }
+
+    /// What error messages call the list: its file.
+    pub fn origin(&self) -> &str {
+        &self.origin
+    }
+
+    /// The length of the longest name, in characters.
+    pub fn longest(&self) -> usize {
+        self.names.iter().map(|name| name.chars().count()).max().unwrap_or(0)
     }
 
     /// The names, in the list's order; at least one, none empty.
@@ -123,17 +160,19 @@ pub(crate) fn digest<'n>(names: impl IntoIterator<Item = &'n String>) -> String 
     hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Reads the names in the file at `path`, cleaned and in the list's order, for evaluation with the
-/// vocabulary of a model.
+/// Parses a list for evaluation with the vocabulary of a model; error messages call it `origin`.
 ///
 /// # Errors
-/// As [`Corpus::read`], but a single distinct character is allowed.
-pub fn read_names(path: &Path, case: LetterCase) -> Result<Vec<String>> {
-    Ok(clean_names(&read_bytes(path)?, &path.display().to_string(), case)?.0)
+/// As [`Corpus::parse`].
+pub fn parse_listed(bytes: &[u8], origin: &str, case: LetterCase) -> Result<Vec<Listed>> {
+    let mut listed = Vec::new();
+    for_each_name(bytes, origin, case, |line, text, name| {
+        listed.push(Listed { line, text: text.to_string(), name: name.to_string() });
+    })?;
+    Ok(listed)
 }
 
-/// Encodes `text`, a name or a prefix, as indices into `vocabulary`, cleaned as the names of a list
-/// are. White space at its end stays: a second word may follow.
+/// Encodes a name as indices into `vocabulary`, cleaned as the names of a list are.
 ///
 /// # Errors
 /// [`Error::UnknownCharacter`] names the first character that is not in the vocabulary, or a line
@@ -146,19 +185,31 @@ pub fn read_names(path: &Path, case: LetterCase) -> Result<Vec<String>> {
 /// assert!(encode("Tyra", &vocabulary, LetterCase::Keep).is_err());
 /// # Ok::<(), char_rnn::Error>(())
 /// ```
-pub fn encode(text: &str, vocabulary: &Vocabulary, case: LetterCase) -> Result<Vec<u32>> {
-    let cleaned = clean(text, case);
-    let cleaned = cleaned.trim_start_matches(|c| is_blank(c) && !breaks_lines(c));
-    match cleaned.chars().find(|&c| breaks_lines(c)) {
+pub fn encode(name: &str, vocabulary: &Vocabulary, case: LetterCase) -> Result<Vec<u32>> {
+    encode_cleaned(trimmed(&clean(name, case)), vocabulary)
+}
+
+/// The same for the start of a name, which may end within a word. White space at its end stays: a
+/// second word may follow.
+///
+/// # Errors
+/// As [`encode`].
+pub fn encode_prefix(prefix: &str, vocabulary: &Vocabulary, case: LetterCase) -> Result<Vec<u32>> {
+    encode_cleaned(trimmed_start(&clean_prefix(prefix, case)), vocabulary)
+}
+
+fn encode_cleaned(text: &str, vocabulary: &Vocabulary) -> Result<Vec<u32>> {
+    match text.chars().find(|&c| breaks_lines(c)) {
         Some(character) => Err(Error::UnknownCharacter { character }),
-        None => vocabulary.encode(cleaned),
+        None => vocabulary.encode(text),
     }
 }
 
-fn read_bytes(path: &Path) -> Result<Vec<u8>> {
+/// The bytes of a list; error messages call it `path`.
+pub(crate) fn read_bytes(file: impl Read, path: &Path) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(MAX_LIST_BYTES + 1).read_to_end(&mut bytes))
+    file.take(MAX_LIST_BYTES + 1)
+        .read_to_end(&mut bytes)
         .map_err(|source| Error::read(path, source))?;
     if bytes.len() as u64 > MAX_LIST_BYTES {
         return Err(Error::Names {
@@ -169,87 +220,68 @@ fn read_bytes(path: &Path) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The names in `bytes`, cleaned; at least one, none empty. And the number of characters of the
-/// cleaned text.
-fn clean_names(bytes: &[u8], origin: &str, case: LetterCase) -> Result<(Vec<String>, usize)> {
-    let invalid = |problem: String| Error::Names { origin: origin.to_string(), problem };
-    let text = std::str::from_utf8(bytes).map_err(|e| invalid(not_utf8(bytes, e)))?;
-
-    let mut names = Vec::new();
-    let mut characters = 0;
-    for (number, line) in (1..).zip(text.split_inclusive('\n')) {
-        let ended = line.ends_with('\n');
-        let line = line.strip_suffix('\n').unwrap_or(line);
-        let line = line.strip_suffix('\r').unwrap_or(line);
-        let cleaned = clean(line, case);
+/// Calls `take` with each name in `bytes`: the number of its line, the line trimmed, and the name
+/// cleaned. There is at least one, and none is empty. Returns the number of characters of the cleaned
+/// text.
+fn for_each_name(
+    bytes: &[u8],
+    origin: &str,
+    case: LetterCase,
+    mut take: impl FnMut(usize, &str, &str),
+) -> Result<usize> {
+    // The end of a text file in DOS.
+    let end = bytes.iter().rposition(|&byte| byte != 0x1a).map_or(0, |last| last + 1);
+    let (mut all, mut names, mut characters) = (0, 0, 0);
+    let mut faults = Faults::default();
+    for (line, ended) in lines(&bytes[..end]) {
+        all += 1;
+        let text = match std::str::from_utf8(line) {
+            Ok(text) => text,
+            Err(error) => {
+                let at = error.valid_up_to();
+                let found = format!("byte {} is 0x{:02x}, which is not UTF-8", at + 1, line[at]);
+                faults.add(all, &found, "text in an older encoding needs to be saved as UTF-8");
+                continue;
+            }
+        };
+        let cleaned = clean(text, case);
         characters += cleaned.chars().count() + usize::from(ended);
-
-        let name = cleaned.trim_matches(is_blank);
-        if let Some(found) = name.chars().find(|&c| breaks_lines(c)) {
-            return Err(invalid(format!(
-                "line {number} has the control character U+{:04X}; \
-                 a list is plain text with one name a line",
-                u32::from(found)
-            )));
-        }
+        let (text, name) = (trimmed(text), trimmed(&cleaned));
         let length = name.chars().count();
+        if name.is_empty() || faults.add_control(all, text) {
+            continue;
+        }
         if length > MAX_NAME_LENGTH {
-            return Err(invalid(format!(
-                "line {number} is {length} characters long; the maximum length of a name is \
-                 {MAX_NAME_LENGTH} (is there one name a line?)"
-            )));
+            let found = format!("{length} characters, more than {MAX_NAME_LENGTH}");
+            faults.add(all, &found, "a list has one name a line");
+            continue;
         }
-        if !name.is_empty() {
-            names.push(name.to_string());
-        }
+        names += 1;
+        take(all, text, name);
     }
-    if names.is_empty() {
+    let problem = faults.message(all, bytes).or_else(|| {
         let what = if bytes.is_empty() { "is empty" } else { "has only blank lines" };
-        return Err(invalid(format!("the list {what}; it should have one name a line")));
-    }
-    Ok((names, characters))
-}
-
-/// A line composed, and lower-cased if `case` says so. Lower-casing can decompose letters (such as
-/// a dotted capital I), so the result is composed again.
-fn clean(line: &str, case: LetterCase) -> String {
-    match case {
-        LetterCase::Keep => composed(line),
-        LetterCase::Lower => composed(&composed(line).to_lowercase()),
+        (names == 0).then(|| format!("the list {what}; it should have one name a line"))
+    });
+    match problem {
+        Some(problem) => Err(Error::Names { origin: origin.to_string(), problem }),
+        None => Ok(characters),
     }
 }
 
-/// `text` in Unicode's NFC.
-pub(crate) fn composed(text: &str) -> String {
-    text.nfc().collect()
-}
-
-/// White space or a byte-order mark.
-fn is_blank(character: char) -> bool {
-    character.is_whitespace() || character == '\u{feff}'
-}
-
-/// Whether `character` is a control character or a line or paragraph separator.
-pub(crate) fn breaks_lines(character: char) -> bool {
-    character.is_control() || matches!(character, '\u{2028}' | '\u{2029}')
-}
-
-/// The position of the first byte that is not UTF-8, and the likely encoding.
-fn not_utf8(bytes: &[u8], error: std::str::Utf8Error) -> String {
-    let valid = &bytes[..error.valid_up_to()];
-    let line = 1 + valid.iter().filter(|&&byte| byte == b'\n').count();
-    let start = valid.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
-    let guess = match bytes {
-        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => "it may be UTF-16",
-        _ => "it may be in an older encoding",
-    };
-    format!(
-        "line {line} is not UTF-8 at its byte {} (byte {} of the file, 0x{:02x}); {guess}: \
-         save it as UTF-8",
-        valid.len() - start + 1,
-        valid.len() + 1,
-        bytes[valid.len()],
-    )
+/// The lines of `bytes` without their ends, and whether they have one: "\n", "\r\n" or "\r", as
+/// Python reads text.
+fn lines(mut bytes: &[u8]) -> impl Iterator<Item = (&[u8], bool)> {
+    std::iter::from_fn(move || {
+        let end = bytes.iter().position(|byte| matches!(byte, b'\n' | b'\r'));
+        if bytes.is_empty() {
+            return None;
+        }
+        let (line, rest) = bytes.split_at(end.unwrap_or(bytes.len()));
+        let one = rest.get(1..).unwrap_or_default();
+        bytes = rest.strip_prefix(b"\r\n").unwrap_or(one);
+        Some((line, end.is_some()))
+    })
 }
 
 #[cfg(test)]
@@ -274,17 +306,50 @@ mod tests {
     }
 
     #[test]
-    fn windows_line_ends_byte_order_marks_and_blank_lines_are_removed() {
-        let corpus = parse("\u{feff}Ada\r\n\r\n  \t\nBOB  \r\nEve").unwrap();
-        assert_eq!(corpus.names(), ["ada", "bob", "eve"]);
+    fn line_ends_of_all_systems_blank_lines_and_what_surrounds_names_are_removed() {
+        for list in [
+            "\u{feff}Ada\r\n\r\n  \t\nBOB  \r\nEve",
+            "Ada\rBob\r\rEve\r",
+            "Ada\nBob\r\nEve\r\n\u{1a}\u{1a}",
+            "ada\n\u{feff}bob\n \u{feff}\u{feff} \neve\u{feff}\n",
+            "\u{200e}ada\u{200b}\n\u{2060}\u{ad}\nbob\u{200d}\neve",
+        ] {
+            let corpus = parse(list).unwrap();
+            assert_eq!(corpus.names(), ["ada", "bob", "eve"], "{list:?}");
+            assert_eq!(corpus.vocabulary().characters(), ['\n', 'a', 'b', 'd', 'e', 'o', 'v']);
+        }
+        assert!(refusal("\n\u{feff}\n\u{200b}".as_bytes()).contains("only blank lines"));
     }
 
     #[test]
-    fn a_byte_order_mark_within_a_list_is_removed() {
-        let corpus = parse("ada\n\u{feff}bob\n \u{feff}\u{feff} \neve\u{feff}\n").unwrap();
-        assert_eq!(corpus.names(), ["ada", "bob", "eve"]);
-        assert_eq!(corpus.vocabulary().characters(), ['\n', 'a', 'b', 'd', 'e', 'o', 'v']);
-        assert!(refusal("\n\u{feff}\n".as_bytes()).contains("only blank lines"));
+    fn lines_for_evaluation_are_those_of_the_list() {
+        let listed = parse_listed(b"\r\n Ann Lee \rBO\n", "", LetterCase::Lower).unwrap();
+        let expected = [(2, "Ann Lee", "ann lee"), (3, "BO", "bo")];
+        let listed = listed.iter().map(|l| (l.line, l.text.as_str(), l.name.as_str()));
+        assert!(listed.eq(expected));
+    }
+
+    #[test]
+    fn a_list_takes_a_vocabulary_with_more_characters_only() {
+        let (all, own) = (parse("adam\neve").unwrap(), parse("ada\nme").unwrap());
+        let adopted = own.clone().with_vocabulary(all.vocabulary()).unwrap();
+        assert_eq!((adopted.vocabulary(), adopted.names()), (all.vocabulary(), own.names()));
+        assert!(all.with_vocabulary(own.vocabulary()).unwrap_err().to_string().contains("'v'"));
+    }
+
+    #[test]
+    fn a_list_with_many_capitals_within_names_says_how_to_keep_them() {
+        let warnings = |list: &str, case| {
+            Corpus::parse(list.as_bytes(), "", case).unwrap().warnings().join("; ")
+        };
+        let list = "Sankt Pölten\nWels\nSteyr\n";
+        assert!(warnings(list, LetterCase::Lower).contains("1 of 3 names"));
+        assert_eq!(warnings(list, LetterCase::Keep), "");
+        for name in ["WELS", "steyr", "'Abd", "R2D2", "L"] {
+            assert_eq!(warnings(&format!("{name}\nLinz\n"), LetterCase::Lower), "");
+        }
+        assert_eq!(warnings(&format!("{list}{}", "Linz\n".repeat(9)), LetterCase::Lower), "");
+        assert_eq!(Corpus::dinos().warnings(), [""; 0]);
     }
 
     #[test]
@@ -318,28 +383,45 @@ mod tests {
     }
 
     #[test]
-    fn invalid_utf8_is_reported_with_line_and_byte() {
-        let message = refusal(b"ada\nbo\xff\n");
-        assert!(message.contains("line 2") && message.contains("byte 3"), "{message}");
-        assert!(message.contains("byte 7 of the file"), "{message}");
-        assert!(refusal(b"\xff\xfea\0").contains("UTF-16"));
+    fn all_bad_lines_are_reported_at_once_with_what_they_look_like() {
+        for (list, parts) in [
+            (
+                &b"ada\nbo\xff\n\xe9va\n"[..],
+                &["2 of 3 lines", "line 2 (byte 3 is 0xff", "line 3", "UTF-8"][..],
+            ),
+            (b"ada\t1\n\nbo\t2", &["2 of 3 lines", "line 1 (a tab), line 3 (a tab)", "`cut -f1`"]),
+            (
+                "Ren\u{c3}\u{a9}\nN\u{c3}\u{85}\nBo".as_bytes(),
+                &["1 of 3 lines", "line 2 (U+0085)", "UTF-8 that was decoded as Latin-1"],
+            ),
+            ("O\u{92}Shea\nBo".as_bytes(), &["line 1 (U+0092)", "Windows-1252"]),
+            (
+                "Ada\u{85}Bo\nEve\u{2028}Al".as_bytes(),
+                &["line 1 (U+0085), line 2 (U+2028)", "end lines"],
+            ),
+            (b"a\x1b\0\nb", &["line 1 (U+0000, U+001B)", "plain text"]),
+            (
+                b"a\x01\nb\x01\nc\x01\nd\x01\ne\x01\nf\x01\n\0\xff\n",
+                &["7 of 7", "line 5 (U+0001) and 2 more"],
+            ),
+        ] {
+            let message = refusal(list);
+            assert!(parts.iter().all(|part| message.contains(part)), "{message}");
+        }
     }
 
     #[test]
-    fn lists_without_names_or_with_one_character_are_refused() {
+    fn lists_without_names_are_refused() {
         assert!(refusal(b"").contains("is empty"));
         assert!(refusal(b"\n \r\n\t\n").contains("only blank lines"));
         assert!(refusal("\u{feff}".as_bytes()).contains("only blank lines"));
-        assert!(refusal(b"aaa\na\n").contains("'a'"));
     }
 
     #[test]
-    fn control_characters_and_long_lines_are_reported_with_their_line() {
-        assert!(refusal(b"ada\nb\0b\n").contains("line 2 has the control character U+0000"));
-        assert!(refusal("a\nb\u{2028}c".as_bytes()).contains("U+2028"));
+    fn long_lines_are_reported_with_their_line() {
         let longest = "ab".repeat(MAX_NAME_LENGTH / 2);
         assert!(parse(&longest).is_ok());
-        assert!(refusal(format!("ada\n{longest}a").as_bytes()).contains("line 2 is 1001"));
+        assert!(refusal(format!("ada\n{longest}a").as_bytes()).contains("line 2 (1001 char"));
     }
 
     #[test]
@@ -347,23 +429,14 @@ mod tests {
         let corpus = parse("josé maria\n각\n").unwrap();
         let encode = |text| encode(text, corpus.vocabulary(), LetterCase::Lower);
         let spelled = |text| corpus.vocabulary().decode(&encode(text).unwrap());
-        assert_eq!(spelled(" JOSE\u{301} "), "josé ");
+        assert_eq!(spelled(" JOSE\u{301} \u{200b}"), "josé");
+        let prefix = encode_prefix(" JOSE\u{301} ", corpus.vocabulary(), LetterCase::Lower);
+        assert_eq!(corpus.vocabulary().decode(&prefix.unwrap()), "josé ");
         assert_eq!(spelled("\u{1100}\u{1161}\u{11a8}"), "각");
-        for (text, character) in
-            [("jose", 'e'), ("j\no", '\n'), ("\n", '\n'), ("j\u{2028}", '\u{2028}')]
-        {
+        for (text, character) in [("jose", 'e'), ("j\no", '\n'), ("j\u{2028}o", '\u{2028}')] {
             let message = encode(text).unwrap_err().to_string();
             assert!(message.contains(&format!("{character:?}")), "{message}");
         }
-    }
-
-    #[test]
-    fn a_list_for_evaluation_may_have_one_character() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), "AAA\n\na").unwrap();
-        assert_eq!(read_names(file.path(), LetterCase::Lower).unwrap(), ["aaa", "a"]);
-        std::fs::write(file.path(), "\n").unwrap();
-        assert!(read_names(file.path(), LetterCase::Lower).is_err());
     }
 
     proptest! {

@@ -1,10 +1,10 @@
 //! The names that a model was trained on, compactly: a set of hashes that the model file stores.
 //!
-//! A name's fingerprint is the first four bytes of the SHA-256 of its UTF-8 text, as a
+//! A name's fingerprint is the first four bytes of the SHA-256 of its UTF-8 text as [`shown`], as a
 //! little-endian number. Every name of the list is found. A false positive has the probability of
 //! the number of names over 2^32: 3 in 10 million for the built-in dinosaurs.
 
-use super::corpus::composed;
+use super::spelling::{LetterCase, shown};
 use sha2::{Digest, Sha256};
 
 /// A set of names as fingerprints, four bytes each.
@@ -15,14 +15,15 @@ pub struct KnownNames {
 }
 
 impl KnownNames {
-    /// The set of `names`, which are clean, as those of a [`Corpus`](crate::data::Corpus) are.
+    /// The set of `names`, which were read with this letter `case`.
     ///
     /// ```
-    /// use char_rnn::data::KnownNames;
-    /// let known = KnownNames::of(["ada", "bob"]);
-    /// assert!(known.contains("ada") && !known.contains("eve"));
+    /// use char_rnn::data::{KnownNames, LetterCase};
+    /// let known = KnownNames::of(["ada", "bob"], LetterCase::Lower);
+    /// assert!(known.contains("Ada") && !known.contains("Eve"));
     /// ```
-    pub fn of<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
+    pub fn of(names: impl IntoIterator<Item = impl AsRef<str>>, case: LetterCase) -> Self {
+        let fingerprint = |name| fingerprint(&shown(AsRef::as_ref(&name), case));
         Self::sorted(names.into_iter().map(fingerprint).collect())
     }
 
@@ -53,10 +54,9 @@ impl KnownNames {
         &self.fingerprints
     }
 
-    /// Whether `name` is in the set. It is composed (NFC) first, as the list was: a model may have
-    /// sampled a letter as several characters.
+    /// Whether `name`, as [`shown`], is in the set.
     pub fn contains(&self, name: &str) -> bool {
-        self.fingerprints.binary_search(&fingerprint(&composed(name))).is_ok()
+        self.fingerprints.binary_search(&fingerprint(name)).is_ok()
     }
 }
 
@@ -70,18 +70,22 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    const KEEP: LetterCase = LetterCase::Keep;
+
     #[test]
     fn a_fingerprint_is_the_start_of_the_sha_256() {
         // The empty text's digest begins e3b0c442, that of "abc" ba7816bf.
-        assert_eq!(KnownNames::of([""]).fingerprints(), [0x42c4_b0e3]);
-        assert_eq!(KnownNames::of(["abc", "abc"]).fingerprints(), [0xbf16_78ba]);
+        assert_eq!(KnownNames::of([""], KEEP).fingerprints(), [0x42c4_b0e3]);
+        assert_eq!(KnownNames::of(["abc", "abc"], KEEP).fingerprints(), [0xbf16_78ba]);
     }
 
     #[test]
-    fn decomposed_names_are_found() {
-        let known = KnownNames::of(["josé", "각"]);
-        assert!(known.contains("jose\u{301}") && known.contains("\u{1100}\u{1161}\u{11a8}"));
-        assert!(!known.contains("jose"));
+    fn names_are_found_by_what_is_shown() {
+        let known = KnownNames::of(["ilse", "\u{17f}ara", "josé"], LetterCase::Lower);
+        for sampled in ["ilse", "ılse", "sara", "jose\u{301}", " josé"] {
+            assert!(known.contains(&shown(sampled, LetterCase::Lower)), "{sampled}");
+        }
+        assert!(!known.contains("ilse") && !known.contains("Jose"));
     }
 
     #[test]
@@ -94,7 +98,7 @@ mod tests {
     #[test]
     fn false_positives_are_rare() {
         let names: Vec<String> = (0..20_000).map(|i| format!("name {i}")).collect();
-        let known = KnownNames::of(names.iter().map(String::as_str));
+        let known = KnownNames::of(&names, KEEP);
         let wrong = (0..100_000).filter(|i| known.contains(&format!("other {i}"))).count();
         // 20,000 x 100,000 / 2^32 is about a half.
         assert!(wrong <= 6, "{wrong}");
@@ -103,14 +107,12 @@ mod tests {
     proptest! {
         #[test]
         fn every_name_of_the_list_is_found(names in prop::collection::vec(".{0,8}", 0..40)) {
-            let names: Vec<String> = names.iter().map(|name| composed(name)).collect();
-            let known = KnownNames::of(names.iter().map(String::as_str));
-            prop_assert!(names.iter().all(|name| known.contains(name)));
+            let known = KnownNames::of(&names, KEEP);
+            prop_assert!(names.iter().all(|name| known.contains(&shown(name, KEEP))));
             let again = KnownNames::from_fingerprints(known.fingerprints().to_vec());
             prop_assert_eq!(again.unwrap(), known.clone());
             let (one, other) = names.split_at(names.len() / 3);
-            let of = |part: &[String]| KnownNames::of(part.iter().map(String::as_str));
-            let (one, other) = (of(one), of(other));
+            let (one, other) = (KnownNames::of(one, KEEP), KnownNames::of(other, KEEP));
             prop_assert_eq!(one.union(&other), known);
         }
     }

@@ -2,12 +2,20 @@
 
 mod batch;
 mod corpus;
+mod faults;
 mod known_names;
+mod spelling;
 mod split;
 mod vocabulary;
 
 pub use batch::{Batch, IGNORE_INDEX, START};
-pub use corpus::{Corpus, LetterCase, MAX_NAME_LENGTH, encode, read_names};
-pub(crate) use corpus::{breaks_lines, digest};
+pub(crate) use corpus::digest;
+#[cfg(feature = "cli")]
+pub(crate) use corpus::read_bytes;
+pub use corpus::{Corpus, DINOS, Listed, MAX_NAME_LENGTH, encode, encode_prefix, parse_listed};
 pub use known_names::KnownNames;
+pub(crate) use spelling::breaks_lines;
+pub use spelling::{LetterCase, shown};
+#[cfg(feature = "cli")]
+pub(crate) use spelling::{first_letter, titlecase, trimmed};
 pub use vocabulary::{END, Vocabulary};

@@ -26,7 +26,7 @@ impl Corpus {
         let distinct: BTreeSet<&[u8; 32]> = hashes.iter().collect();
         if distinct.len() < 2 {
             return Err(Error::Names {
-                origin: "the list".to_string(),
+                origin: self.origin().to_string(),
                 problem: "a validation set needs two different names: leave `validation` away"
                     .to_string(),
             });

@@ -4,6 +4,7 @@
 //! the notebook's `sorted(set(data))`. A character is a Unicode scalar value: a letter with a
 //! combining mark and without a composed form is two.
 
+use super::spelling::{LetterCase, shown};
 use crate::error::{Error, Result};
 use std::collections::{BTreeSet, HashMap};
 
@@ -84,6 +85,14 @@ impl Vocabulary {
     /// On an index that is not below [`size`](Self::size).
     pub fn decode(&self, indices: &[u32]) -> String {
         indices.iter().map(|&index| self.characters[index as usize]).collect()
+    }
+
+    /// The name of `indices` as it is [`shown`].
+    ///
+    /// # Panics
+    /// As [`decode`](Self::decode).
+    pub fn show(&self, indices: &[u32], case: LetterCase) -> String {
+        shown(&self.decode(indices), case)
     }
 }
 

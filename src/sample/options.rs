@@ -6,6 +6,12 @@ use crate::error::Error;
 /// The notebook's limit on the length of a sampled name, in characters.
 pub const MAX_LENGTH: usize = 50;
 
+/// The limit for a network whose list has `longest` characters in its longest name: the notebook's,
+/// or where that name could not end below it, one character more than the name.
+pub fn max_length_for(longest: usize) -> usize {
+    longest.saturating_add(1).clamp(MAX_LENGTH, MAX_NAME_LENGTH)
+}
+
 /// How characters are sampled. The default is the model's own distribution.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SampleOptions {
@@ -167,6 +173,12 @@ mod tests {
         }
         let hot = SampleOptions { temperature: f64::INFINITY, min_length: 1, ..plain };
         assert_eq!(filtered(hot), [0., 0.333, 0.333, 0.333]);
+    }
+
+    #[test]
+    fn each_name_of_the_list_can_end_below_the_limit() {
+        let limits = [0, 49, 50, 70, 998, 999, 1000, usize::MAX].map(max_length_for);
+        assert_eq!(limits, [50, 50, 51, 71, 999, 1000, 1000, 1000]);
     }
 
     #[test]

@@ -27,7 +27,7 @@ use crate::data::{Batch, Corpus, Vocabulary};
 use crate::error::{Error, Result};
 use crate::model::{CharRnn, Config, MAX_ENTRIES, initialize};
 use crate::random::RngSource;
-use crate::sample::{MAX_LENGTH, Sampler};
+use crate::sample::{MAX_LENGTH, Sampler, max_length_for};
 use candle_core::{DType, Device, Var};
 use candle_nn::VarMap;
 use factors::FACTORS;
@@ -98,6 +98,8 @@ pub struct Trainer<'a> {
     optimize: Optimize,
     smoothing: Option<Smoothing>,
     batch: Batch,
+    /// The maximum length of sampled names.
+    max_length: usize,
     /// The next iteration.
     next: u64,
     loss: f64,
@@ -111,10 +113,18 @@ impl<'a> Trainer<'a> {
     /// A new run on `device`.
     ///
     /// # Errors
-    /// Where a field is out of range ([`TrainConfig::check`]), no name can be held out
-    /// ([`Corpus::validation_split`]), or the device fails.
+    /// Where a field is out of range ([`TrainConfig::check`]), the list has a single character, no
+    /// name can be held out ([`Corpus::validation_split`]), or the device fails.
     pub fn new(corpus: &'a Corpus, config: &TrainConfig, device: &Device) -> Result<Self> {
         config.check()?;
+        if let [_end, only] = corpus.vocabulary().characters() {
+            return Err(Error::Names {
+                origin: corpus.origin().to_string(),
+                problem: format!(
+                    "all names consist of the one character {only:?}: there is nothing to learn"
+                ),
+            });
+        }
         let network = Config { vocabulary: corpus.vocabulary().size(), hidden: config.hidden };
         let vars = initialize(network, config.seed.normals(), config.dtype, device)?;
         Self::with_variables(corpus, config, network, &vars, device)
@@ -140,8 +150,7 @@ impl<'a> Trainer<'a> {
             examples = others;
         }
         config.seed.shuffle(&mut examples);
-        let longest = examples.iter().map(|(_, name)| name.len()).max().unwrap_or(0);
-        let max_loss = MAX_LOSS * (longest + 1) as f64 * (network.vocabulary as f64).ln();
+        let max_loss = MAX_LOSS * (corpus.longest() + 1) as f64 * (network.vocabulary as f64).ln();
         check_batch_size(&examples, config, network, device)?;
         let smoothing = (config.smoothing > 0.).then(|| {
             let names: Vec<Vec<u32>> = examples.iter().map(|(_, name)| name.clone()).collect();
@@ -155,6 +164,10 @@ impl<'a> Trainer<'a> {
             smoothing,
             optimize: Optimize::new(network, vars, config)?,
             batch: Batch::default(),
+            max_length: match config.seed {
+                RngSource::Notebook => MAX_LENGTH,
+                RngSource::Seed(_) => max_length_for(corpus.longest()),
+            },
             next: 0,
             loss: f64::NAN,
             smoothed: match config.seed {
@@ -332,7 +345,7 @@ impl<'a> Trainer<'a> {
             self.history.validation.push(iteration, || loss);
             observer.validation(now, loss);
         }
-        let names = Sampler::new(model, config.seed, MAX_LENGTH, 0..config.samples)?
+        let names = Sampler::new(model, config.seed, self.max_length, 0..config.samples)?
             .collect::<candle_core::Result<Vec<_>>>()?;
         self.history.push_samples(iteration, &names, self.vocabulary);
         observer.samples(now, &names);
@@ -383,9 +396,9 @@ fn check_resumable(
     }
     if corpus.vocabulary().size() != network.vocabulary {
         return Err(Error::Names {
-            origin: "the list".to_string(),
+            origin: corpus.origin().to_string(),
             problem: format!(
-                "it has {} characters and the network {}, which cannot change",
+                "the list has {} characters and the network {}, which cannot change",
                 corpus.vocabulary().size() - 1,
                 network.vocabulary - 1
             ),

@@ -1,0 +1,210 @@
+//! What is wrong with a list: lines that cannot be used, files of another kind, tables and markup.
+
+use super::spelling::breaks_lines;
+use std::collections::BTreeSet;
+
+/// The number of lines that a message lists.
+const LISTED: usize = 5;
+
+/// The lines of a list that cannot be used.
+#[derive(Debug, Default)]
+pub(super) struct Faults {
+    count: usize,
+    /// The first of them, with what was found there.
+    listed: Vec<String>,
+    /// What they may be instead of names.
+    hints: BTreeSet<&'static str>,
+}
+
+impl Faults {
+    /// Adds the line of this `number`.
+    pub fn add(&mut self, number: usize, found: &str, hint: &'static str) {
+        self.count += 1;
+        if self.count <= LISTED {
+            self.listed.push(format!("line {number} ({found})"));
+        }
+        self.hints.insert(hint);
+    }
+
+    /// Adds the line if it has control characters; returns whether it does.
+    pub fn add_control(&mut self, number: usize, line: &str) -> bool {
+        let found: BTreeSet<char> = line.chars().filter(|&c| breaks_lines(c)).collect();
+        let Some(&last) = found.last() else { return false };
+        let code = |&c: &char| match c {
+            '\t' => "a tab".to_string(),
+            _ => format!("U+{:04X}", u32::from(c)),
+        };
+        let codes: Vec<String> = found.iter().map(code).collect();
+        self.add(number, &codes.join(", "), hint(last, line));
+        true
+    }
+
+    /// The message, if there are any: `all` is the number of lines of the list, `bytes`.
+    pub fn message(&self, all: usize, bytes: &[u8]) -> Option<String> {
+        if self.count == 0 {
+            return None;
+        }
+        if let Some(kind) = kind_of_file(bytes) {
+            return Some(format!("this is not a list of names but {kind}"));
+        }
+        let more = match self.count.saturating_sub(LISTED) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let hints: Vec<&str> = self.hints.iter().copied().collect();
+        let (count, listed, hints) = (self.count, self.listed.join(", "), hints.join("; "));
+        Some(format!("{count} of {all} lines cannot be used: {listed}{more}; {hints}"))
+    }
+}
+
+/// What a `line` with this control character may be.
+fn hint(control: char, line: &str) -> &'static str {
+    let bytes: Option<Vec<u8>> = line.chars().map(|c| u8::try_from(c).ok()).collect();
+    let is_utf8 = bytes.is_some_and(|bytes| String::from_utf8(bytes).is_ok());
+    match control {
+        '\t' => "tabs separate the columns of a table, of which `cut -f1` takes the first",
+        '\u{80}'..='\u{9f}' if is_utf8 => "this looks like UTF-8 that was decoded as Latin-1",
+        '\u{85}' | '\u{2028}' | '\u{2029}' => {
+            "U+0085, U+2028 and U+2029 end lines in few programs: save the list with ordinary ones"
+        }
+        '\u{80}'..='\u{9f}' => "this looks like Windows-1252 that was decoded as Latin-1",
+        _ => "a list is plain text with one name a line",
+    }
+}
+
+/// What a file that is no plain text is, by its first bytes.
+fn kind_of_file(bytes: &[u8]) -> Option<&'static str> {
+    const STARTS: [(&[u8], &str); 8] = [
+        (b"\x1f\x8b", "a file compressed with gzip"),
+        (b"PK\x03\x04", "a zip archive, as .docx and .xlsx are"),
+        (b"\xfd7zXZ\0", "a file compressed with xz"),
+        (b"\x28\xb5\x2f\xfd", "a file compressed with zstd"),
+        (b"BZh", "a file compressed with bzip2"),
+        (b"%PDF", "a PDF document"),
+        (b"\xff\xfe", UTF_16),
+        (b"\xfe\xff", UTF_16),
+    ];
+    const UTF_16: &str = "UTF-16 text: save it as UTF-8";
+    if let Some((_, kind)) = STARTS.iter().find(|(start, _)| bytes.starts_with(start)) {
+        return Some(kind);
+    }
+    // The length of the header comes first, and the header is JSON.
+    if let Some((length, header)) = bytes.split_first_chunk()
+        && u64::from_le_bytes(*length) < bytes.len() as u64
+        && header.starts_with(b"{\"")
+    {
+        return Some("a safetensors file, such as a model");
+    }
+    let is_line_end = |c| matches!(c, '\n' | '\r');
+    let line_ends = bytes.iter().filter(|&&byte| is_line_end(byte.into())).count();
+    let utf_16 = [u16::from_le_bytes, u16::from_be_bytes].into_iter().any(|unit| {
+        let (pairs, rest) = bytes.as_chunks();
+        let units = pairs.iter().map(|&pair| unit(pair));
+        let text: Result<String, _> = char::decode_utf16(units).collect();
+        // One-byte text decodes too, but loses its line ends.
+        text.is_ok_and(|text| {
+            rest.is_empty()
+                && text.contains(is_line_end)
+                && text.matches(is_line_end).count() * 2 >= line_ends
+                && !text.contains(|c| breaks_lines(c) && !is_line_end(c))
+        })
+    });
+    utf_16.then_some(UTF_16)
+}
+
+/// What `names` may be instead of a list of names, where nearly all have the same form.
+pub(super) fn suspicion(names: &[String]) -> Option<String> {
+    if let [only] = names {
+        let is_list = only.contains([',', ';', '|']) || only.split_whitespace().count() > 5;
+        return is_list.then(|| "the list has only one line, so it is one name".to_string());
+    }
+    let nearly_all = |fits: &dyn Fn(&str) -> bool| {
+        names.iter().filter(|name| fits(name)).count() * 10 >= names.len() * 9
+    };
+    let typical = &names[names.len() / 2];
+    for separator in [',', ';', '|'] {
+        let columns = |line: &str| line.trim_end_matches(separator).matches(separator).count();
+        let count = columns(typical);
+        // "Smith, John" is a name.
+        let is_row = |line: &str| columns(line) == count && (count > 1 || !line.contains(", "));
+        if count > 0 && nearly_all(&is_row) {
+            return Some(format!(
+                "the lines look like the rows of a table, of which `cut -d'{separator}' -f1` takes \
+                 the first column"
+            ));
+        }
+    }
+    let is_number = |word: &str| {
+        let mut characters = word.chars();
+        characters.next().is_some_and(char::is_numeric) && !characters.any(char::is_alphabetic)
+    };
+    if nearly_all(&|line| line.contains(' ') && line.split(' ').any(is_number)) {
+        return Some("nearly every line has a number, as in a table".to_string());
+    }
+    const MARKUP: [&str; 8] = ["<", "{", "[", "\"", "- ", "* ", "•", "#"];
+    let marked = MARKUP.iter().find(|mark| nearly_all(&|line| line.starts_with(**mark)))?;
+    Some(format!("nearly every line starts with {:?}, as in markup or data", marked.trim()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_of_another_kind_are_called_what_they_are() {
+        let utf_16 = |text: &str, unit: fn(u16) -> [u8; 2]| -> Vec<u8> {
+            text.encode_utf16().flat_map(unit).collect()
+        };
+        let model = [&9u64.to_le_bytes()[..], b"{\"b\":0}  \x01"].concat();
+        for (bytes, kind) in [
+            (b"\x1f\x8b\x08\x00".to_vec(), "gzip"),
+            (b"BZh91AY&SY\x01".to_vec(), "bzip2"),
+            (b"\x28\xb5\x2f\xfd\x04".to_vec(), "zstd"),
+            (b"\xfd7zXZ\0\0".to_vec(), "xz"),
+            (b"PK\x03\x04\x14".to_vec(), "zip"),
+            (model, "safetensors"),
+            (utf_16("\u{feff}ida\n", u16::to_be_bytes), "UTF-16"),
+            (utf_16("ida\r\nuwe\r\n", u16::to_le_bytes), "UTF-16"),
+            (utf_16("Олег\nЯна", u16::to_be_bytes), "UTF-16"),
+            (utf_16("上海\n上田\n", u16::to_le_bytes), "UTF-16"),
+        ] {
+            let found = kind_of_file(&bytes);
+            assert!(found.is_some_and(|found| found.contains(kind)), "{kind}: {found:?}");
+        }
+        for text in ["ida\nu\0e\n", "id\0\nuwe\neva\n", "ida\nu\u{1b}we", "BMW\nVW\n"] {
+            assert_eq!(kind_of_file(text.as_bytes()), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn tables_markup_and_lists_on_one_line_are_suspected() {
+        let suspicion = |list: &str| {
+            let names: Vec<String> = list.lines().map(str::to_string).collect();
+            suspicion(&names)
+        };
+        for (list, part) in [
+            ("ida;f;12\nuwe;m;7\njan;m;3", "cut -d';' -f1"),
+            ("ida,12\nuwe,7", "cut -d','"),
+            ("ida   12   0.5%\nuwe     7   0.3%", "a number"),
+            ("1. ida\n2. uwe", "a number"),
+            ("<li>ida</li>\n<li>uwe</li>", "starts with \"<\""),
+            ("\"ida\",\n\"uwe\",\n\"jan\"", "starts with \"\\\"\""),
+            ("- ida\n- uwe", "starts with \"-\""),
+            ("ida, uwe, jan", "one line"),
+            ("ida uwe jan eva ute ina", "one line"),
+        ] {
+            let found = suspicion(list);
+            assert!(found.as_ref().is_some_and(|text| text.contains(part)), "{list:?}: {found:?}");
+        }
+        for list in [
+            "ida\nuwe",
+            "new york",
+            "smith, john\njones, ann",
+            "apollo 11\nsoyuz",
+            "bad aibling\nhof",
+            "'s-gravenhage\n't harde",
+        ] {
+            assert_eq!(suspicion(list), None, "{list:?}");
+        }
+    }
+}
