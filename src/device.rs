@@ -1,4 +1,4 @@
-//! Opening a GPU.
+//! Opening a GPU, and the memory of the machine.
 
 use crate::error::{Error, Result};
 use candle_core::Device;
@@ -16,6 +16,37 @@ pub fn cuda(ordinal: usize) -> Result<Device> {
     )));
     #[cfg(feature = "cuda")]
     open(ordinal)
+}
+
+/// Whether the process can get so many bytes of memory. An allocation that fails ends the program.
+pub(crate) fn has_memory(bytes: u128) -> bool {
+    let mut memory = Vec::<u8>::new();
+    let reserved = usize::try_from(bytes).is_ok_and(|n| memory.try_reserve_exact(n).is_ok());
+    // Without this, the compiler may leave the allocation out.
+    std::hint::black_box(&memory);
+    reserved && is_available(bytes)
+}
+
+/// Whether the free memory and swap space, or the limit of a container, are so many bytes, as far as
+/// the system reports them: Linux reserves more than it has, and later kills the process.
+pub(crate) fn is_available(bytes: u128) -> bool {
+    free_memory().is_none_or(|free| bytes <= free)
+}
+
+fn free_memory() -> Option<u128> {
+    let info = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let kib = |key: &str| -> Option<u128> {
+        info.lines()
+            .find_map(|line| line.strip_prefix(key))?
+            .trim()
+            .strip_suffix(" kB")?
+            .parse()
+            .ok()
+    };
+    let free = (kib("MemAvailable:")? + kib("SwapFree:")?) * 1024;
+    let limit = std::fs::read_to_string("/sys/fs/cgroup/memory.max").ok();
+    let limit = limit.and_then(|limit| limit.trim().parse().ok());
+    Some(limit.map_or(free, |limit: u128| limit.min(free)))
 }
 
 #[cfg(feature = "cuda")]

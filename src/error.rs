@@ -82,9 +82,10 @@ pub enum Error {
     Candle(candle_core::Error),
 }
 
-/// Candle's error, or where the memory of a GPU is used up, a sentence that says so.
+/// Candle's error without its backtrace, or where the memory of a GPU is used up, a sentence that says so.
 impl From<candle_core::Error> for Error {
     fn from(error: candle_core::Error) -> Self {
+        let error = without_backtrace(error);
         // The names that the driver and cuBLAS give it: candle passes on a text.
         let text = error.to_string();
         if ["CUDA_ERROR_OUT_OF_MEMORY", "CUBLAS_STATUS_ALLOC_FAILED"]
@@ -97,6 +98,18 @@ impl From<candle_core::Error> for Error {
             );
         }
         Self::Candle(error)
+    }
+}
+
+/// The error without the backtrace that candle adds to its text under `RUST_BACKTRACE`.
+fn without_backtrace(error: candle_core::Error) -> candle_core::Error {
+    use candle_core::Error::{Context, WithBacktrace, WithPath};
+    let inner = |inner: Box<candle_core::Error>| Box::new(without_backtrace(*inner));
+    match error {
+        WithBacktrace { inner, .. } => without_backtrace(*inner),
+        WithPath { inner: error, path } => WithPath { inner: inner(error), path },
+        Context { inner: error, context } => Context { inner: inner(error), context },
+        other => other,
     }
 }
 
@@ -135,5 +148,13 @@ mod tests {
         assert_eq!(error.to_string().lines().count(), 1);
         let other = Error::from(candle_core::Error::Cuda("DriverError(CUDA_ERROR_UNKNOWN)".into()));
         assert!(matches!(other, Error::Candle(_)));
+    }
+
+    #[test]
+    fn a_message_has_no_backtrace() {
+        let inner = || Box::new(candle_core::Error::Msg("no".into()));
+        let backtrace = Box::new(std::backtrace::Backtrace::force_capture());
+        let error = candle_core::Error::WithBacktrace { inner: inner(), backtrace };
+        assert_eq!(Error::from(error.with_path("a")).to_string(), "path: \"a\" no");
     }
 }

@@ -30,7 +30,7 @@ use std::collections::{BTreeMap, BTreeSet};
 const BATCH: usize = 256;
 const MAX_LOGITS: usize = 1 << 20;
 
-/// The steps of a chunk of [`evaluate_stateful`].
+/// The maximum number of steps in a chunk of [`evaluate_stateful`].
 const STEPS: usize = 1024;
 
 /// The losses of a list of names.
@@ -91,6 +91,7 @@ impl Evaluation {
 /// If an index is outside the vocabulary, or the device fails.
 pub fn evaluate(model: &CharRnn, names: &[Vec<u32>]) -> Result<Evaluation> {
     check(model, names)?;
+    let model = &model.detached();
     let vocabulary = model.config().vocabulary;
     let mut losses = vec![0.; names.len()];
     // Batches of similar lengths need little padding.
@@ -102,10 +103,11 @@ pub fn evaluate(model: &CharRnn, names: &[Vec<u32>]) -> Result<Evaluation> {
         let steps = batch.x().chunks_exact(batch.size()).zip(batch.y().chunks_exact(batch.size()));
         for (x, y) in steps {
             state = model.step(&Tensor::new(x, model.device())?, &state)?;
-            let z = logits(model, &state)?;
-            for ((z, &y), &name) in z.chunks_exact(vocabulary).zip(y).zip(group) {
+            let mut z = logits(model, &state)?;
+            for ((z, &y), &name) in z.chunks_exact_mut(vocabulary).zip(y).zip(group) {
                 if y != IGNORE_INDEX {
-                    losses[name] += log_sum_exp(z) - z[y as usize];
+                    log_softmax(z);
+                    losses[name] -= z[y as usize];
                 }
             }
         }
@@ -120,16 +122,17 @@ pub fn evaluate(model: &CharRnn, names: &[Vec<u32>]) -> Result<Evaluation> {
 /// As [`evaluate`].
 pub fn evaluate_stateful(model: &CharRnn, names: &[Vec<u32>]) -> Result<f64> {
     check(model, names)?;
+    let model = &model.detached();
     // One sequence, in which each name starts with the zero vector.
     let x = names.iter().flat_map(|name| std::iter::once(START).chain(name.iter().copied()));
     let y = names.iter().flat_map(|name| name.iter().copied().chain(std::iter::once(END)));
     let (x, y): (Vec<u32>, Vec<u32>) = (x.collect(), y.collect());
     let mut state = model.zero_state(1)?;
     let mut total = 0.;
-    for (x, y) in x.chunks(STEPS).zip(y.chunks(STEPS)) {
+    let steps = (MAX_LOGITS / model.config().vocabulary).clamp(1, STEPS);
+    for (x, y) in x.chunks(steps).zip(y.chunks(steps)) {
         let part = model.loss(&Batch::sequence(x, y), &state)?;
-        // Without this, the graph of a trainable model would grow with each chunk.
-        state = CharRnnState::new(part.last.a().detach());
+        state = part.last;
         total += scalar(&part.loss)?;
     }
     Ok(total)
@@ -153,20 +156,21 @@ pub struct Step {
 /// As [`evaluate`].
 pub fn explain(model: &CharRnn, name: &[u32], alternatives: usize) -> Result<Vec<Step>> {
     check(model, &[name])?;
+    let model = &model.detached();
     let batch = Batch::new([name]);
     let mut state = model.zero_state(1)?;
     let mut steps = Vec::with_capacity(batch.steps());
     for (&x, &index) in batch.x().iter().zip(batch.y()) {
         state = model.step(&Tensor::new(&[x], model.device())?, &state)?;
-        let z = logits(model, &state)?;
-        let log_total = log_sum_exp(&z);
+        let mut z = logits(model, &state)?;
+        log_softmax(&mut z);
         let mut others: Vec<u32> = (0..z.len() as u32).filter(|&other| other != index).collect();
         others.sort_by(|&a, &b| z[b as usize].total_cmp(&z[a as usize]));
         others.truncate(alternatives);
-        let probability = |other: u32| (other, (z[other as usize] - log_total).exp());
+        let probability = |other: u32| (other, z[other as usize].exp());
         steps.push(Step {
             index,
-            log_probability: z[index as usize] - log_total,
+            log_probability: z[index as usize],
             alternatives: others.into_iter().map(probability).collect(),
         });
     }
@@ -268,10 +272,13 @@ fn logits(model: &CharRnn, state: &CharRnnState) -> Result<Vec<f64>> {
     z.to_dtype(DType::F64)?.flatten_all()?.to_vec1()
 }
 
-/// `ln sum_j exp(z_j)`, without overflow.
-fn log_sum_exp(z: &[f64]) -> f64 {
+/// Replaces the logits `z` by `ln softmax(z)`. The largest is subtracted first: beside it the
+/// logarithm of the sum would be lost.
+fn log_softmax(z: &mut [f64]) {
     let max = z.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    max + z.iter().map(|z| (z - max).exp()).sum::<f64>().ln()
+    z.iter_mut().for_each(|z| *z -= max);
+    let log_sum = z.iter().map(|z| z.exp()).sum::<f64>().ln();
+    z.iter_mut().for_each(|z| *z -= log_sum);
 }
 
 #[cfg(test)]
@@ -346,6 +353,30 @@ mod tests {
                 prop_assert!(close(others + step.log_probability.exp(), 1., 1e-12));
                 prop_assert!(step.alternatives.is_sorted_by(|a, b| a.1 >= b.1));
                 prop_assert!(step.alternatives.iter().all(|&(other, _)| other != step.index));
+            }
+        }
+    }
+
+    #[test]
+    fn losses_of_huge_logits_are_those_of_the_reference() {
+        for (dtype, size) in [(DType::F64, 1e16), (DType::F64, -1e300), (DType::F32, 1e30)] {
+            let model = model(4, 3, dtype, 1).map(|parameter| match parameter.dims() {
+                [4] => {
+                    let by = [size, size + 8., size - 6., size];
+                    Tensor::new(&by, &Device::Cpu)?.to_dtype(dtype)
+                }
+                _ => parameter.zeros_like(),
+            });
+            let model = model.unwrap();
+            let parameters = Parameters::of(&model);
+            let name = vec![1, 2, 3];
+            let (expected, _) = reference_loss(&parameters, &name, &[0.; 3]);
+            assert!(expected > 5., "{expected}");
+            let loss = evaluate(&model, std::slice::from_ref(&name)).unwrap().losses[0];
+            assert!(close(loss, expected, 1e-6), "{loss} {expected}");
+            for step in explain(&model, &name, 3).unwrap() {
+                let others: f64 = step.alternatives.iter().map(|&(_, p)| p).sum();
+                assert!(close(others + step.log_probability.exp(), 1., 1e-12));
             }
         }
     }

@@ -61,6 +61,16 @@ impl Config {
         (count >= MAX_ENTRIES).then_some(count)
     }
 
+    /// Refuses a size of 0, and parameters of more bytes than a machine can address.
+    fn check(&self) -> Result<()> {
+        let bytes =
+            self.hidden.checked_mul(self.hidden.max(self.vocabulary)).map(|n| n as u128 * 8);
+        match bytes.is_some_and(|bytes| (1..=isize::MAX as u128).contains(&bytes)) {
+            true if self.vocabulary > 0 => Ok(()),
+            _ => bail!("there is no network of these sizes: {self:?}"),
+        }
+    }
+
     /// The shape of the parameter `name` of [`PARAMETERS`].
     ///
     /// # Panics
@@ -112,8 +122,9 @@ pub struct CharRnn {
 /// reproducible parameters see [`initialize`].
 ///
 /// # Errors
-/// Where a variable of that name has another shape, or the device fails.
+/// Where a size is out of range, a variable of that name has another shape, or the device fails.
 pub fn char_rnn(config: Config, vb: VarBuilder) -> Result<CharRnn> {
+    config.check()?;
     let weight = Init::Randn { mean: 0., stdev: WEIGHT_DEVIATION };
     let get = |name: &str, init| vb.get_with_hints(config.shape(name), name, init);
     Ok(CharRnn {
@@ -130,13 +141,14 @@ pub fn char_rnn(config: Config, vb: VarBuilder) -> Result<CharRnn> {
 /// the order of the notebook's `initialize_parameters`: `wax`, `waa`, `wya`, row by row.
 ///
 /// # Errors
-/// Where `dtype` is not a float or the device fails.
+/// Where a size is out of range, `dtype` is not a float or the device fails.
 pub fn initialize(
     config: Config,
     mut normal: impl FnMut() -> f64,
     dtype: DType,
     device: &Device,
 ) -> Result<VarMap> {
+    config.check()?;
     let vars = VarMap::new();
     for name in PARAMETERS {
         let shape = config.shape(name);
@@ -184,6 +196,11 @@ impl CharRnn {
         std::array::from_fn(|i| (PARAMETERS[i], tensors[i]))
     }
 
+    /// The network with the same parameters, none of them a variable: what it computes has no graph.
+    pub(crate) fn detached(&self) -> Self {
+        self.map(|parameter| Ok(parameter.detach())).expect("nothing here fails")
+    }
+
     /// The network with `f` of each parameter, which must not change a shape.
     pub(crate) fn map(&self, f: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Self> {
         Ok(Self {
@@ -216,7 +233,8 @@ impl CharRnn {
     /// nodes for any number of steps.
     ///
     /// # Errors
-    /// Where an index is outside the vocabulary, a shape does not fit, or the device fails.
+    /// Where the batch is empty, an index is outside the vocabulary, a shape does not fit, or the
+    /// device fails.
     pub fn loss(&self, batch: &Batch, start: &CharRnnState) -> Result<Loss> {
         self.check_start(batch, start)?;
         let [x, y] = batch.x_and_y_on(self.device())?;
@@ -264,10 +282,13 @@ impl CharRnn {
         self.with_last(loss, &Tensor::cat(&states, 0)?, batch)
     }
 
-    /// Checks the shape of the state: that of another batch size could pass for one of more or fewer
-    /// steps. On a GPU checks the indices too, which the CPU's ops do by themselves.
+    /// Checks that there are names, and the shape of the state: that of another batch size could pass
+    /// for one of more or fewer steps. On a GPU checks the indices too, which the CPU's ops do by themselves.
     pub(crate) fn check_start(&self, batch: &Batch, start: &CharRnnState) -> Result<()> {
         let expected = [batch.size(), self.config.hidden];
+        if batch.size() == 0 {
+            bail!("the batch is empty");
+        }
         if start.a.dims() != expected {
             bail!("the state is {:?}, but the batch needs {expected:?}", start.a.dims());
         }
@@ -312,6 +333,14 @@ fn one_hot(indices: &[u32], size: usize, dtype: DType, device: &Device) -> Resul
     Tensor::from_vec(rows, (indices.len(), size), device)?.to_dtype(dtype)
 }
 
+/// Requires an input for each state: more could pass for several steps.
+fn check_rows(input: &Tensor, state: &CharRnnState) -> Result<()> {
+    match (input.dim(0)?, state.a.dim(0)?) {
+        (inputs, states) if inputs == states => Ok(()),
+        (inputs, states) => bail!("there are {inputs} inputs, but {states} states"),
+    }
+}
+
 impl RNN for CharRnn {
     type State = CharRnnState;
 
@@ -323,12 +352,14 @@ impl RNN for CharRnn {
     /// One step. The input is a batch of vectors, (B, n_x), or of u32 indices, (B), where
     /// [`START`](crate::data::START) is the zero vector.
     fn step(&self, input: &Tensor, state: &Self::State) -> Result<Self::State> {
+        check_rows(input, state)?;
         ops::recurrence(&self.project(input)?, &self.waa, &state.a).map(CharRnnState::new)
     }
 
     /// All steps as one graph node: (B, T, n_x) to T states.
     fn seq_init(&self, input: &Tensor, init_state: &Self::State) -> Result<Vec<Self::State>> {
         let (size, steps, features) = input.dims3()?;
+        check_rows(input, init_state)?;
         let rows = input.transpose(0, 1)?.reshape((steps * size, features))?;
         let a = ops::recurrence(&self.project(&rows)?, &self.waa, &init_state.a)?;
         (0..steps).map(|t| a.narrow(0, t * size, size).map(CharRnnState::new)).collect()

@@ -16,14 +16,16 @@ use crate::kernels::softmax::{choose, softmax_weights, total};
 use crate::model::{CharRnn, CharRnnState};
 use crate::ops::{values, with_float};
 use crate::random::{RngSource, Uniforms};
-use candle_core::{DType, Device, Result, Tensor};
+use candle_core::{DType, Device, Error, Result, Tensor, bail};
 use candle_nn::RNN;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-/// Names sampled side by side: enough to outweigh the overhead of a step, few enough that their
-/// states stay in the cache.
-const BATCH: u64 = 256;
+/// The most names sampled side by side: enough to outweigh the overhead of a step, few enough that
+/// their states stay in the cache.
+const BATCH: usize = 256;
+/// The most logits of a step: with a large vocabulary there are fewer names.
+const MAX_LOGITS: usize = 1 << 20;
 
 /// A sampled name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,8 +45,9 @@ struct Row {
 
 /// An iterator over the names of a model, sampled on demand. The n-th name depends on the model,
 /// the options, the random numbers and n alone.
-pub struct Sampler<'a> {
-    model: &'a CharRnn,
+pub struct Sampler {
+    /// Without variables: a graph would keep every state of every name.
+    model: CharRnn,
     rng: RngSource,
     options: SampleOptions,
     /// The state, (1, n_a), after all of the prefix but its last character; `None` for the zero
@@ -60,13 +63,13 @@ pub struct Sampler<'a> {
     finished: BTreeMap<u64, SampledName>,
 }
 
-impl<'a> Sampler<'a> {
+impl Sampler {
     /// Samples the names of `model` with numbers in `range`, of at most `max_length` characters.
     ///
     /// # Errors
-    /// If the device fails.
+    /// If `max_length` is out of range, or the device fails.
     pub fn new(
-        model: &'a CharRnn,
+        model: &CharRnn,
         rng: RngSource,
         max_length: usize,
         range: Range<u64>,
@@ -75,22 +78,30 @@ impl<'a> Sampler<'a> {
         Self::with_options(model, rng, options, range)
     }
 
-    /// The same with `options`, which the caller has [validated](SampleOptions::check).
+    /// The same with `options`.
     ///
     /// # Errors
-    /// If the device fails, or the prefix is outside the vocabulary.
+    /// If the options are out of range ([`SampleOptions::check`]), the prefix has an index outside
+    /// the vocabulary or the end of a name, or the device fails.
     pub fn with_options(
-        model: &'a CharRnn,
+        model: &CharRnn,
         rng: RngSource,
         options: SampleOptions,
         range: Range<u64>,
     ) -> Result<Self> {
+        options.check().map_err(Error::wrap)?;
+        let characters = 1..model.config().vocabulary;
+        if let Some(index) = options.prefix.iter().find(|&&i| !characters.contains(&(i as usize))) {
+            bail!("the prefix has the index {index}; characters have those of {characters:?}");
+        }
+        let model = model.detached();
         let start = match options.prefix.split_last() {
-            Some((_, before)) => Some(state_after(model, before)?),
+            Some((_, before)) => Some(state_after(&model, before)?),
             None => None,
         };
         // At least one row: a GPU has no empty tensors.
-        let rows = BATCH.min(range.end.saturating_sub(range.start)).max(1) as usize;
+        let batch = BATCH.min(MAX_LOGITS / model.config().vocabulary);
+        let rows = range.end.saturating_sub(range.start).clamp(1, batch.max(1) as u64) as usize;
         let state = match &start {
             None => model.zero_state(rows)?,
             Some(start) => CharRnnState::new(start.repeat((rows, 1))?),
@@ -106,7 +117,7 @@ impl<'a> Sampler<'a> {
             state,
             finished: BTreeMap::new(),
         };
-        sampler.rows = (0..BATCH).map_while(|_| sampler.next_row()).collect();
+        sampler.rows = (0..rows).map_while(|_| sampler.next_row()).collect();
         Ok(sampler)
     }
 
@@ -204,7 +215,7 @@ fn state_after(model: &CharRnn, prefix: &[u32]) -> Result<Tensor> {
     Ok(state.a().clone())
 }
 
-impl Iterator for Sampler<'_> {
+impl Iterator for Sampler {
     type Item = Result<SampledName>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -315,10 +326,24 @@ mod tests {
     #[test]
     fn a_prefix_outside_the_vocabulary_is_an_error() {
         let model = model(4, 3);
-        for prefix in [vec![9, 1], vec![1, 9]] {
+        for prefix in [vec![9, 1], vec![1, 9], vec![1, START], vec![END]] {
             let options = SampleOptions { prefix, ..SampleOptions::default() };
             let names = Sampler::with_options(&model, RngSource::Seed(1), options, 0..3);
             assert!(names.and_then(|names| names.collect::<Result<Vec<_>>>()).is_err());
+        }
+    }
+
+    #[test]
+    fn sampling_from_variables_keeps_no_graph() {
+        let model = model(6, 9);
+        assert!(model.parameters().iter().all(|(_, parameter)| parameter.is_variable()));
+        for prefix in [vec![], vec![1, 2]] {
+            let options = SampleOptions { prefix, ..SampleOptions::default() };
+            let mut names =
+                Sampler::with_options(&model, RngSource::Seed(1), options, 0..600).unwrap();
+            while names.next().is_some() {
+                assert!(!names.state.a().track_op());
+            }
         }
     }
 

@@ -499,6 +499,8 @@ fn a_value_out_of_range_is_refused_with_its_range() {
         let message = folder.refuses(&format!("train names.txt {flag} {value}"));
         assert_says(&message.to_lowercase(), &[&format!("{flag} cannot be {value}: "), rule]);
     }
+    let message = folder.refuses("train names.txt --learning-rate -1e-5");
+    assert_says(&message, &["--learning-rate cannot be -0.00001: ", "above 0"]);
 }
 
 #[test]

@@ -262,6 +262,7 @@ fn errors_name_the_flag_out_of_range() {
     for (options, says) in [
         ("--temperature 0", ["--temperature cannot be 0", "above 0"]),
         ("--temperature -1", ["--temperature cannot be -1", "above 0"]),
+        ("--temperature -1e-5", ["--temperature cannot be -0.00001", "above 0"]),
         ("--temperature nan", ["--temperature cannot be NaN", "above 0"]),
         ("--top-k 0", ["--top-k cannot be 0", "at least 1"]),
         ("--top-p 0", ["--top-p cannot be 0", "at most 1"]),

@@ -4,7 +4,7 @@
 //! holds the old file or the new one, whenever the program or the computer stops.
 
 use crate::error::{Error, Result};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -32,21 +32,50 @@ pub(crate) fn written_beside(path: &Path, bytes: &[u8]) -> Result<NamedTempFile>
     Ok(file)
 }
 
-/// An empty file in the folder of `path`, removed unless it is renamed.
+/// An empty file in the folder of `path`, removed unless it is renamed. It has the permissions of the
+/// file at `path`, or those of any new file. Files that killed processes have left are removed.
 pub(crate) fn temporary_beside(path: &Path) -> Result<NamedTempFile> {
     let place = behind_links(path);
     let folder = existing_folder_of(path, &place)?;
-    let prefix = temporary_prefix(&place);
+    let old = place.metadata().ok();
+    if old.as_ref().is_some_and(|old| !old.is_file()) {
+        return Err(Error::write(path, io::Error::other("it is not a file")));
+    }
+    let prefix = hidden_name(&place, ".char-rnn-");
+    remove_leftovers(folder, &prefix);
     let mut builder = tempfile::Builder::new();
     builder.prefix(&prefix);
     #[cfg(unix)]
     {
-        // A temporary file is private by default; a model gets the permissions of any new file.
+        // A temporary file is private by default. At no time has it more permissions than the old.
         use std::os::unix::fs::PermissionsExt;
-        builder.permissions(std::fs::Permissions::from_mode(0o666));
+        let mode = old.as_ref().map_or(0o666, |old| old.permissions().mode() & 0o777);
+        builder.permissions(std::fs::Permissions::from_mode(mode));
     }
     // The whole error names the temporary file.
-    builder.tempfile_in(folder).map_err(|error| Error::write(path, error.kind().into()))
+    let cannot_write = |error: io::Error| Error::write(path, error.kind().into());
+    let file = builder.tempfile_in(folder).map_err(cannot_write)?;
+    #[cfg(unix)]
+    if let Some(old) = old {
+        // The umask may have taken some away.
+        file.as_file().set_permissions(old.permissions()).map_err(cannot_write)?;
+    }
+    // Marks it as in use; not every file system has locks.
+    let _ = file.as_file().try_lock();
+    Ok(file)
+}
+
+/// Removes the temporary files that no process has locked.
+fn remove_leftovers(folder: &Path, prefix: &OsStr) {
+    let is_ours = |name: &OsStr| name.as_encoded_bytes().starts_with(prefix.as_encoded_bytes());
+    // A file that cannot be removed does no harm.
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let is_file = || entry.file_type().is_ok_and(|kind| kind.is_file());
+        let is_unused = || File::open(entry.path()).is_ok_and(|file| file.try_lock().is_ok());
+        if is_ours(&entry.file_name()) && is_file() && is_unused() {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
 }
 
 /// The file that `path` leads to: a rename would replace a link.
@@ -64,16 +93,13 @@ pub(crate) fn folder_of(path: &Path) -> &Path {
 /// The folder of `place`, which `path` leads to.
 pub(crate) fn existing_folder_of<'a>(path: &Path, place: &'a Path) -> Result<&'a Path> {
     let folder = folder_of(place);
-    if !folder.exists() {
-        let problem = format!("there is no folder {}", folder.display());
-        return Err(Error::write(path, io::Error::new(io::ErrorKind::NotFound, problem)));
-    }
-    Ok(folder)
-}
-
-/// The beginning of the names of the temporary files of the file at `place`.
-pub(crate) fn temporary_prefix(place: &Path) -> OsString {
-    hidden_name(place, ".char-rnn-")
+    let problem = match () {
+        () if !folder.exists() => format!("there is no folder {}", folder.display()),
+        // A rename would replace the link.
+        () if place.is_symlink() => "it is a broken link".to_string(),
+        () => return Ok(folder),
+    };
+    Err(Error::write(path, io::Error::new(io::ErrorKind::NotFound, problem)))
 }
 
 /// The name of the file at `place`, hidden, with a `suffix`.
@@ -82,4 +108,58 @@ pub(crate) fn hidden_name(place: &Path, suffix: &str) -> OsString {
     name.push(place.file_name().unwrap_or_default());
     name.push(suffix);
     name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(folder: &Path) -> Vec<OsString> {
+        let entries = std::fs::read_dir(folder).unwrap();
+        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn leftovers_of_a_killed_process_are_removed_and_files_in_use_are_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let (one, other) = (folder.path().join("one"), ".two.char-rnn-aB3x9z");
+        for left in [".one.char-rnn-aB3x9z", ".one.char-rnn-cD4y0w", other, ".one"] {
+            std::fs::write(folder.path().join(left), "").unwrap();
+        }
+        let in_use = temporary_beside(&one).unwrap();
+        write_atomically(&one, b"new").unwrap();
+        assert!(in_use.path().exists());
+        drop(in_use);
+        assert_eq!(names(folder.path()), [".one", other, "one"]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_rewritten_file_keeps_its_permissions() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("one");
+        write_atomically(&path, b"new").unwrap();
+        let mode = || path.metadata().unwrap().permissions().mode() & 0o777;
+        for kept in [mode(), 0o600, 0o666, 0o440] {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(kept)).unwrap();
+            write_atomically(&path, b"newer").unwrap();
+            assert_eq!(mode(), kept);
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_broken_link_and_what_is_no_file_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let (link, nowhere) = (folder.path().join("link"), folder.path().join("nowhere"));
+        std::os::unix::fs::symlink(&nowhere, &link).unwrap();
+        for (path, problem) in [(&*link, "broken link"), ("/dev/null".as_ref(), "not a file")] {
+            let error = write_atomically(path, b"new").unwrap_err().to_string();
+            assert!(error.contains(problem), "{error}");
+        }
+        assert!(link.is_symlink() && !nowhere.exists());
+    }
 }

@@ -1,9 +1,10 @@
 //! The safetensors file around a model: its bytes, its header, and its tensors.
 
-use crate::error::Result;
+use crate::device::is_available;
+use crate::error::{Error, Result};
 use candle_core::safetensors::Load;
 use candle_core::{DType, Device, Tensor};
-use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors, TensorView};
+use safetensors::tensor::{Dtype, Metadata, SafeTensorError, SafeTensors, TensorView};
 use serde::Deserialize;
 use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Read};
@@ -61,6 +62,19 @@ pub(super) fn read_header(file: &mut dyn Read) -> io::Result<Option<Header>> {
     Ok(header.map(|start| (bytes, start.metadata)))
 }
 
+/// Reads the rest of a file, of which `bytes` has the header: what the header promises and one byte
+/// more, since a longer file is damaged and can be larger than the memory.
+pub(super) fn read_data(file: &mut dyn Read, bytes: &mut Vec<u8>) -> io::Result<()> {
+    // A header that is no good has no data; `deserialize` reports it.
+    let header = serde_json::from_slice::<Metadata>(&bytes[8..]);
+    let length = header.map_or(0, |header| header.data_len()) as u64;
+    // The bytes, the tensors, and a copy of the largest.
+    if !is_available(3 * u128::from(length)) {
+        return Err(io::ErrorKind::OutOfMemory.into());
+    }
+    file.take(length + 1).read_to_end(bytes).map(drop)
+}
+
 /// The tensors of a whole file.
 pub(super) fn deserialize(bytes: &[u8]) -> std::result::Result<SafeTensors<'_>, String> {
     SafeTensors::deserialize(bytes).map_err(|error| match error {
@@ -83,7 +97,7 @@ pub(super) fn tensor_of(
     if !matches!(view.dtype(), Dtype::F32 | Dtype::F64) {
         return Err(format!("its numbers are {:?}, not F32 or F64", view.dtype()));
     }
-    let failed = |error: candle_core::Error| error.to_string();
+    let failed = |error: candle_core::Error| Error::from(error).to_string();
     let tensor = view.load(&Device::Cpu).map_err(failed)?;
     let values = tensor.to_dtype(DType::F64).and_then(|t| t.flatten_all()?.to_vec1::<f64>());
     if !values.map_err(failed)?.iter().all(|value| value.is_finite()) {

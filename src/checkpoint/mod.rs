@@ -24,11 +24,12 @@ pub use state::{Change, ListInfo};
 use crate::data::{Corpus, KnownNames, LetterCase, Vocabulary, breaks_lines};
 use crate::error::{Error, Result};
 use crate::model::{CharRnn, Config, PARAMETERS, char_rnn};
+use crate::text::excerpt;
 use crate::train::{TrainConfig, Trained};
 use atomic::{temporary_beside, write_atomically};
 use candle_core::{Device, Tensor};
 use candle_nn::VarBuilder;
-use container::{NOT_A_MODEL, deserialize, read_header, tensor_of};
+use container::{NOT_A_MODEL, deserialize, read_data, read_header, tensor_of};
 use safetensors::tensor::{Dtype, SafeTensors};
 use state::Metadata;
 use std::collections::HashMap;
@@ -83,7 +84,7 @@ impl Checkpoint {
 
     /// The number of iterations done.
     pub fn iterations(&self) -> u64 {
-        self.trained.progress.iteration + 1
+        self.trained.progress.iteration.saturating_add(1)
     }
 
     /// Whether training ended before it was done.
@@ -103,6 +104,13 @@ pub fn check_writable(path: &Path) -> Result<()> {
     if bytes.last().is_none_or(|&last| std::path::is_separator(last.into())) {
         return Err(Error::model_file(path, "a model needs the name of a file, not of a folder"));
     }
+    check_replaceable(path)?;
+    temporary_beside(path)?;
+    Ok(())
+}
+
+/// Checks that what is at `path`, if anything, is a model.
+fn check_replaceable(path: &Path) -> Result<()> {
     match std::fs::metadata(path) {
         Ok(metadata) if !metadata.is_file() => {
             return Err(Error::model_file(
@@ -122,7 +130,6 @@ pub fn check_writable(path: &Path) -> Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(source) => return Err(Error::write(path, source)),
     }
-    temporary_beside(path)?;
     Ok(())
 }
 
@@ -137,7 +144,8 @@ fn is_foreign(file: &mut File) -> io::Result<bool> {
 /// Writes `checkpoint` to `path`. An older file stays until the new one is complete.
 ///
 /// # Errors
-/// [`Error::Write`] where the folder is missing, full, or not writable.
+/// [`Error::Write`] where the folder is missing, full, or not writable; [`Error::ModelFile`] where a
+/// file of another kind is at `path`, or [`load`] would refuse the model.
 pub fn save(path: &Path, checkpoint: &Checkpoint) -> Result<()> {
     let Checkpoint { vocabulary, config, trained, list, known, changes, program } = checkpoint;
     let characters: String = vocabulary.characters().iter().collect();
@@ -154,7 +162,12 @@ pub fn save(path: &Path, checkpoint: &Checkpoint) -> Result<()> {
     let fingerprints = Tensor::new(known.fingerprints(), &Device::Cpu)?;
     tensors.push((KNOWN_NAMES.to_string(), fingerprints));
     tensors.extend(state::tensors(trained)?);
-    write_atomically(path, &serialize(&tensors, metadata)?)
+    let bytes = serialize(&tensors, metadata)?;
+    contents(&bytes, &Device::Cpu).map_err(|problem| {
+        Error::model_file(path, format!("this model cannot be saved: {}", excerpt(&problem)))
+    })?;
+    check_replaceable(path)?;
+    write_atomically(path, &bytes)
 }
 
 /// Reads the model file at `path`, its tensors onto `device`.
@@ -183,15 +196,24 @@ pub fn load(path: &Path, device: &Device) -> Result<Checkpoint> {
 /// assert!(error.unwrap_err().to_string().starts_with("built in: this is not a char-rnn model"));
 /// ```
 pub fn read(file: &mut dyn Read, path: &Path, device: &Device) -> Result<Checkpoint> {
-    let wrong = |problem: String| Error::model_file(path, problem);
+    // Other libraries' messages quote the file.
+    let wrong = |problem: String| Error::model_file(path, excerpt(&problem));
     let cannot_read = |source| Error::read(path, source);
     let (mut bytes, metadata) =
         read_header(file).map_err(cannot_read)?.ok_or_else(|| wrong(NOT_A_MODEL.to_string()))?;
-    let (vocabulary, training) = describe(&metadata).map_err(wrong)?;
-    file.read_to_end(&mut bytes).map_err(cannot_read)?;
-    let file = deserialize(&bytes).map_err(wrong)?;
+    // Before the rest is read: a file of another kind can be large.
+    describe(&metadata).map_err(wrong)?;
+    read_data(file, &mut bytes).map_err(cannot_read)?;
+    contents(&bytes, device).map_err(wrong)
+}
+
+/// The contents of a file of these bytes.
+fn contents(mut bytes: &[u8], device: &Device) -> std::result::Result<Checkpoint, String> {
+    let file = deserialize(bytes)?;
+    let header = read_header(&mut bytes).ok().flatten().ok_or(NOT_A_MODEL)?;
+    let (vocabulary, training) = describe(&header.1)?;
     parse(&file, vocabulary, training, device)
-        .map_err(|problem| wrong(format!("the file is damaged: {problem}")))
+        .map_err(|problem| format!("the file is damaged: {problem}"))
 }
 
 /// The contents of a whole file.
@@ -206,7 +228,7 @@ fn parse(
     let network = Config { vocabulary: vocabulary.size(), hidden };
     let dtype = tensors["waa"].dtype();
     let model = char_rnn(network, VarBuilder::from_tensors(tensors, dtype, device))
-        .map_err(|error| error.to_string())?;
+        .map_err(|error| Error::from(error).to_string())?;
     let tensor = |name: &str| {
         let view = file.tensor(name).map_err(|error| error.to_string())?;
         tensor_of(name, &view, device)
@@ -409,6 +431,36 @@ mod tests {
         let mut unsorted = good.clone();
         unsorted[place..place + 4].fill(0xff);
         assert!(refusal(&unsorted).contains("not in order"));
+    }
+
+    #[test]
+    fn what_load_refuses_is_not_saved() {
+        let (_folder, path, good) = saved(DType::F32);
+        let before = std::fs::read(&path).unwrap();
+        let edits: [fn(&mut Checkpoint); 5] = [
+            |c| c.config.batch_size = 0,
+            |c| c.vocabulary = Vocabulary::of(["ab"]),
+            |c| c.trained.progress.iteration = u64::MAX,
+            |c| c.trained.progress.smoothed = f64::NAN,
+            |c| c.trained.model = c.trained.model.map(|t| t / 0.).unwrap(),
+        ];
+        for edit in edits {
+            let mut bad = good.clone();
+            edit(&mut bad);
+            let refusal = save(&path, &bad).unwrap_err().to_string();
+            assert!(refusal.contains("this model cannot be saved"), "{refusal}");
+        }
+        let letter = path.with_file_name("letter.txt");
+        std::fs::write(&letter, "dear").unwrap();
+        assert!(save(&letter, &good).is_err());
+        assert!(std::fs::read(&path).unwrap() == before);
+    }
+
+    #[test]
+    fn a_file_that_is_longer_than_its_header_says_is_not_read_to_its_end() {
+        let (_folder, path, _) = saved(DType::F32);
+        File::options().write(true).open(&path).unwrap().set_len(1 << 40).unwrap();
+        assert!(load(&path, &Device::Cpu).unwrap_err().to_string().contains("has grown"));
     }
 
     #[test]

@@ -13,6 +13,7 @@
 //! No generator is stored: [`crate::random`] says why.
 
 use crate::data::{Corpus, LetterCase};
+use crate::error::Error;
 use crate::model::{CharRnn, PARAMETERS, char_rnn};
 use crate::train::optimize::check_state;
 use crate::train::{
@@ -273,7 +274,7 @@ fn network(
         tensors.insert(name.to_string(), tensor);
     }
     char_rnn(config, VarBuilder::from_tensors(tensors, dtype, like.device()))
-        .map_err(|error| error.to_string())
+        .map_err(|error| Error::from(error).to_string())
 }
 
 /// The rows of a table with this many columns.
@@ -282,5 +283,5 @@ fn rows(table: &Tensor, columns: usize) -> Result<Vec<Vec<f64>>, String> {
         return Err(format!("its history is {:?}, not (points, {columns})", table.dims()));
     }
     let table = table.to_device(&Device::Cpu).and_then(|table| table.to_vec2::<f64>());
-    table.map_err(|error| error.to_string())
+    table.map_err(|error| Error::from(error).to_string())
 }

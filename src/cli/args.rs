@@ -2,8 +2,10 @@
 
 use crate::data::{Corpus, DINOS, LetterCase, read_bytes};
 use crate::error::{Error, Result};
+use crate::text::{escaped, is_invisible};
 use candle_core::Device;
 use clap::Args;
+use serde_json::Value;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Write};
@@ -109,9 +111,26 @@ pub fn with_ending(input: &Path, ending: &str) -> PathBuf {
     output
 }
 
-/// Writes a line to standard error. A closed standard error does not stop the work.
+/// Writes a line to standard error. Whatever paths and files have brought into it is escaped, also
+/// line ends. A closed standard error does not stop the work.
 pub fn say(line: &str) {
-    let _ = writeln!(io::stderr(), "{line}");
+    let _ = writeln!(io::stderr(), "{}", escaped(line));
+}
+
+/// JSON as text; in its strings, what serde_json leaves invisible is escaped.
+pub fn json_text(value: &Value) -> String {
+    let mut text = String::new();
+    for character in format!("{value:#}").chars() {
+        match character {
+            c if c != '\n' && is_invisible(c) => {
+                for unit in c.encode_utf16(&mut [0; 2]) {
+                    text += &format!("\\u{unit:04x}");
+                }
+            }
+            c => text.push(c),
+        }
+    }
+    text
 }
 
 /// A number of things: "1 name", "2 names".
@@ -119,10 +138,4 @@ pub fn count(number: impl Into<u64>, what: &str) -> String {
     let number = number.into();
     let plural = if number == 1 { "" } else { "s" };
     format!("{number} {what}{plural}")
-}
-
-/// The text with its control characters escaped: a file can hold any, and none may reach a terminal.
-pub fn escaped(text: &str) -> String {
-    let escape = |c: char| if c.is_control() { c.escape_debug().collect() } else { c.to_string() };
-    text.chars().map(escape).collect()
 }

@@ -8,6 +8,7 @@ use crate::eval::{Encoded, Evaluation, Likeness, evaluate, evaluate_stateful};
 use crate::ngram::NGram;
 use crate::random::RngSource;
 use crate::sample::{Sampler, max_length_for};
+use crate::text::escaped;
 use clap::Args;
 use clap::builder::styling::Style;
 use serde_json::{Value, json};
@@ -105,8 +106,16 @@ impl Eval {
             .map(|name| name.map(|name| name.indices))
             .collect::<candle_core::Result<Vec<_>>>()?;
         let likeness = Likeness::of(&sampled, &encoded.names);
-        let report =
-            Report { list, listed, encoded, evaluation, stateful, baseline, likeness, saved };
+        let report = Report {
+            list: escaped(&list),
+            listed,
+            encoded,
+            evaluation,
+            stateful,
+            baseline,
+            likeness,
+            saved,
+        };
         let mut out = anstream::stdout().lock();
         if self.json {
             writeln!(out, "{:#}", report.json())?;
@@ -115,8 +124,9 @@ impl Eval {
         report.print(&mut out)?;
         out.flush()?;
         if report.left_out() > 0 {
+            say("");
             say(&format!(
-                "\nchar-rnn: {} of {} names were left out, for they have characters unknown to the \
+                "char-rnn: {} of {} names were left out, for they have characters unknown to the \
                  model: {}",
                 report.left_out(),
                 report.listed.len(),

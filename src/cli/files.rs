@@ -1,12 +1,10 @@
 //! Files that commands write: checks, locks, and copies of older ones.
 
 use crate::checkpoint::atomic::{
-    behind_links, existing_folder_of, folder_of, hidden_name, temporary_beside, temporary_prefix,
-    written_beside,
+    behind_links, existing_folder_of, folder_of, hidden_name, temporary_beside, written_beside,
 };
 use crate::error::{Error, Result};
 use same_file::Handle;
-use std::ffi::OsStr;
 use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -24,13 +22,15 @@ pub(crate) fn check_writable(path: &Path) -> Result<()> {
 
 /// Whether two paths mean one file, which need not be there yet.
 pub(crate) fn is_same_place(one: &Path, other: &Path) -> bool {
-    same_file::is_same_file(one, other).unwrap_or_else(|_| {
-        let place = |path: &Path| {
-            let folder = std::fs::canonicalize(folder_of(path)).ok()?;
-            Some(folder.join(path.file_name()?))
-        };
-        place(one).is_some_and(|one| place(other) == Some(one))
-    })
+    // To open a pipe would wait for its other end.
+    if one.is_file() && other.is_file() {
+        return same_file::is_same_file(one, other).unwrap_or(false);
+    }
+    let place = |path: &Path| {
+        let missing = || Some(std::fs::canonicalize(folder_of(path)).ok()?.join(path.file_name()?));
+        std::fs::canonicalize(path).ok().or_else(missing)
+    };
+    place(one).is_some_and(|one| place(other) == Some(one))
 }
 
 /// Writes `bytes` to a new file at `path`, completely or not at all.
@@ -43,29 +43,26 @@ pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// Copies the file at `path` to a free name beside it, `NAME.old.EXTENSION` or `NAME.old-2.EXTENSION`
-/// and so on, and returns where.
+/// Where [`keep_older`] keeps the file at `path`: as `.NAME.old` beside it.
+pub(crate) fn kept_place(path: &Path) -> PathBuf {
+    let place = if path.is_symlink() { behind_links(path) } else { path.to_path_buf() };
+    place.with_file_name(hidden_name(&place, ".old"))
+}
+
+/// Keeps the file at `path` in its [`kept_place`] too. A file that is kept there already stays.
 ///
 /// # Errors
 /// [`Error::Read`], or [`Error::Write`] with the place that could not be written.
-pub(crate) fn copy_beside(path: &Path) -> Result<PathBuf> {
-    let bytes = std::fs::read(path).map_err(|source| Error::read(path, source))?;
-    for number in 1u32.. {
-        let mut name = path.file_stem().unwrap_or_default().to_os_string();
-        name.push(if number == 1 { ".old".to_string() } else { format!(".old-{number}") });
-        if let Some(extension) = path.extension() {
-            name.push(".");
-            name.push(extension);
-        }
-        let copy = path.with_file_name(name);
-        let file = written_beside(&copy, &bytes)?;
-        match file.persist_noclobber(&copy) {
-            Ok(_) => return Ok(copy),
-            Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(Error::write(&copy, error.error)),
-        }
+pub(crate) fn keep_older(path: &Path) -> Result<()> {
+    let kept = kept_place(path);
+    match std::fs::hard_link(behind_links(path), &kept) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        // The file has been removed.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        // A file system without links.
+        Err(_) => write_new(&kept, &std::fs::read(path).map_err(|e| Error::read(path, e))?),
     }
-    unreachable!("a folder does not have as many files");
 }
 
 /// A lock on a file that is to be written, held until it is dropped.
@@ -80,8 +77,7 @@ pub(crate) struct FileLock {
 }
 
 impl FileLock {
-    /// Locks the file at `path`, which need not exist, and removes temporary files of runs that were
-    /// killed.
+    /// Locks the file at `path`, which need not exist.
     ///
     /// # Errors
     /// [`Error::Write`] where it is locked already, or the folder cannot be written.
@@ -90,6 +86,10 @@ impl FileLock {
         let place = behind_links(path);
         existing_folder_of(path, &place)?;
         let side = place.with_file_name(hidden_name(&place, ".lock"));
+        if side.symlink_metadata().is_ok_and(|found| !found.is_file()) {
+            // To open a pipe would wait for its other end.
+            return Err(Error::write(&side, io::Error::other("it is not a file")));
+        }
         loop {
             let file =
                 File::options().create(true).append(true).open(&side).map_err(cannot_write)?;
@@ -109,7 +109,6 @@ impl FileLock {
             // this lock is on a file that no other process will open.
             let locked = file.try_clone().and_then(Handle::from_file).map_err(cannot_write)?;
             if Handle::from_path(&side).is_ok_and(|found| found == locked) {
-                remove_leftovers(&place);
                 return Ok(Self { side, _locked: file });
             }
         }
@@ -120,17 +119,6 @@ impl Drop for FileLock {
     fn drop(&mut self) {
         // Before the lock is released, so that the next side file is another one.
         let _ = std::fs::remove_file(&self.side);
-    }
-}
-
-/// Removes the temporary files of runs that were killed: a run that is writing has the lock.
-fn remove_leftovers(place: &Path) {
-    let prefix = temporary_prefix(place);
-    let is_leftover = |name: &OsStr| name.as_encoded_bytes().starts_with(prefix.as_encoded_bytes());
-    // A file that cannot be removed does no harm.
-    let Ok(entries) = std::fs::read_dir(folder_of(place)) else { return };
-    for entry in entries.flatten().filter(|entry| is_leftover(&entry.file_name())) {
-        let _ = std::fs::remove_file(entry.path());
     }
 }
 
@@ -155,16 +143,6 @@ mod tests {
         std::os::unix::fs::symlink(&one, &link).unwrap();
         let _lock = FileLock::new(&link).unwrap();
         assert!(FileLock::new(&one).is_err());
-    }
-
-    #[test]
-    fn leftovers_of_a_killed_run_are_removed() {
-        let folder = tempfile::tempdir().unwrap();
-        for left in [".one.lock", ".one.char-rnn-aB3x9z", ".two.char-rnn-aB3x9z", "one", ".one"] {
-            std::fs::write(folder.path().join(left), "").unwrap();
-        }
-        drop(FileLock::new(&folder.path().join("one")).unwrap());
-        assert_eq!(names(folder.path()), [".one", ".two.char-rnn-aB3x9z", "one"]);
     }
 
     #[test]

@@ -148,8 +148,6 @@ pub fn show_defaults(command: Command) -> Command {
     command.mut_args(|arg: Arg| {
         let Some(default) = defaults.get(arg.get_id().as_str()) else { return arg };
         let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
-        // So that -1e-5 is a number out of range, not an unknown flag.
-        let arg = arg.allow_hyphen_values(default.is_number());
         match default.is_boolean() || help.contains("[default") {
             true => arg,
             false => arg.help(format!("{help} [default: {}]", text(default))),

@@ -1,6 +1,6 @@
 //! `char-rnn info`: the contents of a model file.
 
-use super::args::{count, escaped};
+use super::args::{count, json_text};
 use super::error::{Failure, flag};
 use super::progress::rounded;
 use super::python::visible;
@@ -9,6 +9,7 @@ use crate::checkpoint::{self, Checkpoint};
 use crate::data::LetterCase;
 use crate::model::PARAMETERS;
 use crate::random::RngSource;
+use crate::text::{escaped, excerpt};
 use crate::train::{LossCurve, TrainConfig};
 use candle_core::Device;
 use clap::Args;
@@ -34,7 +35,7 @@ impl Info {
         let saved = checkpoint::load(&self.model, &Device::Cpu)?;
         let mut out = BufWriter::new(stdout().lock());
         match self.json {
-            true => writeln!(out, "{:#}", as_json(&self.model, &saved))?,
+            true => writeln!(out, "{}", json_text(&as_json(&self.model, &saved)))?,
             false => print(&mut out, &self.model, &saved)?,
         }
         Ok(out.flush()?)
@@ -102,7 +103,7 @@ fn print(out: &mut impl Write, path: &Path, saved: &Checkpoint) -> Result<(), Fa
         LetterCase::Keep => "as they are written",
     };
     let names = count(list.names as u64, "name");
-    line("list", format!("{names}, {case}, SHA-256 {}", list.sha256))?;
+    line("list", format!("{names}, {case}, SHA-256 {}", excerpt(&list.sha256)))?;
     line(
         "trained",
         format!(
@@ -113,17 +114,17 @@ fn print(out: &mut impl Write, path: &Path, saved: &Checkpoint) -> Result<(), Fa
         ),
     )?;
     line("flags", flags_of(config))?;
-    line("saved by", saved.program.clone())?;
+    line("saved by", excerpt(&saved.program))?;
     for change in &saved.changes {
         line(
             "changed",
-            format!(
+            excerpt(&format!(
                 "after {} iterations: {} from {} to {}",
                 change.iteration,
                 flag(&change.field),
                 change.from,
                 change.to
-            ),
+            )),
         )?;
     }
     if let Some(validation) = &trained.validation {

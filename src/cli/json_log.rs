@@ -7,6 +7,7 @@
 //! | `{"end": ..., ...}` | the last: how the run ended |
 
 use crate::Error;
+use crate::text::excerpt;
 use crate::train::{GradientStats, Progress};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -158,7 +159,8 @@ fn kept(mut log: impl BufRead, before: &Progress) -> io::Result<Result<u64, Stri
             Err(_) if last == Some(expected) => break,
             Err(error) => {
                 return Ok(Err(format!(
-                    "its line {number} is not one of a log ({error}); choose another file"
+                    "its line {number} is not one of a log ({}); choose another file",
+                    excerpt(&error.to_string())
                 )));
             }
         }

@@ -27,8 +27,9 @@ mod signals;
 mod train;
 mod vocab;
 
+use crate::text::escaped;
 use args::say;
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{Arg, CommandFactory, FromArgMatches, Parser, Subcommand};
 use error::Failure;
 use flags::show_defaults;
 use std::process::ExitCode;
@@ -66,7 +67,12 @@ enum Command {
 
 /// Runs the program.
 pub fn main() -> ExitCode {
-    let matches = command().get_matches();
+    signals::fail_writes_over_a_limit();
+    let matches = command().try_get_matches().unwrap_or_else(|error| {
+        // The message quotes arguments, which may hold anything.
+        let printable = std::env::args_os().map(|argument| escaped(&argument.to_string_lossy()));
+        command().try_get_matches_from(printable).err().unwrap_or(error).exit()
+    });
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let result = match cli.command {
         Command::Train(command) => command.run(),
@@ -95,5 +101,13 @@ pub fn main() -> ExitCode {
 
 /// The commands and their flags.
 fn command() -> clap::Command {
-    Cli::command().mut_subcommand("train", show_defaults)
+    // So that -1e-5 is a number out of range, not an unknown flag.
+    let allow_sign = |arg: Arg| {
+        let names = arg.get_value_names().unwrap_or_default();
+        let is_number = matches!(names, [name] if ["N", "X", "P"].contains(&name.as_str()));
+        arg.allow_hyphen_values(is_number)
+    };
+    Cli::command()
+        .mut_subcommand("train", show_defaults)
+        .mut_subcommands(|command| command.mut_args(allow_sign))
 }

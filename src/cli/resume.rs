@@ -5,6 +5,7 @@ use super::error::{Failure, flag};
 use crate::Error;
 use crate::checkpoint::{self, Change, Checkpoint};
 use crate::data::{Corpus, LetterCase};
+use crate::text::excerpt;
 use crate::train::{Decay, TrainConfig, Trainer};
 use candle_core::Device;
 use std::path::{Path, PathBuf};
@@ -73,7 +74,8 @@ impl ResumedRun {
             .map(|found| Change { iteration, field: found.field, from: found.from, to: found.to })
             .collect();
         let on = |case| if case == LetterCase::Keep { "on" } else { "off" }.to_string();
-        let list = |names: usize, sha256: &str| format!("{names} names of SHA-256 {sha256}");
+        let list =
+            |names: usize, sha256: &str| format!("{names} names of SHA-256 {}", excerpt(sha256));
         for (field, from, to) in [
             ("keep_case", on(before.list.case), on(case)),
             (

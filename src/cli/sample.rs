@@ -17,7 +17,6 @@ use std::path::PathBuf;
 
 /// Sample names from a saved model
 #[derive(Args)]
-#[command(allow_negative_numbers = true)]
 #[command(after_help = "\
 Notes:
   The same model and seed give the same names; a smaller --count gives the first of them.

@@ -1,7 +1,7 @@
 //! Saves a run as it goes, and keeps an older model until the run is finished.
 
 use super::error::{Failure, message};
-use super::files::copy_beside;
+use super::files::{keep_older, kept_place};
 use super::metrics::{Metrics, Run};
 use super::progress::Bar;
 use super::signals::Signals;
@@ -44,7 +44,7 @@ pub struct Saver<'a> {
     /// Whether the file holds a model that this run does not continue.
     replaces: bool,
     has_saved: bool,
-    /// Where that model is kept until this run is finished.
+    /// Where an older model is kept until this run or one that continues it is finished.
     kept: Option<PathBuf>,
 }
 
@@ -65,7 +65,8 @@ impl<'a> Saver<'a> {
         }
         // Once a run: of a long list they take longer than the rest of saving.
         let list = ListInfo::of(run.corpus, run.case);
-        let (has_saved, kept) = (false, None);
+        let kept = Some(kept_place(path)).filter(|kept| kept.exists());
+        let has_saved = false;
         Self { path, run, changes, list, known, bar, replaces, has_saved, kept }
     }
 
@@ -92,12 +93,14 @@ impl<'a> Saver<'a> {
     /// Saves a run that is not finished, and keeps an older model beside it.
     pub fn save_unfinished(&mut self, trained: &Trained) -> crate::Result<()> {
         if self.replaces {
-            let kept = copy_beside(self.path)?;
-            self.bar.say(&format!(
-                "The older model is kept as {} until training is done",
-                kept.display()
-            ));
-            self.kept = Some(kept);
+            keep_older(self.path)?;
+            self.kept = Some(kept_place(self.path)).filter(|kept| kept.exists());
+            if let Some(kept) = &self.kept {
+                self.bar.say(&format!(
+                    "The older model is kept as {} until training is done",
+                    kept.display()
+                ));
+            }
             self.replaces = false;
         }
         self.save(trained)

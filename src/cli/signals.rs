@@ -68,6 +68,12 @@ impl Signals {
     }
 }
 
+/// Turns SIGXFSZ, which ends a process whose file outgrows its limit, into a failed write.
+pub fn fail_writes_over_a_limit() {
+    #[cfg(unix)]
+    let _ = flag::register(signal_hook::consts::SIGXFSZ, Arc::default());
+}
+
 /// Whether the parent process set `signal` to be ignored, as `nohup` does.
 #[cfg(target_os = "linux")]
 fn is_ignored(signal: i32) -> bool {

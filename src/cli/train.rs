@@ -28,7 +28,6 @@ const FEW_NAMES: usize = 500;
 
 /// Train on a list of names and save the model
 #[derive(Args)]
-#[command(allow_negative_numbers = true)]
 #[command(after_help = "\
 Notes:
   Names go to standard output, progress (iteration, smoothed loss in nats a name) to standard error.
@@ -176,14 +175,15 @@ impl Train {
             self.train(&mut trainer, &mut live, &mut metrics, &bar, &mut saver, &signals)?;
         self.print_new_names(&mut live, &corpus, case, &config, &trained)?;
         if let Some(path) = &output {
+            live.bar.say("");
             if corpus.names().len() < FEW_NAMES && !self.best {
-                live.bar.say("\nThe list is short: train --best makes better names from it");
+                live.bar.say("The list is short: train --best makes better names from it");
             }
             if let Some(baseline) = trainer.baseline() {
-                live.bar.say(&format!("\n{}", best::comparison(&trained, &baseline)));
+                live.bar.say(&best::comparison(&trained, &baseline));
             }
             let (file, quoted) = (path.display(), quoted(path));
-            live.bar.say(&format!("\nSaved {file}; for more names: char-rnn sample {quoted}"));
+            live.bar.say(&format!("Saved {file}; for more names: char-rnn sample {quoted}"));
         }
         live.finish()?;
         metrics.finish()

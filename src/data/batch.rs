@@ -28,10 +28,8 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// The batch of `names`, each the indices of its characters without the final `'\n'`.
-    ///
-    /// # Panics
-    /// If there are no names.
+    /// The batch of `names`, each the indices of its characters without the final `'\n'`. Without
+    /// names it is empty, and has no loss.
     ///
     /// ```
     /// use char_rnn::data::{Batch, IGNORE_INDEX, START};
@@ -63,13 +61,10 @@ impl Batch {
     }
 
     /// Replaces the contents by the batch of `names` and reuses the memory.
-    ///
-    /// # Panics
-    /// If there are no names.
     pub fn fill<'a>(&mut self, names: impl IntoIterator<Item = &'a [u32], IntoIter: Clone>) {
         let names = names.into_iter();
         self.size = names.clone().count();
-        self.steps = names.clone().map(|name| name.len() + 1).max().expect("a batch has names");
+        self.steps = names.clone().map(|name| name.len() + 1).max().unwrap_or(0);
         for (rows, fill) in [(&mut self.x, START), (&mut self.y, IGNORE_INDEX)] {
             rows.clear();
             rows.resize(self.steps * self.size, fill);

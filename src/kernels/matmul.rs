@@ -97,16 +97,17 @@ impl<F: Element, E: Finish<F>> WithSimd for Product<'_, F, E> {
             assert_eq!(b.lanes, lanes, "packed for another instruction set");
             assert!(b.panel <= 4, "packed for matvec");
         }
+        let last = |i: usize, l: usize| i.checked_mul(a.row)?.checked_add(l.checked_mul(a.column)?);
         assert!(
-            k == 0 || (m - 1) * a.row + (k - 1) * a.column < a.data.len(),
+            k == 0 || last(m - 1, k - 1).is_some_and(|last| last < a.data.len()),
             "a is smaller than m x k"
         );
         if n < lanes || k == 0 {
             return narrow(simd, m, k, n, a, data, c, accumulate, finish);
         }
         let columns = Columns::new(n, lanes, panel);
-        let needed = k * if packed { columns.vectors * lanes } else { n };
-        assert!(data.len() >= needed, "b is smaller than k x n");
+        let needed = k.checked_mul(if packed { columns.vectors * lanes } else { n });
+        assert!(needed.is_some_and(|needed| needed <= data.len()), "b is smaller than k x n");
 
         for k0 in (0..k).step_by(BLOCK) {
             let depth = BLOCK.min(k - k0);
@@ -291,6 +292,13 @@ mod tests {
         for (at, x) in c.iter().enumerate() {
             assert_eq!(x.is_nan(), at / 9 == 3 || at % 9 == 5, "{at}");
         }
+    }
+
+    #[test]
+    #[should_panic(expected = "a is smaller than m x k")]
+    fn strides_whose_product_overflows_panic() {
+        let a = Strided { data: &[0f32; 64], row: usize::MAX, column: 1 };
+        matmul(2, 8, 8, a, &[0.0; 64], &mut [0.0; 16], &mut Packed::new());
     }
 
     #[test]

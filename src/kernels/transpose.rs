@@ -57,8 +57,12 @@ fn transpose_tiles<F: Element>(
     columns: usize,
 ) {
     // Checked once: checks for every row of every tile would take longer than the shuffles.
-    assert!((rows - 1) * from_row + columns <= from.len(), "from is smaller than rows x columns");
-    assert!((columns - 1) * to_row + rows <= to.len(), "to is smaller than columns x rows");
+    let end = |rows: usize, row: usize, columns: usize| {
+        (rows - 1).checked_mul(row).and_then(|start| start.checked_add(columns))
+    };
+    let fits = |end: Option<usize>, length: usize| end.is_some_and(|end| end <= length);
+    assert!(fits(end(rows, from_row, columns), from.len()), "from is smaller than rows x columns");
+    assert!(fits(end(columns, to_row, rows), to.len()), "to is smaller than columns x rows");
     let (height, width) = tile::<F>();
     for i in (0..rows).step_by(height) {
         let i = i.min(rows - height);

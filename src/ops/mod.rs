@@ -103,8 +103,11 @@ pub(crate) fn on_cpu(storage: &Storage) -> Result<&CpuStorage> {
 
 /// The values of a contiguous tensor.
 pub(crate) fn slice<'a, F: WithDType>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [F]> {
+    // Candle multiplies the dimensions of a broadcast tensor without checking for overflow.
+    let count = layout.dims().iter().try_fold(1usize, |count, &size| count.checked_mul(size));
     match layout.contiguous_offsets() {
-        Some((start, end)) => Ok(&storage.as_slice()?[start..end]),
+        Some((start, end)) if Some(end - start) == count => Ok(&storage.as_slice()?[start..end]),
+        Some(_) => bail!("a tensor of {:?} is too large", layout.dims()),
         None => bail!("the tensors of an op must be contiguous"),
     }
 }

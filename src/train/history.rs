@@ -200,7 +200,8 @@ impl LossCurve {
 
     /// Adds the next iteration.
     pub(crate) fn push(&mut self, progress: &Progress) {
-        self.sum += progress.loss;
+        // Finite, as a file needs it: losses of 1e308 overflow.
+        self.sum = (self.sum + progress.loss).clamp(f64::MIN, f64::MAX);
         self.count += 1;
         if self.count < self.stride {
             return;
@@ -211,7 +212,7 @@ impl LossCurve {
         if self.points.len() == MAX_POINTS {
             self.stride *= 2;
             let pairs = self.points.chunks_exact(2).map(|pair| Point {
-                loss: (pair[0].loss + pair[1].loss) / 2.,
+                loss: pair[0].loss / 2. + pair[1].loss / 2.,
                 smoothed: pair[1].smoothed,
             });
             self.points = pairs.collect();
@@ -272,6 +273,13 @@ mod tests {
         assert!(LossCurve::from_parts(0, vec![], 0., 0).is_err());
         assert!(LossCurve::from_parts(u64::MAX, vec![point; 3], 0., 11).is_err());
         assert!(LossCurve::from_parts(1, vec![point; MAX_POINTS], 0., 1000).is_err());
+    }
+
+    #[test]
+    fn a_curve_of_huge_losses_is_finite() {
+        let curve = curve_of(&[f64::MAX; 2001]);
+        assert_eq!((curve.stride(), curve.sum()), (4, f64::MAX));
+        assert!(curve.points().iter().all(|point| point.loss > 0. && point.loss.is_finite()));
     }
 
     proptest! {

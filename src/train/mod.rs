@@ -24,6 +24,7 @@ pub use optimizer::{Decay, GradientStats, OptimizerKind, clip};
 pub use validation::{Baseline, Best, Validation};
 
 use crate::data::{Batch, Corpus, Vocabulary};
+use crate::device::has_memory;
 use crate::error::{Error, Result};
 use crate::model::{CharRnn, Config, MAX_ENTRIES, initialize};
 use crate::random::RngSource;
@@ -126,8 +127,9 @@ impl<'a> Trainer<'a> {
             });
         }
         let network = Config { vocabulary: corpus.vocabulary().size(), hidden: config.hidden };
+        check_sizes(corpus, config, network, device)?;
         let vars = initialize(network, config.seed.normals(), config.dtype, device)?;
-        Self::with_variables(corpus, config, network, &vars, device)
+        Self::with_variables(corpus, config, network, &vars)
     }
 
     fn with_variables(
@@ -135,10 +137,11 @@ impl<'a> Trainer<'a> {
         config: &TrainConfig,
         network: Config,
         vars: &VarMap,
-        device: &Device,
     ) -> Result<Self> {
+        // Not by `encoded`: of a long list it is a large part of the memory.
+        let encode = |name: &'a String| Ok((name, corpus.vocabulary().encode(name)?));
         let mut examples: Vec<(&String, Vec<u32>)> =
-            corpus.names().iter().zip(corpus.encoded()).collect();
+            corpus.names().iter().map(encode).collect::<Result<_>>()?;
         let mut validator = None;
         if config.validation > 0. {
             let mut is_held_out =
@@ -151,7 +154,6 @@ impl<'a> Trainer<'a> {
         }
         config.seed.shuffle(&mut examples);
         let max_loss = MAX_LOSS * (corpus.longest() + 1) as f64 * (network.vocabulary as f64).ln();
-        check_batch_size(&examples, config, network, device)?;
         let smoothing = (config.smoothing > 0.).then(|| {
             let names: Vec<Vec<u32>> = examples.iter().map(|(_, name)| name.clone()).collect();
             Smoothing::new(&names, network.vocabulary, config.smoothing)
@@ -211,20 +213,22 @@ impl<'a> Trainer<'a> {
         device: &Device,
     ) -> Result<Self> {
         config.check()?;
-        let (network, done) = (trained.model.config(), trained.progress.iteration + 1);
+        let (network, done) =
+            (trained.model.config(), trained.progress.iteration.saturating_add(1));
         let is_factored = trained.state.contains_key(FACTORS[0]);
         if config.factored_input != is_factored {
             let rule = "the run was begun otherwise, which cannot change";
             return Err(Error::setting("factored_input", !is_factored, rule));
         }
         check_resumable(corpus, config, network, done)?;
+        check_sizes(corpus, config, network, device)?;
         let vars = VarMap::new();
         for (name, tensor) in trained.model.parameters() {
             let own = tensor.to_dtype(config.dtype)?.to_device(device)?.copy()?;
             let mut vars = vars.data().lock().expect("this map has no other holder yet");
             vars.insert(name.to_string(), Var::from_tensor(&own)?);
         }
-        let mut trainer = Self::with_variables(corpus, config, network, &vars, device)?;
+        let mut trainer = Self::with_variables(corpus, config, network, &vars)?;
         trainer.optimize.load_state(&keep_state(&trained.state, config))?;
         trainer.history = trained.history.clone();
         let digest = trainer.held_out_digest();
@@ -407,23 +411,52 @@ fn check_resumable(
     Ok(())
 }
 
-/// Refuses minibatches with more entries than candle's kernels for GPUs can count.
-fn check_batch_size(
-    examples: &[(&String, Vec<u32>)],
+/// Refuses networks and minibatches that need more memory than there is, or on a GPU have more
+/// entries than candle's kernels can count.
+fn check_sizes(
+    corpus: &Corpus,
     config: &TrainConfig,
     network: Config,
     device: &Device,
 ) -> Result<()> {
-    let steps = 1 + examples.iter().map(|(_, indices)| indices.len()).max().unwrap_or(0);
+    let steps = corpus.longest() + 1;
     let rows = config.batch_size.saturating_mul(steps);
+    if device.is_cpu() {
+        let bytes = memory_of(config, network, rows);
+        return match has_memory(bytes) {
+            true => Ok(()),
+            false => Err(Error::Device(format!(
+                "training would take about {:.1} GiB of memory, which is more than there is: use a \
+                 smaller `batch_size` or `hidden`",
+                bytes as f64 / f64::from(1 << 30)
+            ))),
+        };
+    }
     match network.too_many_entries(rows) {
-        Some(count) if !device.is_cpu() => Err(Error::Device(format!(
+        Some(count) => Err(Error::Device(format!(
             "with {} names in a batch a tensor would have {count} entries, and on a GPU they must be \
              fewer than {MAX_ENTRIES}: use a smaller `batch_size` or `hidden`, or the CPU",
             config.batch_size
         ))),
-        _ => Ok(()),
+        None => Ok(()),
     }
+}
+
+/// The bytes that training takes at its peak on the CPU, rather too few than too many, for
+/// minibatches of this many rows. The factors are those of measured runs.
+fn memory_of(config: &TrainConfig, network: Config, rows: usize) -> u128 {
+    let (n, v) = (network.hidden as u128, network.vocabulary as u128);
+    let of_a_row = match config.backprop {
+        GradientMethod::Unrolled => 8,
+        GradientMethod::Autograd => 5,
+        GradientMethod::Hand => 3,
+    };
+    let of_a_parameter = match config.optimizer {
+        OptimizerKind::Sgd => 8,
+        OptimizerKind::AdamW => 20,
+    };
+    let numbers = of_a_row * rows as u128 * (n + v) + of_a_parameter * n * (n + 2 * v);
+    numbers * config.dtype.size_in_bytes() as u128
 }
 
 /// The first value of the smoothed loss: the loss of seven characters, each as likely as any other.

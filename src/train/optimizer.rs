@@ -14,8 +14,11 @@ use std::str::FromStr;
 /// variable without a gradient is skipped.
 ///
 /// # Errors
-/// Where the device fails.
+/// Where `max` is negative or NaN, or the device fails.
 pub fn clip(gradients: &mut GradStore, vars: &[Var], max: f64) -> Result<()> {
+    if max.is_nan() || max < 0. {
+        bail!("gradients cannot be clipped to {max}");
+    }
     for var in vars {
         if let Some(gradient) = gradients.get(var) {
             let clipped = gradient.clamp(-max, max)?;

@@ -3,7 +3,7 @@
 use super::gradients::{GradientMethod, StepResult, loss_and_gradients};
 use crate::data::Batch;
 use crate::model::{CharRnn, CharRnnState};
-use candle_core::{Error, Result, Tensor};
+use candle_core::{Result, Tensor, bail};
 use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
@@ -22,7 +22,10 @@ impl Workers {
     pub fn new(threads: usize) -> Result<Self> {
         let pool = match threads {
             0 | 1 => None,
-            _ => Some(ThreadPoolBuilder::new().num_threads(threads).build().map_err(Error::wrap)?),
+            _ => match ThreadPoolBuilder::new().num_threads(threads).build() {
+                Ok(pool) => Some(pool),
+                Err(error) => bail!("cannot start {threads} threads: {error}"),
+            },
         };
         Ok(Self { threads, pool })
     }

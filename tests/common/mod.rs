@@ -114,6 +114,15 @@ impl Folder {
     }
 }
 
+/// The model file `good` with another header.
+pub fn with_header(good: &[u8], edit: impl FnOnce(&str) -> String) -> Vec<u8> {
+    let (length, rest) = good.split_at(8);
+    let (header, data) = rest.split_at(u64::from_le_bytes(length.try_into().unwrap()) as usize);
+    let mut header = edit(std::str::from_utf8(header).unwrap()).into_bytes();
+    header.resize(header.len().next_multiple_of(8), b' ');
+    [&(header.len() as u64).to_le_bytes()[..], &header, data].concat()
+}
+
 #[track_caller]
 pub fn assert_says(message: &str, parts: &[&str]) {
     for part in parts {

@@ -3,7 +3,7 @@
 mod picture;
 mod table;
 
-use super::args::{DeviceName, List};
+use super::args::{DeviceName, List, json_text};
 use super::draw::{Picture, check_svg};
 use super::error::Failure;
 use crate::Error;
@@ -11,6 +11,7 @@ use crate::checkpoint;
 use crate::gradcheck::{
     Checked, DIFFERENCES, Options, Problem, Report, Sizes, StepSizes, check, step_sizes,
 };
+use crate::text::escaped;
 use candle_core::{DType, Device};
 use clap::Args;
 use serde_json::json;
@@ -189,10 +190,10 @@ impl Gradcheck {
         let mut out = anstream::stdout().lock();
         if self.json {
             let answer = json!({ "origin": self.origin(), "agree": agree, "checks": reports });
-            writeln!(out, "{answer:#}")?;
+            writeln!(out, "{}", json_text(&answer))?;
         } else {
             for report in &reports {
-                table::print_report(&mut out, report, &self.origin())?;
+                table::print_report(&mut out, report, &escaped(&self.origin()))?;
             }
         }
         out.flush()?;
@@ -215,9 +216,10 @@ impl Gradcheck {
         }
         let mut out = anstream::stdout().lock();
         if self.json {
-            writeln!(out, "{:#}", json!({ "origin": self.origin(), "step_sizes": found }))?;
+            let answer = json!({ "origin": self.origin(), "step_sizes": found });
+            writeln!(out, "{}", json_text(&answer))?;
         } else {
-            table::print_step_sizes(&mut out, found, &self.origin())?;
+            table::print_step_sizes(&mut out, found, &escaped(&self.origin()))?;
         }
         out.flush()?;
         if found.agree {
