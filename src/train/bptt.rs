@@ -478,6 +478,39 @@ mod tests {
         Bptt::new(4, 27).loss_and_gradients(problem.slices(), &batch, &[0.0; 4], 1.0);
     }
 
+    #[test]
+    fn gradients_with_dropout_and_soft_targets_are_central_differences() {
+        let problem = Problem::<f64>::new(5, 4, 6, 3);
+        let mut batch = problem.batch.clone();
+        // Rows that sum to 1, or where padded to 0.
+        let q = batch.y().iter().enumerate().flat_map(|(row, &y)| {
+            let weights = [1., 2., 3., 4. + row as f64];
+            let sum: f64 = weights.iter().sum();
+            weights.map(|w| if y == IGNORE_INDEX { 0. } else { w / sum })
+        });
+        batch.set_soft_targets(q.collect());
+        batch.set_dropout((0..15).map(|i| f64::from(i % 3) * 0.75).collect());
+        let loss = |parameters: [&[f64]; 5]| {
+            Bptt::new(5, 4).loss_and_gradients(parameters, &batch, &problem.a0, 0.5)
+        };
+        let mut bptt = Bptt::new(5, 4);
+        bptt.loss_and_gradients(problem.slices(), &batch, &problem.a0, 0.5);
+        let mut without = Bptt::new(5, 4);
+        without.loss_and_gradients(problem.slices(), &problem.batch, &problem.a0, 0.5);
+        for (which, gradient) in bptt.gradients().iter().enumerate() {
+            for (i, found) in gradient.iter().enumerate() {
+                let at = |h: f64| {
+                    let mut parameters = problem.parameters.clone();
+                    parameters[which][i] += h;
+                    loss(parameters.each_ref().map(Vec::as_slice))
+                };
+                let expected = (at(1e-5) - at(-1e-5)) / 2e-5;
+                assert!((found - expected).abs() < 1e-8, "{which} {i}: {found} {expected}");
+            }
+            assert_ne!(gradient, &without.gradients()[which]);
+        }
+    }
+
     fn difference(a: &Tensor, b: &Tensor) -> f64 {
         assert_eq!(a.dims(), b.dims());
         (a - b).unwrap().abs().unwrap().max_all().unwrap().to_scalar().unwrap()
@@ -489,6 +522,7 @@ mod tests {
             names in prop::collection::vec(prop::collection::vec(0u32..6, 0..7), 1..5),
             n_a in 1usize..9,
             scale in 0.1f64..2.,
+            extras: bool,
         ) {
             let problem = Problem::<f64>::new(n_a, 6, 1, names.len());
             let config = Config { vocabulary: 6, hidden: n_a };
@@ -504,7 +538,15 @@ mod tests {
             let model = crate::model::char_rnn(config, vb).unwrap();
             let a0 = Tensor::from_slice(&problem.a0, (names.len(), n_a), &Device::Cpu).unwrap();
             let start = CharRnnState::new(a0);
-            let batch = Batch::new(names.iter().map(Vec::as_slice));
+            let mut batch = Batch::new(names.iter().map(Vec::as_slice));
+            if extras {
+                batch.set_dropout((0..names.len() * n_a).map(|i| (i % 3) as f64).collect());
+                let q = batch.y().iter().flat_map(|&y| {
+                    let [a, b] = if y == IGNORE_INDEX { [0., 0.] } else { [0.1, 0.5] };
+                    [a, a, b, a, a, a]
+                });
+                batch.set_soft_targets(q.collect());
+            }
 
             let slices = on_slices(&model, &batch, &start, scale).unwrap();
             let tensors = on_tensors(&model, &batch, &start, scale).unwrap();
