@@ -61,6 +61,14 @@ pub enum Error {
         /// Why it cannot be used.
         problem: String,
     },
+    /// A file of NumPy's arrays that cannot be compared.
+    #[error("{}: {problem}", path.display())]
+    NumpyFile {
+        /// The file.
+        path: PathBuf,
+        /// Why not, with the array and its shape.
+        problem: String,
+    },
     /// Training diverged: a number is no longer finite, or the loss is far above that of guessing.
     #[error(
         "the {what} became {value} at iteration {iteration}: training stopped and this model was \
@@ -129,6 +137,10 @@ impl Error {
         rule: impl Into<String>,
     ) -> Self {
         Self::Setting { name, value: value.to_string(), rule: rule.into() }
+    }
+
+    pub(crate) fn numpy_file(path: &Path, problem: impl Into<String>) -> Self {
+        Self::NumpyFile { path: path.to_path_buf(), problem: problem.into() }
     }
 
     pub(crate) fn model_file(path: &Path, problem: impl Into<String>) -> Self {

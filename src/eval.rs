@@ -392,6 +392,28 @@ mod tests {
         assert!(close(evaluation.nats_per_name(), 2. * 8f64.ln(), 1e-6));
     }
 
+    /// e^1000 is infinite: the largest logit must be subtracted first.
+    #[test]
+    fn logits_beyond_the_range_of_exp_have_a_finite_loss() {
+        for dtype in [DType::F64, DType::F32] {
+            let vars = initialize(Config { vocabulary: 4, hidden: 2 }, || 0., dtype, &Device::Cpu);
+            let vars = vars.unwrap();
+            let by = Tensor::new(&[1000f64, 998., -1000., 0.], &Device::Cpu).unwrap();
+            vars.data().lock().unwrap()["by"].set(&by.to_dtype(dtype).unwrap()).unwrap();
+            let vb = VarBuilder::from_varmap(&vars, dtype, &Device::Cpu);
+            let model = char_rnn(Config { vocabulary: 4, hidden: 2 }, vb).unwrap();
+            let normalizer = (-2f64).exp().ln_1p();
+            let expected = [2. + normalizer, normalizer].iter().sum::<f64>();
+            let name = [vec![1]];
+            let found = evaluate(&model, &name).unwrap().losses[0];
+            assert!(close(found, expected, 1e-6), "{found}, not {expected}");
+            assert!(close(evaluate_stateful(&model, &name).unwrap(), expected, 1e-6));
+            let steps = explain(&model, &name[0], 2).unwrap();
+            assert!(close(-steps[0].log_probability, 2. + normalizer, 1e-6));
+            assert!(close(steps[0].alternatives[0].1, (-normalizer).exp(), 1e-6));
+        }
+    }
+
     #[test]
     fn difficulty_is_loss_per_character() {
         let evaluation = Evaluation { losses: vec![8., 6., 9.], lengths: vec![4, 2, 9] };

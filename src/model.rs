@@ -319,7 +319,12 @@ impl CharRnn {
 ///
 /// # Errors
 /// Where another index is not below `size`.
-fn one_hot(indices: &[u32], size: usize, dtype: DType, device: &Device) -> Result<Tensor> {
+pub(crate) fn one_hot(
+    indices: &[u32],
+    size: usize,
+    dtype: DType,
+    device: &Device,
+) -> Result<Tensor> {
     let mut rows = vec![0u8; indices.len() * size];
     for (row, &index) in rows.chunks_exact_mut(size).zip(indices) {
         if index == crate::data::START {

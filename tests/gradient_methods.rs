@@ -145,6 +145,22 @@ fn all_methods_give_the_same_losses_gradients_and_parameters() {
     }
 }
 
+/// The bias correction of the second moment changes for thousands of steps.
+#[test]
+fn all_methods_agree_after_more_than_a_hundred_steps() {
+    let corpus = parse("anna\nbob\ncleo\ndave\neva\n");
+    for optimizer in OptimizerKind::ALL {
+        let config = TrainConfig {
+            iterations: 150,
+            hidden: 6,
+            optimizer,
+            dtype: DType::F64,
+            ..TrainConfig::default()
+        };
+        assert_methods_agree(&corpus, &config, 1e-10);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
 
@@ -271,6 +287,22 @@ fn training_repeats_the_list_smooths_the_loss_and_samples_on_time() {
 }
 
 #[test]
+fn minibatches_of_any_size_take_the_names_in_turn_round_and_round() {
+    let corpus = parse("anna\nbob\ncleo\ndave\neva\nfinn\ngil\n");
+    for batch_size in 1..20 {
+        let config = TrainConfig { iterations: 9, batch_size, hidden: 3, ..Default::default() };
+        let mut seen = Recorder::default();
+        train(&corpus, &config, &mut seen).unwrap();
+        let indices = seen.examples.iter().map(|(index, _)| *index);
+        assert!(indices.eq((0..9 * batch_size).map(|i| i % 7)), "{batch_size}");
+        for (index, characters) in &seen.examples {
+            let first = &seen.examples.iter().find(|(other, _)| other == index).unwrap().1;
+            assert_eq!(characters, first);
+        }
+    }
+}
+
+#[test]
 fn an_observer_can_stop_training() {
     struct Third;
     impl Observer for Third {
@@ -294,20 +326,31 @@ fn no_more_threads_are_started_than_a_minibatch_has_names() {
 }
 
 #[test]
-fn divergence_is_reported_with_its_iteration() {
+fn divergence_is_reported_with_its_iteration_and_by_all_methods_alike() {
     let corpus = parse("anna\nbob\neve\n");
-    for backprop in GradientMethod::ALL {
-        let config = TrainConfig {
-            iterations: 100,
-            learning_rate: 1e39,
-            clip: f64::INFINITY,
-            backprop,
-            ..TrainConfig::default()
-        };
-        match train(&corpus, &config, &mut ()) {
-            Err(Error::Diverged { iteration, .. }) => assert!(iteration < 100),
-            other => panic!("{backprop}: {other:?}"),
-        }
+    // A loss above the largest f32, and one that is not finite at all.
+    for (learning_rate, clip, batch_size) in
+        [(1e38, 5., 1), (1e38, 5., 3), (1e39, f64::INFINITY, 1)]
+    {
+        let diverged = GradientMethod::ALL.map(|backprop| {
+            let iterations = 100;
+            let config = TrainConfig {
+                iterations,
+                batch_size,
+                learning_rate,
+                clip,
+                backprop,
+                ..TrainConfig::default()
+            };
+            match train(&corpus, &config, &mut ()) {
+                Err(Error::Diverged { iteration, what, value }) => {
+                    (iteration, what, value.to_string())
+                }
+                other => panic!("{backprop}: {other:?}"),
+            }
+        });
+        assert!(diverged[0].0 < 100);
+        assert!(diverged.iter().all(|other| *other == diverged[0]), "{diverged:?}");
     }
 }
 

@@ -114,7 +114,7 @@ fn sizes_limits_and_options_out_of_range_are_errors() {
     let problem = Problem::random(sizes, 1).unwrap();
     let none = Options { entries: Some(0), ..Options::default() };
     assert!(check(&problem, DType::F64, &Device::Cpu, &none).is_err());
-    let empty = Problem::new(problem.parameters().clone(), Batch::default(), vec![]);
+    let empty = Problem::new(problem.parameters().clone(), &[], vec![]);
     let all = Options::default();
     assert!(empty.and_then(|empty| check(&empty, DType::F64, &Device::Cpu, &all)).is_err());
     // The product of the sizes overflows to 0.

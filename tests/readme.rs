@@ -36,3 +36,30 @@ fn cli_md_documents_the_flags_of_every_command() {
     let unknown: Vec<_> = documented.difference(&help).collect();
     assert!(unknown.is_empty(), "docs/cli.md has {unknown:?}, which no command has");
 }
+
+/// The sessions of docs/gradients.md, without the digits of rounding errors.
+#[test]
+fn the_sessions_of_gradients_md_are_those_of_the_program() {
+    let text = include_str!("../docs/gradients.md");
+    let sessions = text.split("```text\n$ char-rnn ").skip(1);
+    let sessions: Vec<&str> = sessions.map(|rest| rest.split("```").next().unwrap()).collect();
+    assert_eq!(sessions.len(), 2);
+    // The first and the last word of a row of a table.
+    let shown = |line: &str| match line.strip_prefix("  ") {
+        Some(row) if row.ends_with("ok") || row.ends_with("WRONG") => {
+            let mut words = row.split_whitespace();
+            format!("{:?} {:?}", words.next(), words.next_back())
+        }
+        _ => line.to_string(),
+    };
+    for session in sessions {
+        let (command, expected) = session.split_once('\n').unwrap();
+        let mut program = Command::new(env!("CARGO_BIN_EXE_char-rnn"));
+        program.current_dir(env!("CARGO_MANIFEST_DIR")).args(command.split(' '));
+        let output = program.output().unwrap();
+        let found = [output.stdout, output.stderr].concat();
+        let found = String::from_utf8(found).unwrap();
+        let lines = |text: &str| text.lines().map(shown).collect::<Vec<_>>();
+        assert_eq!(lines(&found), lines(expected), "{command}");
+    }
+}

@@ -1,12 +1,13 @@
 //! The comparison of two gradients, tensor by tensor.
 
-use super::problem::{Gradients, Problem, TENSORS};
+use super::numeric::{DIFFERENCES, DIRECTIONS, EXACT};
+use super::problem::{Gradients, Problem, Scope, TENSORS};
 use candle_core::DType;
 use serde::Serialize;
 
-/// The largest relative error at which two methods agree: 1e-12 in f64 and 1e-5 in f32. Against
-/// differences it is 1e-7 in f64, and in f32 again 1e-5: differences are in f64, so the error is
-/// that of the other method.
+/// The largest relative error at which two methods agree, beside the rounding of the
+/// [problem](super::Rounding): 1e-12 in f64 and 1e-5 in f32. Against differences it is 1e-7 in f64,
+/// and in f32 again 1e-5: differences are in f64, so the error is that of the other method.
 pub fn bound(dtype: DType, against_differences: bool) -> f64 {
     match (dtype, against_differences) {
         (DType::F64, false) => 1e-12,
@@ -15,14 +16,14 @@ pub fn bound(dtype: DType, against_differences: bool) -> f64 {
     }
 }
 
-/// The comparison of two gradients of one tensor. In JSON a number that is not finite is null.
+/// The comparison of one tensor by two methods. In JSON a number that is not finite is null.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Comparison {
     /// The name of the tensor.
     pub tensor: &'static str,
     /// Its shape.
     pub shape: Vec<usize>,
-    /// The number of entries compared.
+    /// The number of entries compared, or of directions.
     pub compared: usize,
     /// The largest |g1 - g2|.
     pub largest_difference: f64,
@@ -34,6 +35,8 @@ pub struct Comparison {
     pub relative_error: f64,
     /// The cosine of the angle between g1 and g2; 1 if both are zero, 0 if one is.
     pub cosine: f64,
+    /// The largest relative error at which they agree: that of the pair and the rounding.
+    pub bound: f64,
     /// Whether the relative error is within the bound.
     pub agree: bool,
 }
@@ -43,9 +46,12 @@ pub struct Comparison {
 pub struct Pair {
     /// Their names.
     pub methods: [String; 2],
-    /// The largest relative error at which they agree.
+    /// The code that they share, and with it any error of it: `none`, `kernels` or `reference`.
+    pub shared: &'static str,
+    /// The largest relative error at which they agree, beside the rounding.
     pub bound: f64,
-    /// One for each of [`TENSORS`].
+    /// One for each of [`TENSORS`], and if both methods have them, the `loss` and the last states,
+    /// `a_last`.
     pub tensors: Vec<Comparison>,
     /// Whether all tensors agree.
     pub agree: bool,
@@ -55,19 +61,40 @@ impl Pair {
     /// Compares two gradients of `problem`.
     ///
     /// # Panics
-    /// If they are not gradients of this problem, or both are limited to some entries.
+    /// If they are not gradients of this problem, or each is limited in another way.
     pub fn of(problem: &Problem, first: &Gradients, second: &Gradients, bound: f64) -> Self {
-        let entries = match (&first.entries, &second.entries) {
-            (Some(_), Some(_)) => panic!("one of the gradients must have all entries"),
-            (first, second) => first.as_ref().or(second.as_ref()),
-        };
-        let compare = |(index, shape)| {
-            let (g1, g2) = (first.at(index, entries), second.at(index, entries));
-            compare(TENSORS[index], shape, [&g1, &g2], entries.map(|e| &e.0[index][..]), bound)
-        };
-        let tensors: Vec<_> = problem.shapes().into_iter().enumerate().map(compare).collect();
+        let scope = if matches!(first.scope, Scope::All) { &second.scope } else { &first.scope };
+        let (r1, r2) = (&first.rounding, &second.rounding);
+        let mut tensors = Vec::new();
+        for (index, shape) in problem.shapes().into_iter().enumerate() {
+            let (g1, g2) = (first.at(index, scope), second.at(index, scope));
+            // Along a random direction an error has the size of its norm; that of some entries is
+            // within it.
+            let directions = if matches!(scope, Scope::Directions(_)) { g1.len() } else { 1 };
+            let own = |g: &Gradients, rounding: f64| match g.scope {
+                Scope::All => rounding * (directions as f64).sqrt(),
+                _ => rounding,
+            };
+            let floor = own(first, r1.gradients[index]) + own(second, r2.gradients[index]);
+            let entries = match scope {
+                Scope::Entries(entries) => Some(&entries.0[index][..]),
+                _ => None,
+            };
+            tensors.push(compare(TENSORS[index], shape, [&g1, &g2], entries, [bound, floor]));
+        }
+        if let (Some(l1), Some(l2)) = (first.loss, second.loss) {
+            let bounds = [bound, r1.loss + r2.loss];
+            tensors.push(compare("loss", vec![], [&[l1], &[l2]], None, bounds));
+        }
+        if let (Some(a1), Some(a2)) = (&first.last, &second.last) {
+            let [.., shape] = problem.shapes();
+            let bounds = [bound, r1.last + r2.last];
+            tensors.push(compare("a_last", shape, [a1, a2], None, bounds));
+        }
         let agree = tensors.iter().all(|tensor| tensor.agree);
-        Self { methods: [first.method.clone(), second.method.clone()], bound, tensors, agree }
+        let methods = [first.method.clone(), second.method.clone()];
+        let shared = shared(methods.each_ref().map(String::as_str));
+        Self { methods, shared, bound, tensors, agree }
     }
 
     /// The names of the tensors that do not agree.
@@ -75,9 +102,9 @@ impl Pair {
         self.tensors.iter().filter(|tensor| !tensor.agree).map(|tensor| tensor.tensor).collect()
     }
 
-    /// The largest relative error, in units of the bound; infinite if it is not finite.
+    /// The largest relative error, in units of its bound; infinite if it is not finite.
     pub(super) fn largest_error(&self) -> f64 {
-        let errors = self.tensors.iter().map(|tensor| tensor.relative_error / self.bound);
+        let errors = self.tensors.iter().map(|tensor| tensor.relative_error / tensor.bound);
         errors.fold(0., |most, error| if error.is_nan() { f64::INFINITY } else { error.max(most) })
     }
 
@@ -87,12 +114,25 @@ impl Pair {
     }
 }
 
-fn compare(
+/// The code that two methods share.
+fn shared(methods: [&str; 2]) -> &'static str {
+    let by_kernels = |method| ["autograd", "hand"].contains(&method);
+    let by_reference = |method| [EXACT, DIRECTIONS, DIFFERENCES].contains(&method);
+    match methods {
+        [first, second] if by_kernels(first) && by_kernels(second) => "kernels",
+        [first, second] if by_reference(first) && by_reference(second) => "reference",
+        _ => "none",
+    }
+}
+
+/// Compares two gradients, or values; they agree if the norm of their difference is at most
+/// `bound` times the sum of their norms, and `floor` more.
+pub(super) fn compare(
     tensor: &'static str,
     shape: Vec<usize>,
     [g1, g2]: [&[f64]; 2],
     entries: Option<&[usize]>,
-    bound: f64,
+    [bound, floor]: [f64; 2],
 ) -> Comparison {
     assert_eq!(g1.len(), g2.len(), "the gradients of {tensor} have different shapes");
     // The first entry that is not finite, or else the one with the largest difference.
@@ -100,29 +140,43 @@ fn compare(
     let largest = (0..g1.len()).find(|&at| !difference(at).is_finite()).unwrap_or_else(|| {
         (0..g1.len()).fold(0, |best, at| if difference(at) > difference(best) { at } else { best })
     });
-    let flat = entries.map_or(largest, |entries| entries[largest]);
-    let (relative_error, cosine) = errors(g1, g2);
+    let is_whole = g1.len() == shape.iter().product::<usize>();
+    let at = match entries {
+        Some(entries) => unravel(entries[largest], &shape),
+        None if is_whole => unravel(largest, &shape),
+        None => vec![largest], // a direction
+    };
+    let Errors { relative_error, cosine, norms } = errors(g1, g2);
+    let bound = if norms > 0. { bound + floor / norms } else { bound };
     Comparison {
         tensor,
         compared: g1.len(),
         largest_difference: difference(largest),
-        at: unravel(flat, &shape),
+        at,
         values: [g1[largest], g2[largest]],
         relative_error,
         cosine,
+        bound,
         agree: relative_error <= bound, // false for NaN
         shape,
     }
 }
 
-/// The relative error and the cosine; NaN if a value is not finite.
-fn errors(g1: &[f64], g2: &[f64]) -> (f64, f64) {
+struct Errors {
+    relative_error: f64,
+    cosine: f64,
+    /// ||g1|| + ||g2||.
+    norms: f64,
+}
+
+/// The first two are NaN if a value is not finite.
+fn errors(g1: &[f64], g2: &[f64]) -> Errors {
     if !g1.iter().chain(g2).all(|g| g.is_finite()) {
-        return (f64::NAN, f64::NAN);
+        return Errors { relative_error: f64::NAN, cosine: f64::NAN, norms: 0. };
     }
     let largest = g1.iter().chain(g2).fold(0., |most: f64, g| g.abs().max(most));
     if largest == 0. {
-        return (0., 1.);
+        return Errors { relative_error: 0., cosine: 1., norms: 0. };
     }
     // Divided by the largest entry, so that no square underflows or overflows: a tiny gradient
     // whose squares are zero would agree with any other.
@@ -133,11 +187,11 @@ fn errors(g1: &[f64], g2: &[f64]) -> (f64, f64) {
     let difference = norm(&mut g1.iter().zip(g2).map(|(g1, g2)| g1 - g2));
     let product: f64 = g1.iter().zip(g2).map(|(g1, g2)| (g1 / largest) * (g2 / largest)).sum();
     let cosine = if n1 == 0. || n2 == 0. { 0. } else { (product / n1 / n2).clamp(-1., 1.) };
-    (difference / (n1 + n2), cosine)
+    Errors { relative_error: difference / (n1 + n2), cosine, norms: (n1 + n2) * largest }
 }
 
 /// The index along each dimension of the entry `flat` of a tensor of this shape.
-fn unravel(mut flat: usize, shape: &[usize]) -> Vec<usize> {
+pub(super) fn unravel(mut flat: usize, shape: &[usize]) -> Vec<usize> {
     let mut at = vec![0; shape.len()];
     for (at, &size) in at.iter_mut().zip(shape).rev() {
         *at = flat % size;
@@ -151,7 +205,7 @@ mod tests {
     use super::*;
 
     fn comparison(g1: &[f64], g2: &[f64]) -> Comparison {
-        compare("b", vec![g1.len()], [g1, g2], None, 1e-12)
+        compare("b", vec![g1.len()], [g1, g2], None, [1e-12, 0.])
     }
 
     #[test]
@@ -189,6 +243,13 @@ mod tests {
             assert!(comparison(&[size, size], &[size, size]).agree);
             assert!(!comparison(&[size, size], &[size, 0.5 * size]).agree);
         }
+    }
+
+    #[test]
+    fn the_rounding_of_a_problem_is_a_floor_of_the_bound() {
+        let found = |floor| compare("b", vec![2], [&[1., 0.], &[1., 1e-9]], None, [1e-12, floor]);
+        assert!(!found(0.9e-9).agree);
+        assert!(found(1.1e-9).agree);
     }
 
     #[test]

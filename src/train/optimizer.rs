@@ -241,8 +241,8 @@ mod tests {
         let fixture = safetensors::load(path, &Device::Cpu).unwrap();
         let w = Var::from_tensor(&fixture["start"]).unwrap();
         let mut optimizer = adamw(&w, 0.8, 0.1);
-        for step in 0..60 {
-            let rate = Decay::Cosine.rate(0.05, step as u64, 60);
+        for step in 0..200 {
+            let rate = Decay::Cosine.rate(0.05, step as u64, 200);
             optimizer.step_with(&[fixture["gradients"].get(step).unwrap()], rate).unwrap();
             let expected = fixture["weights"].get(step).unwrap();
             let difference = (w.as_tensor() - expected).unwrap().abs().unwrap().max_all().unwrap();

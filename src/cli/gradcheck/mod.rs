@@ -9,7 +9,8 @@ use super::error::Failure;
 use crate::Error;
 use crate::checkpoint;
 use crate::gradcheck::{
-    Checked, DIFFERENCES, Options, Problem, Report, Sizes, StepSizes, check, step_sizes,
+    Against, ByStep, Checked, DIFFERENCES, DIRECTIONS, EXACT, Options, Planted, Problem, Report,
+    Sizes, StepSizes, against, by_step, check, prove, step_sizes,
 };
 use crate::text::escaped;
 use candle_core::{DType, Device};
@@ -18,25 +19,34 @@ use serde_json::json;
 use std::io::Write;
 use std::path::PathBuf;
 
-const METHODS: [&str; 4] = ["unrolled", "autograd", "hand", DIFFERENCES];
+const METHODS: [&str; 6] = ["unrolled", "autograd", "hand", EXACT, DIRECTIONS, DIFFERENCES];
 
-/// Compare the gradients of all methods with each other and with central differences
+/// The notebook's clamp.
+const CLIP: f64 = 5.;
+
+/// Compare the gradients of all methods with each other, or your own with the right ones
 #[derive(Args)]
 #[command(after_help = "\
 Methods:
   unrolled      candle's autograd over its primitive ops
   autograd      candle's autograd over the fused ops
   hand          backpropagation by hand; shares the kernels of autograd
-  differences   central differences of the loss, in f64
+  exact         derivatives of the scalar reference's loss in dual numbers, in f64
+  directions    the same, along 8 random directions through all entries of a tensor
+  differences   central differences of that loss, in f64
 
 Notes:
   The exit status is 1 if the relative error ||g1 - g2|| / (||g1|| + ||g2||) of two methods exceeds
-  1e-12 in f64 and 1e-5 in f32, or, against differences, 1e-7 in f64 and 1e-5 in f32.
+  1e-12 in f64 and 1e-5 in f32, or, against differences, 1e-7 in f64 and 1e-5 in f32, and the
+  rounding that is measured for the problem; 2 if a file cannot be compared.
 
 Examples:
   char-rnn gradcheck                                 random parameters, in f64
+  char-rnn gradcheck --against mine.npz              your own gradients: docs/gradients.md
+  char-rnn gradcheck --prove                         known mistakes, and how the check finds them
   char-rnn gradcheck --all --hidden 100              every number type and available device
   char-rnn gradcheck --model dinos.safetensors       a trained model, on names of the built-in list
+  char-rnn gradcheck --by-step --steps 30            vanishing and exploding gradients
   char-rnn gradcheck --plot check.svg --pair hand,differences
   char-rnn gradcheck --step-sizes --plot steps.svg   the error of differences by step size h")]
 pub struct Gradcheck {
@@ -60,7 +70,7 @@ pub struct Gradcheck {
     #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Problem")]
     seed: u64,
 
-    /// Differences per tensor, at most [default: 500, fewer for a large network]
+    /// Derivatives per tensor, at most [default: 200 differences, fewer for a large network]
     #[arg(long, value_name = "N", help_heading = "Problem")]
     entries: Option<usize>,
 
@@ -72,35 +82,59 @@ pub struct Gradcheck {
     #[arg(value_name = "NAMES", requires = "model", help_heading = "Data")]
     names: Option<PathBuf>,
 
+    /// Compare the gradients in a file of np.savez instead
+    #[arg(long, value_name = "FILE.npz", group = "mode", help_heading = "Instead")]
+    #[arg(conflicts_with_all = ["hidden", "vocabulary", "steps", "model", "entries", "plot"])]
+    against: Option<PathBuf>,
+
+    /// Plant known mistakes instead, and report the tensors by which they are found
+    #[arg(long, group = "mode", conflicts_with_all = ["entries", "plot"])]
+    #[arg(help_heading = "Instead")]
+    prove: bool,
+
+    /// Report the norm of the gradient by steps back through time instead
+    #[arg(long, group = "mode", conflicts_with = "entries", help_heading = "Instead")]
+    by_step: bool,
+
     /// Report the error of differences by step size instead
-    #[arg(long, conflicts_with_all = ["all", "dtype", "device"], help_heading = "Output")]
+    #[arg(long, group = "mode", help_heading = "Instead")]
     step_sizes: bool,
+
+    /// Clamp of the gradients: of --against [default: none], of --by-step [default: 5]
+    #[arg(long, value_name = "X", requires = "mode", help_heading = "Instead")]
+    #[arg(conflicts_with_all = ["prove", "step_sizes"])]
+    clip: Option<f64>,
+
+    /// Print each comparison
+    #[arg(long, conflicts_with_all = ["mode", "json"], help_heading = "Output")]
+    verbose: bool,
 
     /// Print the result as JSON
     #[arg(long, help_heading = "Output")]
     json: bool,
 
-    /// Draw the gradients and their differences, or the errors by step size
+    /// Draw gradients and differences, or the result of --by-step or --step-sizes
     #[arg(long, value_name = "FILE.svg", help_heading = "Output")]
     plot: Option<PathBuf>,
 
     /// Methods to draw [default: the pair of the largest error over bound]
     #[arg(long, value_name = "METHOD,METHOD", value_delimiter = ',', value_parser = METHODS)]
     #[arg(hide_possible_values = true)]
-    #[arg(requires = "plot", conflicts_with = "step_sizes", help_heading = "Output")]
+    #[arg(requires = "plot", conflicts_with = "mode", help_heading = "Output")]
     pair: Vec<String>,
 
     /// Number type
     #[arg(long, value_name = "TYPE", default_value = "f64", help_heading = "Runtime")]
-    #[arg(value_parser = ["f32", "f64"])]
+    #[arg(value_parser = ["f32", "f64"], conflicts_with = "mode")]
     dtype: String,
 
     /// Device: cpu, cuda or cuda:N
     #[arg(long, value_name = "DEVICE", default_value = "cpu", help_heading = "Runtime")]
+    #[arg(conflicts_with = "mode")]
     device: DeviceName,
 
-    /// Check every number type on every available device
-    #[arg(long, conflicts_with_all = ["dtype", "device"], help_heading = "Runtime")]
+    /// Check every number type on every available device; also one name, 200 steps, odd sizes
+    #[arg(long, conflicts_with_all = ["dtype", "device", "mode"], help_heading = "Runtime")]
     all: bool,
 }
 
@@ -111,20 +145,51 @@ impl Gradcheck {
             check_svg(path, "plot")?;
         }
         self.pair()?;
+        if let Some(clip) = self.clip.filter(|clip| *clip <= 0. || clip.is_nan()) {
+            return Err(Error::setting("clip", clip, "it must be above 0").into());
+        }
+        if let Some(path) = &self.against {
+            return self.report_against(&against(path, self.clip)?);
+        }
         let devices = self.devices()?;
         let problem = self.problem()?;
         let options = Options { entries: self.entries, seed: self.seed };
+        if self.prove {
+            return self.report_proof(&prove(&problem)?, &problem);
+        }
+        if self.by_step {
+            return self.report_by_step(&by_step(&problem, self.clip.unwrap_or(CLIP)));
+        }
         if self.step_sizes {
             return self.report_step_sizes(&step_sizes(&problem, &options)?);
         }
         let mut checks = Vec::new();
-        for (dtype, device) in &devices {
-            checks.push(check(&problem, *dtype, device, &options)?);
+        for problem in self.problems(problem)? {
+            for (dtype, device) in &devices {
+                checks.push(check(&problem, *dtype, device, &options)?);
+            }
         }
         if let Some(path) = &self.plot {
             self.picture(&checks)?.save(path)?;
         }
         self.report(&checks)
+    }
+
+    /// With `--all` also the cases that the problem may not have: one name, which is what training
+    /// takes by default, 200 steps, and sizes that no vector divides.
+    fn problems(&self, problem: Problem) -> crate::Result<Vec<Problem>> {
+        if !self.all {
+            return Ok(vec![problem]);
+        }
+        let mut problems = vec![problem.first_name(), problem];
+        if self.model.is_none() {
+            for (hidden, vocabulary, steps, batch) in [(17, 27, 200, 2), (67, 257, 5, 3)] {
+                let sizes = Sizes { hidden, vocabulary, steps, batch };
+                problems.push(Problem::random(sizes, self.seed)?);
+            }
+        }
+        problems.rotate_left(1); // the given one first
+        Ok(problems)
     }
 
     fn pair(&self) -> crate::Result<Option<[&str; 2]>> {
@@ -169,7 +234,10 @@ impl Gradcheck {
     /// The source of the parameters, in words.
     fn origin(&self) -> String {
         match &self.model {
-            Some(path) => format!("{}, names chosen by seed {}", path.display(), self.seed),
+            Some(path) => {
+                let path = escaped(&path.display().to_string());
+                format!("{path}, names chosen by seed {}", self.seed)
+            }
             None => format!("random parameters of seed {}", self.seed),
         }
     }
@@ -193,15 +261,29 @@ impl Gradcheck {
             writeln!(out, "{}", json_text(&answer))?;
         } else {
             for report in &reports {
-                table::print_report(&mut out, report, &escaped(&self.origin()))?;
+                let (out, origin) = (&mut out, self.origin());
+                match report.agree && reports.len() > 1 {
+                    _ if self.verbose => table::print_report(out, report, &origin)?,
+                    true => table::print_result(out, report, &origin)?,
+                    false => table::print_summary(out, report, &origin)?,
+                }
             }
         }
         out.flush()?;
         let mut failed = Vec::new();
-        for Report { pairs, dtype, device, .. } in reports {
+        for Report { pairs, taylor, ops, unrepeatable, dtype, device, .. } in reports {
             for pair in pairs.iter().filter(|pair| !pair.agree) {
                 let ([first, second], tensors) = (&pair.methods, pair.disagreeing().join(", "));
                 failed.push(format!("{first} and {second} on {tensors} ({dtype} on {device})"));
+            }
+            for slopes in taylor.iter().filter(|slopes| !slopes.agree) {
+                failed.push(format!("{} and the slope of its Taylor remainder", slopes.method));
+            }
+            for op in ops.iter().filter(|op| !op.agree) {
+                failed.push(format!("autograd and unrolled on {} of {} alone", op.worst, op.op));
+            }
+            for method in unrepeatable {
+                failed.push(format!("{method} and its second run"));
             }
         }
         if failed.is_empty() {
@@ -219,7 +301,7 @@ impl Gradcheck {
             let answer = json!({ "origin": self.origin(), "step_sizes": found });
             writeln!(out, "{}", json_text(&answer))?;
         } else {
-            table::print_step_sizes(&mut out, found, &escaped(&self.origin()))?;
+            table::print_step_sizes(&mut out, found, &self.origin())?;
         }
         out.flush()?;
         if found.agree {
@@ -228,5 +310,55 @@ impl Gradcheck {
         let message = "at no step size are central differences within their bound of the gradient \
                        of hand";
         Err(Failure::Check(message.to_string()))
+    }
+
+    fn report_against(&self, found: &Against) -> Result<(), Failure> {
+        let mut out = anstream::stdout().lock();
+        match self.json {
+            true => writeln!(out, "{}", json_text(&json!(found)))?,
+            false => table::print_against(&mut out, found)?,
+        }
+        out.flush()?;
+        let wrong = found.arrays.iter().filter(|array| !array.agree).map(|array| array.tensor);
+        match found.agree {
+            true => Ok(()),
+            false => {
+                let wrong: Vec<&str> = wrong.collect();
+                Err(Failure::Check(format!("wrong: {}", wrong.join(", "))))
+            }
+        }
+    }
+
+    fn report_proof(&self, found: &[Planted], problem: &Problem) -> Result<(), Failure> {
+        let agree = found.iter().all(|planted| planted.agree);
+        let mut out = anstream::stdout().lock();
+        match self.json {
+            true => writeln!(out, "{}", json_text(&json!({ "agree": agree, "mistakes": found })))?,
+            false => table::print_proof(&mut out, found, &problem.sizes(), &self.origin())?,
+        }
+        out.flush()?;
+        let missed = found.iter().filter(|planted| !planted.agree);
+        let missed: Vec<&str> = missed.map(|planted| planted.known.what).collect();
+        match agree {
+            true => Ok(()),
+            false => Err(Failure::Check(format!("not found: {}", missed.join("; ")))),
+        }
+    }
+
+    fn report_by_step(&self, found: &ByStep) -> Result<(), Failure> {
+        if let Some(path) = &self.plot {
+            picture::by_step(found).save(path)?;
+        }
+        let mut out = anstream::stdout().lock();
+        match self.json {
+            true => writeln!(
+                out,
+                "{}",
+                json_text(&json!({ "origin": self.origin(), "by_step": found }))
+            )?,
+            false => table::print_by_step(&mut out, found, &self.origin())?,
+        }
+        out.flush()?;
+        Ok(())
     }
 }

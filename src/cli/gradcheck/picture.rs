@@ -1,7 +1,7 @@
 //! The results of `char-rnn gradcheck` as pictures.
 
 use crate::cli::draw::{HeatMap, LineChart, Picture, Scale, Series, heat_maps};
-use crate::gradcheck::{Checked, Comparison, Pair, Sizes, StepSizes};
+use crate::gradcheck::{ByStep, Checked, Comparison, Pair, Scope, Sizes, StepSizes, TENSORS};
 
 /// For each tensor a heat map of its gradient by the pair's first method, beside one of the
 /// absolute difference from the second's.
@@ -13,14 +13,18 @@ pub fn pair(checked: &Checked, pair: &Pair) -> Picture {
         let mut gradients = checked.gradients.iter();
         gradients.find(|gradients| &gradients.method == method).expect("a method of this check")
     });
-    let entries = first.entries.as_ref().or(second.entries.as_ref());
+    let scope = if matches!(first.scope, Scope::All) { &second.scope } else { &first.scope };
+    let entries = match scope {
+        Scope::Entries(entries) => Some(entries),
+        _ => None,
+    };
     let maps = |(index, tensor): (usize, &Comparison)| {
-        let (g1, g2) = (first.at(index, entries), second.at(index, entries));
+        let (g1, g2) = (first.at(index, scope), second.at(index, scope));
         let difference = g1.iter().zip(&g2).map(|(g1, g2)| (g1 - g2).abs()).collect();
         let map = |title, values, scale| HeatMap {
             title,
-            axes: axes(tensor.tensor).map(str::to_string),
-            columns: *tensor.shape.last().expect("no tensor is a scalar"),
+            axes: axes(tensor.tensor, scope).map(str::to_string),
+            columns: columns(tensor, scope),
             values: cells(tensor, values, entries.map(|entries| &entries.0[index][..])),
             scale,
         };
@@ -31,16 +35,24 @@ pub fn pair(checked: &Checked, pair: &Pair) -> Picture {
             map(title, difference, Scale::Logarithmic),
         ]
     };
-    let maps: Vec<[HeatMap; 2]> = pair.tensors.iter().enumerate().map(maps).collect();
+    let maps: Vec<[HeatMap; 2]> =
+        pair.tensors.iter().take(TENSORS.len()).enumerate().map(maps).collect();
     let report = &checked.report;
     let (dtype, device, sizes) = (report.dtype, &report.device, sizes(&report.sizes));
-    let legend = match pair.is_complete() {
-        true => "White: no difference.",
-        false => "White: no difference. Grey: not compared.",
+    let legend = match scope {
+        Scope::All | Scope::Directions(_) => "White: no difference.",
+        Scope::Entries(_) => "White: no difference. Grey: not compared.",
     };
     let notes =
         [format!("{dtype} on {device}; {sizes}; bound {:.0e}", pair.bound), legend.to_string()];
     heat_maps(&format!("Gradients: {} and {}", pair.methods[0], pair.methods[1]), &notes, &maps)
+}
+
+fn columns(tensor: &Comparison, scope: &Scope) -> usize {
+    match scope {
+        Scope::Directions(_) => tensor.compared,
+        _ => *tensor.shape.last().expect("no tensor is a scalar"),
+    }
 }
 
 /// A cell for each entry of the tensor, empty if it is not one of `entries`.
@@ -54,8 +66,9 @@ fn cells(tensor: &Comparison, values: Vec<f64>, entries: Option<&[usize]>) -> Ve
 }
 
 /// What the rows and the columns of a tensor stand for.
-fn axes(tensor: &str) -> [&'static str; 2] {
+fn axes(tensor: &str, scope: &Scope) -> [&'static str; 2] {
     match tensor {
+        _ if matches!(scope, Scope::Directions(_)) => ["", "random direction"],
         "wax" => ["hidden unit", "input character"],
         "waa" => ["hidden unit", "previous hidden unit"],
         "wya" => ["output character", "hidden unit"],
@@ -80,6 +93,25 @@ pub fn step_sizes(found: &StepSizes) -> Picture {
         logarithmic: [true, true],
         least: [vec![], vec![]],
         series: found.tensors.iter().enumerate().map(series).collect(),
+    }
+    .picture()
+}
+
+/// Lines of the norm of the gradient by steps back, for each factor of `waa`.
+pub fn by_step(found: &ByStep) -> Picture {
+    let series = |(k, scale): (usize, &f64)| Series {
+        name: format!("waa x {scale}"),
+        points: found.steps.iter().map(|step| (step.back as f64, step.of_last_loss[k])).collect(),
+        pale: false,
+    };
+    LineChart {
+        title: "Gradient of the last step's loss by steps back through time".to_string(),
+        subtitle: sizes(&found.sizes),
+        x: "steps back".to_string(),
+        y: "||dL_T/da_t||".to_string(),
+        logarithmic: [false, true],
+        least: [vec![], vec![]],
+        series: found.scales.iter().enumerate().map(series).collect(),
     }
     .picture()
 }
