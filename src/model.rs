@@ -282,8 +282,9 @@ impl CharRnn {
         self.with_last(loss, &Tensor::cat(&states, 0)?, batch)
     }
 
-    /// Checks that there are names, and the shape of the state: that of another batch size could pass
-    /// for one of more or fewer steps. On a GPU checks the indices too, which the CPU's ops do by themselves.
+    /// Checks that there are names, and the shapes of the state, the dropout mask and the soft
+    /// targets: a state of another batch size could pass for one of more or fewer steps. On a GPU
+    /// checks the indices too, which the CPU's ops do by themselves.
     pub(crate) fn check_start(&self, batch: &Batch, start: &CharRnnState) -> Result<()> {
         let expected = [batch.size(), self.config.hidden];
         if batch.size() == 0 {
@@ -291,6 +292,13 @@ impl CharRnn {
         }
         if start.a.dims() != expected {
             bail!("the state is {:?}, but the batch needs {expected:?}", start.a.dims());
+        }
+        if batch.dropout().is_some_and(|mask| mask.len() != batch.size() * self.config.hidden) {
+            bail!("the dropout mask is not {expected:?}");
+        }
+        let targets = [batch.y().len(), self.config.vocabulary];
+        if batch.soft_targets().is_some_and(|q| q.len() != targets[0] * targets[1]) {
+            bail!("the soft targets are not {targets:?}");
         }
         if !self.device().is_cpu() {
             if let Some(count) = self.config.too_many_entries(batch.x().len()) {

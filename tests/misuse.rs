@@ -110,6 +110,18 @@ fn sizes_limits_and_options_out_of_range_are_errors() {
     for max in [f64::NAN, -1., f64::NEG_INFINITY] {
         assert!(clip(&mut gradients, &[], max).is_err());
     }
+    let start = model.zero_state(1).unwrap();
+    for (columns, entries) in [(model.config().vocabulary + 1, 0), (0, model.config().hidden + 1)] {
+        let mut batch = Batch::new([&[1u32][..]]);
+        if columns > 0 {
+            batch.set_soft_targets(vec![0.1; 2 * columns]);
+        }
+        if entries > 0 {
+            batch.set_dropout(vec![1.; entries]);
+        }
+        assert!(model.loss(&batch, &start).is_err());
+        assert!(model.loss_unrolled(&batch, &start).is_err());
+    }
     let sizes = Sizes { hidden: 2, vocabulary: 3, steps: 2, batch: 1 };
     let problem = Problem::random(sizes, 1).unwrap();
     let none = Options { entries: Some(0), ..Options::default() };

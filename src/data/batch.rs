@@ -100,7 +100,10 @@ impl Batch {
     /// # Panics
     /// If the number of rows is another.
     pub fn set_dropout(&mut self, mask: Vec<f64>) {
-        assert!(!mask.is_empty() && mask.len().is_multiple_of(self.size), "the mask is not (B, n_a)");
+        assert!(
+            !mask.is_empty() && mask.len().is_multiple_of(self.size),
+            "the mask is not (B, n_a)"
+        );
         self.dropout = mask;
     }
 
