@@ -434,6 +434,9 @@ fn what_makes_it_another_run_needs_force() {
     ] {
         assert_says(&folder.refuses(&format!("{resume} {flags}")), &message);
     }
+    folder.succeeds("train names.txt --hidden 5 --iterations 20 --carry-state -o carried");
+    let refusal = folder.refuses("train --resume carried names.txt --iterations 40 --zero-state");
+    assert_says(&refusal, &["--carry-state on, not off"]);
     // The schedule may change as freely as the rate.
     folder.succeeds(&format!("{resume} --decay cosine"));
     let all = "--iterations 60 --optimizer adamw --validation 0.2 --carry-state --force";

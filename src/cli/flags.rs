@@ -44,6 +44,11 @@ pub struct TrainFlags {
     #[arg(long, help_heading = OPTIMIZATION)]
     carry_state: bool,
 
+    /// Start each name from the zero state, the default outside --notebook
+    #[arg(long, help_heading = OPTIMIZATION, conflicts_with = "carry_state")]
+    #[serde(skip)]
+    zero_state: bool,
+
     /// Optimizer
     #[arg(long, value_name = "NAME", value_parser = choice(&OptimizerKind::NAMES))]
     #[arg(help_heading = OPTIMIZATION)]
@@ -172,6 +177,9 @@ impl TrainFlags {
                 fields.extend(flags.into_iter().filter(is_given));
             }
             _ => unreachable!("flags are plain data"),
+        }
+        if self.zero_state {
+            fields.insert("carry_state".to_string(), false.into());
         }
         let mut config: TrainConfig =
             serde_json::from_value(fields.into()).expect("the parsers accept what fields hold");

@@ -165,6 +165,7 @@ pub fn flags_of(config: &TrainConfig) -> String {
         .differences(config)
         .into_iter()
         .map(|found| match (found.field.as_str(), found.to.as_str()) {
+            ("carry_state", "off") => "--zero-state".to_string(),
             (field, "on") => flag(field),
             (field, value) => format!("{} {value}", flag(field)),
         })

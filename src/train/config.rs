@@ -43,13 +43,13 @@ pub struct TrainConfig {
     /// Start each name from the last state of the name before it, as the notebook does, and not from
     /// the zero state, as sampling does.
     pub carry_state: bool,
-    /// Train `wax` as the product of a matrix and an embedding of the characters
-    /// ([`Factors`](super::factors)).
+    /// Train `wax` (n_a, n_x) as the product of a matrix (n_a, n_a) and an embedding of the
+    /// characters (n_x, n_a), transposed.
     pub factored_input: bool,
     /// The probability with which a hidden unit is dropped from the output of a name.
     #[serde(with = "any_f64")]
     pub dropout: f64,
-    /// The share of an n-gram model in the targets: [`Smoothing`](super::smoothing).
+    /// The share of an n-gram model of the names ([`crate::ngram`]) in the targets, from 0 to 1.
     #[serde(with = "any_f64")]
     pub smoothing: f64,
     /// The share of the distinct names held out for validation, from 0 (none) to below 1.

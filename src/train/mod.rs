@@ -53,7 +53,7 @@ pub struct Trained {
 }
 
 /// Training has diverged when the smoothed loss is above this many times that of a uniform guess of
-/// each character of the longest name.
+/// each character of a name.
 const MAX_LOSS: f64 = 3.;
 
 impl Trained {
@@ -153,7 +153,8 @@ impl<'a> Trainer<'a> {
             examples = others;
         }
         config.seed.shuffle(&mut examples);
-        let max_loss = MAX_LOSS * (corpus.longest() + 1) as f64 * (network.vocabulary as f64).ln();
+        let steps: usize = examples.iter().map(|(_, name)| name.len() + 1).sum();
+        let guessing = steps as f64 / examples.len() as f64 * (network.vocabulary as f64).ln();
         let smoothing = (config.smoothing > 0.).then(|| {
             let names: Vec<Vec<u32>> = examples.iter().map(|(_, name)| name.clone()).collect();
             Smoothing::new(&names, network.vocabulary, config.smoothing)
@@ -176,7 +177,7 @@ impl<'a> Trainer<'a> {
                 RngSource::Notebook => initial_loss(network.vocabulary),
                 RngSource::Seed(_) => 0.,
             },
-            max_loss,
+            max_loss: MAX_LOSS * guessing,
             history: History::default(),
         })
     }
