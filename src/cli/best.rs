@@ -30,6 +30,13 @@ pub fn choose(
         settings(&config);
         return Ok(config);
     }
+    let [first, others @ ..] = corpus.names() else { unreachable!("a list has names") };
+    if others.iter().all(|name| name == first) {
+        // None can be held out.
+        let config = applied(&candidates[0])?;
+        settings(&config);
+        return Ok(config);
+    }
     let mut best: Option<(f64, TrainConfig, String)> = None;
     for candidate in &candidates {
         let config = applied(candidate)?;

@@ -2,9 +2,10 @@
 
 use super::compare::{Comparison, bound, compare};
 use super::forward::Forward;
+use super::gradients::Gradients;
 use super::mistakes::{MISTAKES, Mistake, planted};
 use super::npz::{self, Array};
-use super::problem::{Gradients, Problem, Sequence, Sizes};
+use super::problem::{Problem, Sequence, Sizes};
 use super::rounding::Rounding;
 use crate::error::{Error, Result};
 use crate::reference::Parameters;

@@ -1,7 +1,8 @@
 //! The comparison of two gradients, tensor by tensor.
 
+use super::gradients::{Gradients, Scope};
 use super::numeric::{DIFFERENCES, DIRECTIONS, EXACT};
-use super::problem::{Gradients, Problem, Scope, TENSORS};
+use super::problem::{Problem, TENSORS};
 use candle_core::DType;
 use serde::Serialize;
 

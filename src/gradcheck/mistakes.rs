@@ -4,8 +4,9 @@
 //! computes what each gives and compares that with a reader's gradients.
 
 use super::compare::{Pair, bound};
+use super::gradients::{Gradients, Scope};
 use super::numeric::{STEP, central_differences, default_entries, exact, is_small};
-use super::problem::{Gradients, Problem, Scope, Sequence};
+use super::problem::{Problem, Sequence};
 use super::rounding::Rounding;
 use crate::error::Result;
 use crate::reference::{Matrix, rnn_forward};

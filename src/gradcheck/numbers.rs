@@ -5,6 +5,7 @@
 //! its own exact directional derivative: no derivation of the backward pass, no truncation. (The
 //! crate num-dual has such numbers, but builds nalgebra and ten other crates for them.)
 
+use crate::random::RngSource;
 use crate::reference::Number;
 use std::array::from_fn;
 use std::cmp::Ordering;
@@ -12,6 +13,13 @@ use std::ops::{Add, AddAssign, Div, Mul, Neg, Sub, SubAssign};
 
 /// The directions of one pass.
 pub(super) const LANES: usize = 8;
+
+/// The components of [`LANES`] random directions through a tensor, entry by entry: standard normal,
+/// so that the mean square of the derivatives along them is the squared norm of the gradient.
+pub(super) fn directions(seed: u64, index: usize) -> impl FnMut() -> [f64; LANES] {
+    let mut normals = RngSource::Seed(seed.wrapping_add(index as u64)).normals();
+    move || from_fn(|_| normals())
+}
 
 /// A value and its derivatives.
 #[derive(Debug, Clone, Copy, PartialEq)]

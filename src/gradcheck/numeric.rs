@@ -2,10 +2,10 @@
 //! along random directions, and central differences.
 
 use super::forward::Forward;
-use super::numbers::{Dual, LANES};
-use super::problem::{Entries, Gradients, Problem, Scope, Sizes, TENSORS};
+use super::gradients::{Gradients, Scope};
+use super::numbers::{Dual, LANES, directions};
+use super::problem::{Entries, Problem, Sizes, TENSORS};
 use super::rounding::Rounding;
-use crate::random::RngSource;
 use std::array::from_fn;
 
 /// The names of these methods in a report.
@@ -79,13 +79,6 @@ pub fn exact(problem: &Problem, scope: Scope) -> Gradients {
         scope,
         rounding: Rounding::default(),
     }
-}
-
-/// The components of [`LANES`] random directions through a tensor, entry by entry: standard normal,
-/// so that the mean square of the derivatives along them is the squared norm of the gradient.
-pub(super) fn directions(seed: u64, index: usize) -> impl FnMut() -> [f64; LANES] {
-    let mut normals = RngSource::Seed(seed.wrapping_add(index as u64)).normals();
-    move || from_fn(|_| normals())
 }
 
 /// Central differences of the loss with the step `step`, at `entries` of each tensor, in f64.

@@ -1,12 +1,13 @@
 //! The checks: all methods against each other, and the error of differences by step size.
 
 use super::compare::{Pair, bound};
+use super::gradients::{Gradients, Scope};
 use super::numeric::{
     DIFFERENCES, DIRECTIONS, EXACT, STEP, Taylor, central_differences, default_entries, exact,
     is_small,
 };
 use super::ops::{OpComparison, compare_ops};
-use super::problem::{Gradients, Problem, Scope, Sizes, TENSORS};
+use super::problem::{Problem, Sizes, TENSORS};
 use super::rounding::Rounding;
 use crate::error::{Error, Result};
 use crate::train::GradientMethod;
