@@ -33,14 +33,14 @@ PROJECTION = "src/kernels/projection.rs"
 BPTT = "src/train/bptt.rs"
 BATCH = "src/data/batch.rs"
 
-TARGET_TERM = "dz[y as usize] -= scale;"
+TARGET_TERM = "None => dz[y as usize] -= scale,"
 DB_LOOP = "for (&x, row) in x.iter().zip(dpx.chunks_exact(n)) {"
 DWAX_COLUMN = "let column = &mut dwax_t[x as usize * n..][..n];"
 
 # The name, the file, the code (which occurs once), its replacement, and the gradient methods and
 # tensors that are affected.
 ERRORS = [
-    ("target not subtracted", CROSS_ENTROPY, TARGET_TERM, "", BOTH, ALL),
+    ("target not subtracted", CROSS_ENTROPY, TARGET_TERM, "None => {}", BOTH, ALL),
     (
         "tanh slope of the next step",
         RECURRENCE,
