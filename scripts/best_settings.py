@@ -66,7 +66,8 @@ def likeness(sampled: list[str], names: list[str]) -> str:
         a, b = Counter(map(feature, sampled)), Counter(map(feature, names))
         return sum(abs(a[key] / len(sampled) - b[key] / len(names)) for key in a | b) / 2
 
-    listed = sum(name in set(names) for name in sampled)
+    known = set(names)
+    listed = sum(name in known for name in sampled)
     twice = len(sampled) - len(set(sampled))
     letters, lengths = distance(lambda name: name[:1]), distance(len)
     return f"{listed} | {twice} | {letters:.2f} | {lengths:.2f}"

@@ -346,7 +346,7 @@ fn the_mistake_in_a_file_of_numpy_is_named() {
         ("no_slope", None, HIDDEN, "the factor 1 - a_t^2 of tanh is missing"),
         ("no_carry", None, HIDDEN, "is not carried back"),
         ("carry_too_far", None, HIDDEN, "carried back one step too far"),
-        ("waa_not_transposed", None, HIDDEN, "Waa is not transposed on the way back"),
+        ("waa_not_transposed", None, HIDDEN, "Waa is not transposed in the backward pass"),
         ("dwaa_of_same_state", None, "dWaa", "dWaa has a_t in place of a_{t-1}"),
         ("dwax_shifted", None, "dWax", "dWax has x_{t+1} in place of x_t"),
         ("no_one_hot", None, ALL, "the one-hot target is not subtracted"),
@@ -358,7 +358,7 @@ fn the_mistake_in_a_file_of_numpy_is_named() {
         ("clipped_steps", Some("0.2"), ALL, "each step is clipped before the sum"),
         ("a_prev_zero", None, "dWax, dWaa, dWya, db, dby, loss, a_last", "a_prev is taken as zero"),
         ("softmax_axis", None, "dWax, dWaa, dWya, db, dby, loss", "over the wrong axis"),
-        ("two_mistakes", None, HIDDEN, "the way back, and the factor 1 - a_t^2"),
+        ("two_mistakes", None, HIDDEN, "the backward pass, and the factor 1 - a_t^2"),
         ("clipped", None, ALL, "compare them with --clip 0.2"),
         ("right", Some("0.2"), ALL, "compare them without --clip"),
         (

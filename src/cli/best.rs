@@ -22,9 +22,8 @@ pub fn choose(
 ) -> Result<TrainConfig, Failure> {
     let Plan { candidates, trains_again } = plan(corpus);
     let validation = held_out_share(corpus);
-    let settings = |config: &TrainConfig| {
-        Bar::new(0, 0, quiet).say(&format!("Settings: {}", flags_of(config)))
-    };
+    let report = Bar::new(0, 0, quiet);
+    let settings = |config: &TrainConfig| report.say(&format!("Settings: {}", flags_of(config)));
     if !trains_again {
         let config = TrainConfig { validation, ..applied(&candidates[0])? };
         settings(&config);
@@ -57,7 +56,7 @@ pub fn choose(
     }
     let (_, config, compared) = best.expect("there are candidates");
     settings(&config);
-    Bar::new(0, 0, quiet).say(&compared);
+    report.say(&compared);
     Ok(config)
 }
 

@@ -179,7 +179,9 @@ impl Train {
             if corpus.names().len() < FEW_NAMES && !self.best {
                 live.bar.say("The list is short: train --best makes better names from it");
             }
-            if let Some(baseline) = trainer.baseline() {
+            if !self.quiet
+                && let Some(baseline) = trainer.baseline()
+            {
                 live.bar.say(&best::comparison(&trained, &baseline));
             }
             let (file, quoted) = (path.display(), quoted(path));

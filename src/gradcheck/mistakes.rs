@@ -98,7 +98,7 @@ pub const MISTAKES: &[Known] = &[
     known(CarryForgotten, "the state's gradient is not carried back to the step before", HIDDEN),
     known(CarryOneStepTooFar, "the state's gradient is carried back one step too far", HIDDEN),
     known(CarrySign, "the state's gradient is carried back with the wrong sign", HIDDEN),
-    known(CarryWaaNotTransposed, "Waa is not transposed on the way back", HIDDEN),
+    known(CarryWaaNotTransposed, "Waa is not transposed in the backward pass", HIDDEN),
     known(CarryOfDa, "da_t is carried back before the factor 1 - a_t^2", HIDDEN),
     known(TanhSlopeMissing, "the factor 1 - a_t^2 of tanh is missing", HIDDEN),
     known(TanhSlopeNotSquared, "tanh has the factor 1 - a_t in place of 1 - a_t^2", HIDDEN),

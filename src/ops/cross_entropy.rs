@@ -47,9 +47,10 @@ pub fn soft_cross_entropy(z: &Tensor, q: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// As [`soft_cross_entropy`].
 pub(crate) fn soft_cross_entropy_gradient(z: &Tensor, q: &Tensor) -> Result<[Tensor; 2]> {
-    let probabilities = log_softmax(z, D::Minus1)?.exp()?;
-    let dz = probabilities.broadcast_mul(&q.sum_keepdim(D::Minus1)?)?.sub(q)?;
-    Ok([soft_cross_entropy(z, q)?, dz])
+    let log_probabilities = log_softmax(z, D::Minus1)?;
+    let loss = (&log_probabilities * q)?.sum_all()?.neg()?;
+    let dz = log_probabilities.exp()?.broadcast_mul(&q.sum_keepdim(D::Minus1)?)?.sub(q)?;
+    Ok([loss, dz])
 }
 
 struct CrossEntropy {

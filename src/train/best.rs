@@ -29,7 +29,7 @@ pub struct Plan {
 /// The plan for the names of `corpus`.
 pub fn plan(corpus: &Corpus) -> Plan {
     let names = corpus.names().len();
-    let characters: usize = names + corpus.encoded().iter().map(Vec::len).sum::<usize>();
+    let characters: usize = corpus.names().iter().map(|name| name.chars().count() + 1).sum();
     let config = |hidden, batch_size, learning_rate, epochs: u64, dropout, smoothing| {
         let iterations = (epochs * names as u64).div_ceil(batch_size as u64);
         TrainConfig {

@@ -27,6 +27,7 @@ use crate::data::{Batch, Corpus, Vocabulary};
 use crate::device::has_memory;
 use crate::error::{Error, Result};
 use crate::model::{CharRnn, Config, MAX_ENTRIES, initialize};
+use crate::ngram::NGram;
 use crate::random::RngSource;
 use crate::sample::{MAX_LENGTH, Sampler, max_length_for};
 use candle_core::{DType, Device, Var};
@@ -155,10 +156,8 @@ impl<'a> Trainer<'a> {
         config.seed.shuffle(&mut examples);
         let steps: usize = examples.iter().map(|(_, name)| name.len() + 1).sum();
         let guessing = steps as f64 / examples.len() as f64 * (network.vocabulary as f64).ln();
-        let smoothing = (config.smoothing > 0.).then(|| {
-            let names: Vec<Vec<u32>> = examples.iter().map(|(_, name)| name.clone()).collect();
-            Smoothing::new(&names, network.vocabulary, config.smoothing)
-        });
+        let smoothing = (config.smoothing > 0.)
+            .then(|| Smoothing::new(&names_of(&examples), network.vocabulary, config.smoothing));
         Ok(Self {
             config: config.clone(),
             examples,
@@ -276,8 +275,14 @@ impl<'a> Trainer<'a> {
 
     /// The n-gram model of the training names on the held-out names, if there are any.
     pub fn baseline(&self) -> Option<Baseline> {
-        let counted: Vec<Vec<u32>> = self.examples.iter().map(|(_, name)| name.clone()).collect();
-        Some(self.validator.as_ref()?.baseline(&counted, self.vocabulary.size()))
+        let validator = self.validator.as_ref()?;
+        Some(match &self.smoothing {
+            Some(smoothing) => validator.baseline(smoothing.model()),
+            None => {
+                let names = names_of(&self.examples);
+                validator.baseline(&NGram::choose(&names, self.vocabulary.size()))
+            }
+        })
     }
 
     /// Trains until [all is done](Self::is_done) or `observer` breaks; another call continues.
@@ -467,6 +472,11 @@ fn memory_of(config: &TrainConfig, network: Config, rows: usize) -> u128 {
 /// The notebook's `get_initial_loss(vocab_size, dino_names)`, whose second argument is 7 there.
 pub(crate) fn initial_loss(vocabulary: usize) -> f64 {
     -(1. / vocabulary as f64).ln() * 7.
+}
+
+/// The names of `examples` as indices.
+fn names_of(examples: &[(&String, Vec<u32>)]) -> Vec<Vec<u32>> {
+    examples.iter().map(|(_, name)| name.clone()).collect()
 }
 
 /// The weight of an iteration's loss in the smoothed loss: 0.001 a name, and in the notebook's run

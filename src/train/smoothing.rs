@@ -24,6 +24,11 @@ impl Smoothing {
         Self { model, nodes, share, vocabulary }
     }
 
+    /// The n-gram model.
+    pub fn model(&self) -> &NGram {
+        &self.model
+    }
+
     /// Sets the soft targets of `batch`, of the training names at the positions `names`.
     pub fn apply(&self, batch: &mut Batch, names: &[usize]) {
         let mut q = vec![0.; batch.y().len() * self.vocabulary];

@@ -78,9 +78,8 @@ impl Validator {
         self.names.len()
     }
 
-    /// The loss of an n-gram model of the names `counted`.
-    pub fn baseline(&self, counted: &[Vec<u32>], vocabulary: usize) -> Baseline {
-        let model = NGram::choose(counted, vocabulary);
+    /// The loss of an n-gram model.
+    pub fn baseline(&self, model: &NGram) -> Baseline {
         let names = self.names.len();
         let characters = names + self.names.iter().map(Vec::len).sum::<usize>();
         let nats: f64 = self.names.iter().map(|name| model.loss(name)).sum();
