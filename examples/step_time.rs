@@ -11,8 +11,8 @@
 //! so that nothing is padded.
 //!
 //! Prints one line of JSON: the median and the extremes over `--repeats` runs, in microseconds a
-//! step. `scripts/compare.py` reads it. Time it on one thread: `RAYON_NUM_THREADS=1`, which
-//! `cargo run` sets here.
+//! step. `scripts/compare.py` reads it. It works on `CANDLE_NUM_THREADS` threads, where that is unset
+//! on `RAYON_NUM_THREADS`, which `cargo run` sets to 1 here.
 
 use candle_core::{DType, Device};
 use char_rnn::data::{Corpus, LetterCase};
@@ -43,9 +43,6 @@ struct Arguments {
     /// Number type: f32 or f64
     #[arg(long, default_value = "f32")]
     dtype: DType,
-    /// Threads
-    #[arg(long, default_value_t = 1)]
-    threads: usize,
     /// Train on this list instead of random names
     #[arg(long, conflicts_with = "steps")]
     names: Option<PathBuf>,
@@ -71,7 +68,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         None => random_names(usize::from(arguments.steps) - 1, 64 * arguments.batch),
     };
     let corpus = Corpus::parse(text.as_bytes(), "names", LetterCase::Lower)?;
-    let Arguments { backprop, hidden, batch, dtype, threads, .. } = arguments;
+    let Arguments { backprop, hidden, batch, dtype, .. } = arguments;
     // The step of the notebook, with the random numbers of a seed.
     let notebook = TrainConfig {
         hidden,
@@ -81,7 +78,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         ..TrainConfig::notebook()
     };
     let base = if arguments.best { plan(&corpus).candidates.remove(0) } else { notebook };
-    let config = TrainConfig { iterations: u64::MAX, backprop, dtype, threads, ..base };
+    let config = TrainConfig { iterations: u64::MAX, backprop, dtype, ..base };
     let (hidden, batch) = (config.hidden, config.batch_size);
     let mut trainer = Trainer::new(&corpus, &config, &Device::Cpu)?;
     let mut time = |steps: u64| {

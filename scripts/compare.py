@@ -186,13 +186,15 @@ def main():
         "--threads",
         type=int,
         default=1,
-        help="threads of the peers (default: 1)",
+        help="threads of each contender (default: 1)",
     )
     parser.add_argument("--json", type=Path, default=TARGET / "compare.json", help="default: target/compare.json")
     arguments = parser.parse_args()
 
-    for variable in ["OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS"]:
+    for variable in ["OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "CANDLE_NUM_THREADS"]:
         os.environ[variable] = str(arguments.threads)
+    # Candle's matrix products; more threads only make plain candle slower at these sizes.
+    os.environ["RAYON_NUM_THREADS"] = "1"
     if not PYTHON.exists():
         subprocess.run([ROOT / "scripts/setup_peers.sh"], check=True, stdout=sys.stderr)
     build = ["cargo", "build", "--release", "--bins", "--example", "step_time"]

@@ -34,6 +34,7 @@ BPTT = "src/train/bptt.rs"
 BATCH = "src/data/batch.rs"
 
 TARGET_TERM = "None => dz[y as usize] -= scale,"
+NEXT_STEP = "let (now, after) = dpre.pair(t);"
 DB_LOOP = "for (&x, row) in x.iter().zip(dpx.chunks_exact(n)) {"
 DWAX_COLUMN = "let column = &mut dwax_t[x as usize * n..][..n];"
 
@@ -44,24 +45,25 @@ ERRORS = [
     (
         "tanh slope of the next step",
         RECURRENCE,
-        "&a[t * size..][..size]",
-        "&a[(t + 1) * size..][..size]",
+        "TanhGradient(a(t))",
+        "TanhGradient(a(t + 1))",
         BOTH,
         HIDDEN,
     ),
     (
         "gradient of the last state instead of the next",
         RECURRENCE,
-        "&after[..size], waa",
-        "&after[after.len() - size..], waa",
+        NEXT_STEP,
+        "let after = &dpre.get(last).to_vec()[..]; let (now, _) = dpre.pair(t);",
         BOTH,
         HIDDEN,
     ),
     (
         "gradient of the next state but one from step 101 on",
         RECURRENCE,
-        "&after[..size], waa",
-        "&after[if (101..110).contains(&t) { size } else { 0 }..][..size], waa",
+        NEXT_STEP,
+        "let next = if (101..110).contains(&t) { t + 2 } else { t + 1 };"
+        "let after = &dpre.get(next).to_vec()[..]; let (now, _) = dpre.pair(t);",
         BOTH,
         # After a hundred steps nothing of it is left in the gradient of a0.
         "wax waa b",
@@ -78,8 +80,8 @@ ERRORS = [
     (
         "da0 of the last step",
         RECURRENCE,
-        "&dpre[..size], waa, da0",
-        "&dpre[dpre.len() - size..], waa, da0",
+        "dpre.get(0), waa, da0",
+        "dpre.get(last), waa, da0",
         BOTH,
         "a0",
     ),
@@ -103,16 +105,16 @@ ERRORS = [
     (
         "hand: dwaa of the same state",
         BPTT,
-        "let earlier = &self.states[..x.len() * n_a];",
-        "let earlier = &self.states[a0.len()..];",
+        "let earlier = &self.states[..rows];",
+        "let earlier = &self.states[first..];",
         "hand",
         "waa",
     ),
     (
         "hand: dwax not transposed",
         BPTT,
-        "transpose(&self.wax_t, n_x, n_a, dwax);",
-        "dwax.copy_from_slice(&self.wax_t);",
+        "transpose(&dwax_t, config.vocabulary, config.hidden, &mut dwax);",
+        "dwax.copy_from_slice(&dwax_t);",
         "hand",
         "wax",
     ),

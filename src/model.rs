@@ -229,7 +229,7 @@ impl CharRnn {
         input.matmul(&self.wax.t()?)?.broadcast_add(&self.b)
     }
 
-    /// The loss of `batch` from the state `start`, by the fused ops of [`crate::ops`]: four graph
+    /// The loss of `batch` from the state `start`, by the fused ops of [`crate::ops`]: three graph
     /// nodes for any number of steps.
     ///
     /// # Errors
@@ -238,7 +238,7 @@ impl CharRnn {
     pub fn loss(&self, batch: &Batch, start: &CharRnnState) -> Result<Loss> {
         self.check_start(batch, start)?;
         let [x, y] = batch.x_and_y_on(self.device())?;
-        let a = ops::recurrence(&self.project(&x)?, &self.waa, &start.a)?;
+        let a = ops::rnn(&x, &self.wax, &self.waa, &self.b, &start.a)?;
         let z = self.logits(&batch.drop_out(&a)?)?;
         let loss = match batch.soft_targets_like(&z)? {
             Some(q) => ops::soft_cross_entropy(&z, &q)?,

@@ -553,7 +553,11 @@ fn candle_starts_no_threads() {
          --samples 1",
     );
     // Cargo sets it for what it runs.
-    command.env_remove("RAYON_NUM_THREADS").stdout(Stdio::piped()).stderr(Stdio::null());
+    command
+        .env_remove("RAYON_NUM_THREADS")
+        .env("CANDLE_NUM_THREADS", "1")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null());
     let mut child = command.spawn().unwrap();
     // By the third name gradients were computed and added.
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
@@ -562,6 +566,28 @@ fn candle_starts_no_threads() {
     child.kill().unwrap();
     child.wait().unwrap();
     assert!(printed && tasks == 1, "{tasks} threads");
+}
+
+#[test]
+fn the_number_of_threads_does_not_change_the_results() {
+    let folder = Folder::with_names();
+    for flags in [
+        "--hidden 200 --batch-size 40 --backprop hand",
+        "--hidden 200 --batch-size 40 --backprop autograd",
+        "--hidden 300 --batch-size 40 --backprop hand --optimizer adamw",
+        "--hidden 200 --batch-size 40 --backprop autograd --dropout 0.4 --smoothing 0.3",
+        "--hidden 200 --batch-size 13 --backprop hand --dtype f64",
+    ] {
+        let trained = ["1", "2", "3"].map(|threads| {
+            // Not so small that one thread is enough.
+            let line = format!("train names.txt --iterations 4 {flags}");
+            let mut command = folder.command(&format!("{line} --quiet --force -o model"));
+            let output = command.env("CANDLE_NUM_THREADS", threads).output().unwrap();
+            assert!(output.status.success(), "{output:?}");
+            std::fs::read(folder.path().join("model")).unwrap()
+        });
+        assert!(trained[0] == trained[1] && trained[0] == trained[2], "{flags}");
+    }
 }
 
 // Paths where a model cannot be saved.

@@ -152,11 +152,14 @@ fn memory_that_is_not_there_and_threads_that_cannot_start_are_reported() {
     let mut command = Command::new("sh");
     let limited = r#"ulimit -v 1500000; RUST_BACKTRACE=1 exec "$0" "$@""#;
     command.args(["-c", limited, env!("CARGO_BIN_EXE_char-rnn")].map(OsStr::new));
-    command.args("train names.txt --batch-size 1024 --threads 1024 -o new".split(' '));
+    command.args("train names.txt -o new".split(' ')).env("CANDLE_NUM_THREADS", "1024");
     let output = command.current_dir(folder.path()).output().unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(2), "{stderr}");
-    assert_says(&stderr, &["char-rnn: cannot start 1024 threads: Resource temporarily"]);
+    assert_says(
+        &stderr,
+        &["char-rnn: CANDLE_NUM_THREADS: cannot start 1024 threads: Resource temporarily"],
+    );
     assert_eq!(stderr.lines().count(), 1, "{stderr}");
     assert!(fs::metadata(folder.path().join("new")).is_err());
 }

@@ -31,6 +31,7 @@ use candle_core::{Device, Tensor};
 use candle_nn::VarBuilder;
 use container::{NOT_A_MODEL, deserialize, read_data, read_header, tensor_of};
 use safetensors::tensor::{Dtype, SafeTensors};
+use serde_json::Value;
 use state::Metadata;
 use std::collections::HashMap;
 use std::fs::File;
@@ -268,9 +269,15 @@ fn describe(
     let vocabulary = Vocabulary::from_characters(value("vocabulary")?)
         .and_then(of_a_list)
         .map_err(|problem| format!("the file is damaged: {problem}"))?;
-    let training = serde_json::from_str(value("training")?)
-        .map_err(|error| format!("the file is damaged: its training metadata: {error}"))?;
-    Ok((vocabulary, training))
+    let training = serde_json::from_str(value("training")?).and_then(|mut training: Value| {
+        // The first files of this version have the number of threads, on which nothing depends.
+        if let Some(config) = training.get_mut("config").and_then(Value::as_object_mut) {
+            config.remove("threads");
+        }
+        serde_json::from_value(training)
+    });
+    let wrong = |error| format!("the file is damaged: its training metadata: {error}");
+    Ok((vocabulary, training.map_err(wrong)?))
 }
 
 /// Refuses a vocabulary that no list has. A control character could reach a terminal.

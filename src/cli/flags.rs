@@ -105,10 +105,6 @@ pub struct TrainFlags {
     #[arg(conflicts_with = "notebook")]
     seed: Option<Value>,
 
-    /// Threads among which a minibatch is split
-    #[arg(long, value_name = "N", value_parser = whole_number, help_heading = RUNTIME)]
-    threads: Option<Value>,
-
     /// Number type
     #[arg(long, value_name = "TYPE", value_parser = choice(&["f32", "f64"]), help_heading = RUNTIME)]
     dtype: Option<Value>,

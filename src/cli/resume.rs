@@ -11,8 +11,8 @@ use candle_core::Device;
 use std::path::{Path, PathBuf};
 
 /// The fields that may change without making it another run.
-const FREELY_CHANGEABLE: [&str; 7] =
-    ["learning_rate", "decay", "iterations", "eval_every", "samples", "patience", "threads"];
+const FREELY_CHANGEABLE: [&str; 6] =
+    ["learning_rate", "decay", "iterations", "eval_every", "samples", "patience"];
 
 /// A run out of a file.
 pub struct ResumedRun {

@@ -11,7 +11,6 @@
 use super::vocabulary::END;
 pub use crate::kernels::{IGNORE_INDEX, START};
 use candle_core::{Device, Result, Tensor};
-use std::ops::Range;
 
 /// A minibatch of names, `steps` (T) by `size` (B).
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -107,32 +106,6 @@ impl Batch {
         self.dropout = mask;
     }
 
-    /// Replaces the contents by the names `range` of `whole` and reuses the memory.
-    ///
-    /// # Panics
-    /// If `range` is empty or exceeds `whole`.
-    pub(crate) fn fill_part(&mut self, whole: &Self, range: Range<usize>) {
-        let last = whole.last_rows[range.clone()].iter().max().expect("a batch has names");
-        (self.size, self.steps) = (range.len(), *last as usize / whole.size + 1);
-        for (part, rows) in [(&mut self.x, &whole.x), (&mut self.y, &whole.y)] {
-            part.clear();
-            let rows = rows.chunks_exact(whole.size).take(self.steps);
-            rows.for_each(|row| part.extend_from_slice(&row[range.clone()]));
-        }
-        self.last_rows.clear();
-        for (i, &last) in whole.last_rows[range.clone()].iter().enumerate() {
-            let step = last as usize / whole.size;
-            self.last_rows.push((step * self.size + i) as u32);
-        }
-        self.soft_targets.clear();
-        let width = whole.soft_targets.len() / whole.y.len();
-        for row in whole.soft_targets.chunks_exact((width * whole.size).max(1)).take(self.steps) {
-            self.soft_targets.extend_from_slice(&row[range.start * width..range.end * width]);
-        }
-        let width = whole.dropout.len() / whole.size;
-        self.dropout = whole.dropout[range.start * width..range.end * width].to_vec();
-    }
-
     /// Inputs, (T * B): the index of the previous character, [`START`] at the start of a name.
     pub fn x(&self) -> &[u32] {
         &self.x
@@ -218,33 +191,4 @@ impl Batch {
 
 fn to_tensor(indices: &[u32], device: &Device) -> Result<Tensor> {
     Tensor::from_slice(indices, indices.len(), device)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    proptest! {
-        #[test]
-        fn fill_part_gives_the_batch_of_those_names(
-            names in prop::collection::vec(prop::collection::vec(1u32..9, 0..7), 1..9),
-            (a, b) in any::<(prop::sample::Index, prop::sample::Index)>(),
-        ) {
-            let (a, b) = (a.index(names.len()), b.index(names.len()));
-            let range = a.min(b)..a.max(b) + 1;
-            // Two columns of soft targets and three of a mask, each entry another number.
-            let with_extras = |range: Range<usize>| {
-                let mut batch = Batch::new(names[range.clone()].iter().map(Vec::as_slice));
-                let rows = (0..batch.steps()).flat_map(|t| range.clone().map(move |i| 100 * t + i));
-                let q: Vec<f64> = rows.flat_map(|row| [row as f64, row as f64 + 0.5]).collect();
-                batch.set_soft_targets(q);
-                batch.set_dropout((3 * range.start..3 * range.end).map(|i| i as f64).collect());
-                batch
-            };
-            let mut part = Batch::new([&[5u32; 20][..]]);
-            part.fill_part(&with_extras(0..names.len()), range.clone());
-            prop_assert_eq!(part, with_extras(range));
-        }
-    }
 }

@@ -85,10 +85,18 @@ impl Problem {
         device: &Device,
     ) -> Result<Gradients> {
         let (model, a0) = self.module(dtype, device)?;
-        let start = CharRnnState::new(a0.clone());
+        // As in training, where the initial state is no variable, and then with a gradient for it.
+        let start = CharRnnState::new(a0.detach());
         let found = loss_and_gradients(method, &model, self.batch(), &start, 1)?;
         let [wax, waa, wya, b, by] = found.gradients.each_ref().map(to_f64);
-        let da0 = match &found.da0 {
+        let da0 = match found.da0 {
+            Some(da0) => Some(da0),
+            None => {
+                let start = CharRnnState::new(a0.clone());
+                loss_and_gradients(method, &model, self.batch(), &start, 1)?.da0
+            }
+        };
+        let da0 = match &da0 {
             Some(da0) => to_f64(da0)?,
             // The graph does not reach it.
             None => vec![0.; a0.elem_count()],

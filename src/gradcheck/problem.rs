@@ -96,6 +96,12 @@ impl Sequence {
         let x = std::iter::once(None).chain(name().map(Some)).collect();
         Self { x, y: name().chain([0]).collect() }
     }
+
+    fn batch(&self) -> Batch {
+        let x: Vec<u32> = self.x.iter().map(|x| x.map_or(START, |x| x as u32)).collect();
+        let y: Vec<u32> = self.y.iter().map(|&y| y as u32).collect();
+        Batch::sequence(&x, &y)
+    }
 }
 
 /// A network, names and their initial states: the point at which the gradients are taken.
@@ -139,9 +145,7 @@ impl Problem {
             let message = format!("X has {} steps and Y has {}", x.len(), y.len());
             return Err(candle_core::Error::Msg(message).into());
         }
-        let x: Vec<u32> = x.iter().map(|x| x.map_or(START, |x| x as u32)).collect();
-        let y: Vec<u32> = y.iter().map(|&y| y as u32).collect();
-        let batch = Batch::sequence(&x, &y);
+        let batch = sequence.batch();
         Self { parameters, sequences: vec![sequence], batch, a0: vec![a_prev] }.checked()
     }
 
@@ -282,8 +286,7 @@ impl Problem {
     /// The first of the names alone.
     pub fn first_name(&self) -> Self {
         let sequences = vec![self.sequences[0].clone()];
-        let mut batch = Batch::default();
-        batch.fill_part(&self.batch, 0..1);
+        let batch = sequences[0].batch();
         Self { sequences, batch, a0: vec![self.a0[0].clone()], ..self.clone() }
     }
 

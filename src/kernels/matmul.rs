@@ -7,6 +7,7 @@
 use super::element::Element;
 use super::packing::{Columns, MIN_PACKED, panel_for};
 use super::simd::dispatch;
+use super::threads::{MIN_ROWS, for_each, parts, shares};
 use super::tile::{AsIs, Finish, Tile};
 use pulp::{Simd, WithSimd};
 
@@ -35,9 +36,10 @@ impl<'a, F> Strided<'a, F> {
     }
 }
 
-/// `c` (m, n) `= a` (m, k) `b` (k, n). Cost: `2 m n k` operations.
+/// `c` (m, n) `= finish(a` (m, k) `b` (k, n)`)`. Cost: `2 m n k` operations.
 ///
 /// `scratch` holds a packed copy of `b` where that pays.
+#[allow(clippy::too_many_arguments)]
 pub(super) fn matmul<F: Element>(
     m: usize,
     k: usize,
@@ -46,6 +48,7 @@ pub(super) fn matmul<F: Element>(
     b: &[F],
     c: &mut [F],
     scratch: &mut Packed<F>,
+    finish: impl Finish<F>,
 ) {
     assert_eq!(Some(b.len()), k.checked_mul(n), "b is not k x n");
     let b = if m >= 12 && k * n >= MIN_PACKED {
@@ -54,12 +57,33 @@ pub(super) fn matmul<F: Element>(
     } else {
         Right::Rows { data: b, k, n }
     };
-    dispatch(Product { m, a, b, c, accumulate: false, finish: AsIs });
+    product(m, a, b, c, false, finish);
 }
 
 /// `c` (m, n) `+= a` (m, k) `b` (k, n). Cost: `2 m n k` operations.
 pub(super) fn add_matmul<F: Element>(m: usize, a: Strided<F>, b: &Packed<F>, c: &mut [F]) {
-    dispatch(Product { m, a, b: Right::Packed(b), c, accumulate: true, finish: AsIs });
+    product(m, a, Right::Packed(b), c, true, AsIs);
+}
+
+/// A [`Product`], its rows divided among threads. `finish` sees the rows of its part alone.
+fn product<F: Element>(
+    m: usize,
+    a: Strided<F>,
+    b: Right<F>,
+    c: &mut [F],
+    accumulate: bool,
+    finish: impl Finish<F>,
+) {
+    let (Right::Rows { k, n, .. } | Right::Packed(&Packed { k, n, .. })) = b;
+    let operations = m.saturating_mul(n).saturating_mul(2 * k);
+    let parts = parts(m / MIN_ROWS, operations);
+    if parts == 1 {
+        return dispatch(Product { m, a, b, c, accumulate, finish });
+    }
+    for_each(shares(c, n, parts), |(rows, c)| {
+        let a = Strided { data: &a.data[rows.start * a.row..], ..a };
+        dispatch(Product { m: rows.len(), a, b, c, accumulate, finish });
+    });
 }
 
 /// The right side of a [`Product`], (k, n).
@@ -109,6 +133,8 @@ impl<F: Element, E: Finish<F>> WithSimd for Product<'_, F, E> {
         let needed = k.checked_mul(if packed { columns.vectors * lanes } else { n });
         assert!(needed.is_some_and(|needed| needed <= data.len()), "b is smaller than k x n");
 
+        // An update needs C as it was, where sums of several blocks would be.
+        assert!(!E::UPDATES || (!accumulate && k <= BLOCK), "an update takes one block");
         for k0 in (0..k).step_by(BLOCK) {
             let depth = BLOCK.min(k - k0);
             let mut j = 0;
@@ -170,21 +196,21 @@ pub(super) fn narrow<F: Element, S: Simd, E: Finish<F>>(
     finish: E,
 ) {
     for i in 0..m {
-        let row = &mut c[i * n..][..n];
-        if !accumulate {
-            row.fill(F::ZERO);
-        }
-        for l in 0..k {
-            let x = a.data[i * a.row + l * a.column];
-            for (c, &b) in row.iter_mut().zip(&b[l * n..][..n]) {
-                *c += x * b;
-            }
-        }
         let lanes = F::lanes::<S>();
         // For k = 0 a row may be longer than one vector.
-        for (j, part) in row.chunks_mut(lanes).enumerate() {
-            let v = F::load_partial(simd, part);
-            let [v] = finish.finish(simd, [v], [i * n + j * lanes], part.len());
+        for (j, part) in c[i * n..][..n].chunks_mut(lanes).enumerate() {
+            let before = F::load_partial(simd, part);
+            if !accumulate {
+                part.fill(F::ZERO);
+            }
+            for l in 0..k {
+                let x = a.data[i * a.row + l * a.column];
+                for (c, &b) in part.iter_mut().zip(&b[l * n..][..n]) {
+                    *c += x * b;
+                }
+            }
+            let sums = F::load_partial(simd, part);
+            let [v] = finish.finish(simd, [sums], [before], [i * n + j * lanes], part.len());
             F::store_partial(simd, part, v);
         }
     }
@@ -193,6 +219,7 @@ pub(super) fn narrow<F: Element, S: Simd, E: Finish<F>>(
 #[cfg(test)]
 mod tests {
     use super::super::simd::tests::{assert_close, noise, on_every_path, tolerance};
+    use super::super::threads::tests::in_parts;
     use super::super::transpose::transpose;
     use super::*;
 
@@ -249,7 +276,7 @@ mod tests {
                     });
                 }
                 match accumulate {
-                    false => guarded(&mut |c| matmul(m, k, n, a, &b, c, &mut Packed::new())),
+                    false => guarded(&mut |c| matmul(m, k, n, a, &b, c, &mut Packed::new(), AsIs)),
                     true => guarded(&mut |c| add_matmul(m, a, &packed[0], c)),
                 }
             }
@@ -277,8 +304,8 @@ mod tests {
 
     #[test]
     fn products_of_every_shape_equal_the_definition() {
-        on_every_path(check_all::<f32>);
-        on_every_path(check_all::<f64>);
+        on_every_path(|| in_parts(check_all::<f32>));
+        on_every_path(|| in_parts(check_all::<f64>));
     }
 
     #[test]
@@ -288,7 +315,7 @@ mod tests {
         a[3 * 9 + 2] = f32::NAN;
         b[4 * 9 + 5] = f32::NAN;
         let mut c = vec![0.0; 81];
-        matmul(9, 9, 9, Strided::rows(&a, 9), &b, &mut c, &mut Packed::new());
+        matmul(9, 9, 9, Strided::rows(&a, 9), &b, &mut c, &mut Packed::new(), AsIs);
         for (at, x) in c.iter().enumerate() {
             assert_eq!(x.is_nan(), at / 9 == 3 || at % 9 == 5, "{at}");
         }
@@ -298,13 +325,13 @@ mod tests {
     #[should_panic(expected = "a is smaller than m x k")]
     fn strides_whose_product_overflows_panic() {
         let a = Strided { data: &[0f32; 64], row: usize::MAX, column: 1 };
-        matmul(2, 8, 8, a, &[0.0; 64], &mut [0.0; 16], &mut Packed::new());
+        matmul(2, 8, 8, a, &[0.0; 64], &mut [0.0; 16], &mut Packed::new(), AsIs);
     }
 
     #[test]
     #[should_panic(expected = "a is smaller than m x k")]
     fn a_left_side_that_is_too_small_panics() {
         let a = Strided::rows(&[0f32; 63], 8);
-        matmul(8, 8, 8, a, &[0.0; 64], &mut [0.0; 64], &mut Packed::new());
+        matmul(8, 8, 8, a, &[0.0; 64], &mut [0.0; 64], &mut Packed::new(), AsIs);
     }
 }

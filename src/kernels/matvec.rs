@@ -49,6 +49,46 @@ pub(super) fn matvec<F: Element, S: Simd>(
     }
 }
 
+/// Rows whose sums are in registers side by side.
+const ROWS: usize = 8;
+
+/// `c` (n) `+= b` (n, k) `a` (k), then `finish`: a dot product along each row of B, which needs no
+/// copy of it. Cost: `2 k n` operations; B is read once.
+///
+/// # Panics
+///
+/// When `n` is no multiple of eight, or `k` or `n` of the vector.
+#[inline(always)]
+pub(super) fn matvec_along_rows<F: Element, S: Simd>(
+    simd: S,
+    a: &[F],
+    b: &[F],
+    c: &mut [F],
+    finish: impl Finish<F>,
+) {
+    let (lanes, k, n) = (F::lanes::<S>(), a.len(), c.len());
+    assert!(k % lanes == 0 && n % lanes == 0 && n % ROWS == 0, "{k} x {n} has a remainder");
+    assert_eq!(Some(b.len()), n.checked_mul(k), "b is not n x k");
+    for (c, b) in c.chunks_exact_mut(ROWS).zip(b.chunks_exact(ROWS * k)) {
+        let rows: [&[F]; ROWS] = std::array::from_fn(|i| &b[i * k..][..k]);
+        let mut sums = [F::splat(simd, F::ZERO); ROWS];
+        for at in (0..k).step_by(lanes) {
+            let a = F::load(simd, &a[at..]);
+            for (sum, row) in sums.iter_mut().zip(rows) {
+                *sum = F::mul_add(simd, a, F::load(simd, &row[at..]), *sum);
+            }
+        }
+        for (c, sum) in c.iter_mut().zip(sums) {
+            *c += F::reduce_sum(simd, sum);
+        }
+    }
+    for (j, c) in c.chunks_exact_mut(lanes).enumerate() {
+        let sum = F::load(simd, c);
+        let [v] = finish.finish(simd, [sum], [sum], [j * lanes], lanes);
+        F::store(simd, c, v);
+    }
+}
+
 /// One panel of [`matvec`], `WIDTH` vectors wide: into C from column `left`, the last vector into
 /// column `last`. Step `i` of `k` is summed in set `i % SETS`, to hide the latency of the
 /// multiply-add.
@@ -96,7 +136,7 @@ fn panel_sum<F: Element, S: Simd, const WIDTH: usize, const SETS: usize>(
     for (j, at) in at.iter_mut().enumerate() {
         *at = column(j);
     }
-    for (at, v) in at.into_iter().zip(finish.finish(simd, total, at, lanes)) {
+    for (at, v) in at.into_iter().zip(finish.finish(simd, total, total, at, lanes)) {
         F::store(simd, &mut c[at..], v);
     }
 }

@@ -13,6 +13,7 @@
 //! | `math` | `exp` and `tanh` with error bounds |
 //! | `matmul` | the matrix product; `packing` prepares its right side, `tile` sums in registers |
 //! | `matvec` | the product with one row |
+//! | `threads` | the division of rows among threads |
 //! | `transpose` | transposition |
 //! | `recurrence` | `a_t = tanh(px_t + waa a_{t-1})` over all steps, and its gradient |
 //! | `projection` | `px = wax x + b` by index, `z = wya a + by`, and their gradients |
@@ -34,6 +35,7 @@ pub(crate) mod projection;
 pub(crate) mod recurrence;
 pub(crate) mod simd;
 pub(crate) mod softmax;
+mod threads;
 mod tile;
 pub(crate) mod transpose;
 pub(crate) mod update;
@@ -41,6 +43,7 @@ pub(crate) mod update;
 mod x86;
 
 pub use element::Element;
+pub(crate) use tile::{AsIs, Finish};
 
 /// The input index of the zero vector: no character comes before this step.
 pub const START: u32 = u32::MAX;

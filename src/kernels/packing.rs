@@ -10,11 +10,13 @@
 
 use super::element::Element;
 use super::simd::dispatch;
-use super::transpose::transpose_block;
+use super::threads::{for_each, parts_of_elements};
+use super::transpose::{transpose, transpose_block};
 use pulp::{Simd, WithSimd};
+use std::marker::PhantomData;
 
 /// Bytes of a cache line.
-const LINE: usize = 64;
+pub(super) const LINE: usize = 64;
 /// Below this many elements B fits the first-level cache, and packing does not pay.
 pub(super) const MIN_PACKED: usize = 4096;
 /// Vectors in a panel that only the matrix-vector product can read.
@@ -94,7 +96,34 @@ impl<F: Element> Packed<F> {
 
     fn fill(&mut self, b: &[F], k: usize, n: usize, panel: usize, transposed: bool) {
         assert_eq!(Some(b.len()), k.checked_mul(n), "b is not k x n");
-        dispatch(Pack { packed: self, b, k, n, panel, transposed });
+        let lanes = dispatch(Lanes(PhantomData::<F>));
+        (self.k, self.n, self.panel, self.lanes) = (k, n, panel, lanes);
+        if n < lanes {
+            let out = self.reserve(k * n);
+            return match transposed {
+                true => transpose(b, n, k, out),
+                false => out.copy_from_slice(b),
+            };
+        }
+        let columns = Columns::new(n, lanes, panel);
+        let panels = columns.vectors.div_ceil(panel);
+        let out = self.reserve(k * columns.vectors * lanes);
+        let parts = parts_of_elements(b.len()).min(panels);
+        if parts == 1 {
+            return dispatch(Pack { b, k, columns, first: 0, out, transposed });
+        }
+        // The first panel may be narrower, so that parts begin at its width and whole panels after it.
+        let mut rest = out;
+        let starts = (0..parts).map(|part| match part * panels / parts {
+            0 => 0,
+            whole => columns.width(0) + (whole - 1) * panel,
+        });
+        let ends = starts.clone().skip(1).chain([columns.vectors]);
+        let share = |(first, end): (usize, usize)| {
+            let out = rest.split_off_mut(..(end - first) * lanes * k).expect("out has all vectors");
+            Pack { b, k, columns, first, out, transposed }
+        };
+        for_each(starts.zip(ends).map(share).collect(), dispatch);
     }
 
     /// Makes room for `length` elements, beginning at a cache line.
@@ -114,12 +143,24 @@ impl<F: Element> Packed<F> {
     }
 }
 
+/// The elements of a vector of the instruction set.
+struct Lanes<F>(PhantomData<F>);
+
+impl<F: Element> WithSimd for Lanes<F> {
+    type Output = usize;
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> usize {
+        F::lanes::<S>()
+    }
+}
+
+/// The panels in `out`, from vector `first` on.
 struct Pack<'a, F> {
-    packed: &'a mut Packed<F>,
     b: &'a [F],
     k: usize,
-    n: usize,
-    panel: usize,
+    columns: Columns,
+    first: usize,
+    out: &'a mut [F],
     transposed: bool,
 }
 
@@ -127,31 +168,21 @@ impl<F: Element> WithSimd for Pack<'_, F> {
     type Output = ();
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { packed, b, k, n, panel, transposed } = self;
-        let lanes = F::lanes::<S>();
-        let columns = Columns::new(n, lanes, panel);
-        (packed.k, packed.n, packed.panel, packed.lanes) = (k, n, panel, lanes);
-        if k == 0 || n == 0 {
+        let Self { b, k, columns, first, out, transposed } = self;
+        // The same, known when this is compiled.
+        let (n, lanes) = (columns.n, F::lanes::<S>());
+        let columns = Columns { lanes, ..columns };
+        if k == 0 {
             return;
         }
-        if n < lanes {
-            let out = packed.reserve(k * n);
-            if transposed {
-                transpose_block(simd, b, k, out, n, n, k);
-            } else {
-                out.copy_from_slice(b);
-            }
-            return;
-        }
-        let out = packed.reserve(k * columns.vectors * lanes);
         // As many rows at a time as fit the first-level cache, so that memory is read from front to
         // back. A transpose reads whole rows anyway.
         let height = if transposed { k } else { (MIN_PACKED / n).max(8) };
         for row in (0..k).step_by(height) {
-            let mut j = 0;
-            while j < columns.vectors {
+            let (mut j, mut at) = (first, 0);
+            while at < out.len() {
                 let width = columns.width(j);
-                let panel = &mut out[j * lanes * k..][..width * lanes * k];
+                let panel = &mut out[at..][..width * lanes * k];
                 for slot in 0..width {
                     let from = columns.offset(j + slot);
                     if transposed {
@@ -165,6 +196,7 @@ impl<F: Element> WithSimd for Pack<'_, F> {
                         F::store(simd, &mut line[slot * lanes..], v);
                     }
                 }
+                at += panel.len();
                 j += width;
             }
         }

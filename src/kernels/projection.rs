@@ -8,6 +8,9 @@ use super::START;
 use super::element::Element;
 use super::matmul::{Packed, Strided, add_matmul, matmul};
 use super::simd::{dispatch, zip};
+use super::threads::{for_each, parts_of_elements, shares};
+use super::tile::{AsIs, Finish};
+use super::update::ClippedDescent;
 use pulp::{Simd, WithSimd};
 
 struct Gather<'a, F>(&'a [F], &'a [F], &'a [u32], &'a mut [F]);
@@ -37,7 +40,11 @@ pub(crate) fn project_input<F: Element>(wax_t: &[F], b: &[F], x: &[u32], px: &mu
     assert_eq!(wax_t.len() % b.len(), 0, "wax_t is not (v, n)");
     assert_eq!(px.len(), x.len() * b.len(), "px is not (R, n)");
     check_indices(x, wax_t.len() / b.len(), "x");
-    dispatch(Gather(wax_t, b, x, px));
+    let parts = parts_of_elements(px.len()).min(x.len());
+    if parts == 1 {
+        return dispatch(Gather(wax_t, b, x, px));
+    }
+    for_each(shares(px, b.len(), parts), |(rows, px)| dispatch(Gather(wax_t, b, &x[rows], px)));
 }
 
 struct Scatter<'a, F>(&'a [u32], &'a [F], &'a mut [F], &'a mut [F]);
@@ -77,6 +84,47 @@ pub(crate) fn project_input_backward<F: Element>(
     dispatch(Scatter(x, dpx, dwax_t, db));
 }
 
+struct Descend<'a, F>(&'a [u32], &'a [F], &'a mut [F], &'a mut [F], ClippedDescent<F>);
+impl<F: Element> WithSimd for Descend<'_, F> {
+    type Output = ();
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self(x, dpx, sums, wax_t, descent) = self;
+        let n = dpx.len() / x.len();
+        let column = |x: u32| x as usize * n..(x as usize + 1) * n;
+        let inputs = x.iter().copied().filter(|&x| x != START);
+        for x in inputs.clone() {
+            sums[column(x)].fill(F::ZERO);
+        }
+        for (&x, row) in x.iter().zip(dpx.chunks_exact(n)).filter(|(x, _)| **x != START) {
+            zip!(simd, &mut sums[column(x)], row, |s, d| F::plus(simd, s, d));
+        }
+        for x in inputs {
+            let sums = &mut sums[column(x)];
+            zip!(simd, &mut wax_t[column(x)], sums, |w, g| descent.of(simd, w, g));
+            // Where the character occurs again, it has been updated.
+            sums.fill(F::ZERO);
+        }
+    }
+}
+
+/// `wax_t` updated by its gradient as in [`project_input_backward`]: only the characters in `x` are
+/// touched, of which a vocabulary may have thousands. `sums` (v, n) is working memory.
+///
+/// # Panics
+///
+/// When an index is not below `v`.
+pub(crate) fn project_input_descent<F: Element>(
+    x: &[u32],
+    dpx: &[F],
+    sums: &mut [F],
+    wax_t: &mut [F],
+    descent: ClippedDescent<F>,
+) {
+    assert_eq!(sums.len(), wax_t.len(), "the sums are not (v, n)");
+    dispatch(Descend(x, dpx, sums, wax_t, descent));
+}
+
 /// Panics unless every index is below `v` or [`START`].
 pub(super) fn check_indices(indices: &[u32], v: usize, name: &str) {
     if let Some(wrong) = indices.iter().find(|&&c| c != START && c as usize >= v) {
@@ -103,27 +151,42 @@ pub(crate) fn project_output<F: Element>(
     add_matmul(rows, Strided::rows(a, n), scratch, z);
 }
 
-/// The gradients of [`project_output`]: `da = dz wya`, `dwya = dz^T a`,
-/// `dby = sum over rows of dz`. Cost: `4 R n v` operations.
-#[allow(clippy::too_many_arguments)]
+/// The gradient of the states, `da = dz wya`. Shapes as for [`project_output`]. Cost: `2 R n v`
+/// operations.
 pub(crate) fn project_output_backward<F: Element>(
     dz: &[F],
-    a: &[F],
     wya: &[F],
     da: &mut [F],
-    dwya: &mut [F],
-    dby: &mut [F],
     n: usize,
     scratch: &mut Packed<F>,
 ) {
-    let (v, rows) = (dby.len(), a.len() / n);
+    let (v, rows) = (wya.len() / n, da.len() / n);
     assert_eq!(dz.len(), rows * v, "dz is not (R, v)");
-    matmul(rows, v, n, Strided::rows(dz, v), wya, da, scratch);
-    matmul(v, rows, n, Strided::transposed(dz, v), a, dwya, scratch);
-    dispatch(SumRows(dz, dby));
+    matmul(rows, v, n, Strided::rows(dz, v), wya, da, scratch, AsIs);
+}
+
+/// The gradients of the parameters, `dwya = dz^T a`, or `wya` updated by it, and `dby = sum over
+/// rows of dz`. Cost: `2 R n v` operations.
+pub(crate) fn output_weight_gradient<F: Element>(
+    dz: &[F],
+    a: &[F],
+    dwya: &mut [F],
+    dby: &mut [F],
+    scratch: &mut Packed<F>,
+    finish: impl Finish<F>,
+) {
+    let v = dby.len();
+    let (n, rows) = (dwya.len() / v, dz.len() / v);
+    assert_eq!(a.len(), rows * n, "a is not (R, n)");
+    matmul(v, rows, n, Strided::transposed(dz, v), a, dwya, scratch, finish);
+    sum_rows(dz, dby);
 }
 
 /// `sum[j] = sum over i of x[i, j]`.
+pub(crate) fn sum_rows<F: Element>(x: &[F], sum: &mut [F]) {
+    dispatch(SumRows(x, sum));
+}
+
 struct SumRows<'a, F>(&'a [F], &'a mut [F]);
 impl<F: Element> WithSimd for SumRows<'_, F> {
     type Output = ();
@@ -140,6 +203,7 @@ impl<F: Element> WithSimd for SumRows<'_, F> {
 #[cfg(test)]
 mod tests {
     use super::super::simd::tests::{assert_close, noise, on_every_path, tolerance};
+    use super::super::threads::tests::in_parts;
     use super::*;
 
     /// Indices below `v`, every fifth [`START`].
@@ -177,7 +241,8 @@ mod tests {
         project_output(&a, &wya, &by, &mut z, n, &mut scratch);
         let (mut da, mut dwya, mut dby) =
             (vec![F::ONE; rows * n], vec![F::ONE; v * n], vec![F::ONE; v]);
-        project_output_backward(&dz, &a, &wya, &mut da, &mut dwya, &mut dby, n, &mut scratch);
+        project_output_backward(&dz, &wya, &mut da, n, &mut scratch);
+        output_weight_gradient(&dz, &a, &mut dwya, &mut dby, &mut scratch, AsIs);
         let mut z_want = vec![0.0; rows * v];
         let (mut da_want, mut dwya_want, mut dby_want) =
             (vec![0.0; rows * n], vec![0.0; v * n], vec![0.0; v]);
@@ -208,8 +273,8 @@ mod tests {
             &[(1, 1, 2), (13, 50, 27), (5, 7, 1000), (64, 257, 27), (3, 8, 8), (17, 3, 30)]
         };
         for &(rows, n, v) in shapes {
-            on_every_path(|| check::<f32>(rows, n, v));
-            on_every_path(|| check::<f64>(rows, n, v));
+            on_every_path(|| in_parts(|| check::<f32>(rows, n, v)));
+            on_every_path(|| in_parts(|| check::<f64>(rows, n, v)));
         }
     }
 

@@ -6,23 +6,25 @@
 //!
 //! Tiles are at most 6 x 2 (twelve sums, two vectors of B and one of A fill the sixteen registers
 //! of AVX2), or 3 x 4 for one to three rows. It takes eight independent sums to hide the latency of
-//! the multiply-add, so small tiles have several sets of sums, for every second to fourth step of
-//! `k`.
+//! the multiply-add, so tiles of one or two rows have several sets of sums, for every second to
+//! fourth step of `k`. Higher tiles have one: the order of a sum then does not depend on the number of
+//! rows.
 
 use super::element::Element;
 use pulp::{Simd, WithSimd};
 
-/// An element-wise function (tanh, say) of the finished sums while they are in registers.
-///
-/// In the recurrence with one sequence that saves a third of the time: the long latency of tanh
-/// overlaps with the sums of the next panel.
-pub(super) trait Finish<F: Element>: Copy {
-    /// The function of `sums`. Each vector begins at index `at` of C; its first `count` lanes are
-    /// elements of C.
+/// What becomes of the finished sums, an element-wise function, while they are in registers.
+pub(crate) trait Finish<F: Element>: Copy + Send + Sync {
+    /// Whether the function needs C as it was. The product may then have one block of `k` only.
+    const UPDATES: bool = false;
+
+    /// The new elements of C: a function of `sums` and, with `UPDATES`, of their values `before`.
+    /// Each vector begins at index `at` of C; its first `count` lanes are elements of C.
     fn finish<S: Simd, const N: usize>(
         self,
         simd: S,
         sums: [F::Vector<S>; N],
+        before: [F::Vector<S>; N],
         at: [usize; N],
         count: usize,
     ) -> [F::Vector<S>; N];
@@ -30,7 +32,7 @@ pub(super) trait Finish<F: Element>: Copy {
 
 /// The sums as they are.
 #[derive(Clone, Copy)]
-pub(super) struct AsIs;
+pub(crate) struct AsIs;
 
 impl<F: Element> Finish<F> for AsIs {
     #[inline(always)]
@@ -38,6 +40,7 @@ impl<F: Element> Finish<F> for AsIs {
         self,
         _: S,
         sums: [F::Vector<S>; N],
+        _: [F::Vector<S>; N],
         _: [usize; N],
         _: usize,
     ) -> [F::Vector<S>; N] {
@@ -132,7 +135,7 @@ impl<F: Element> Tile<F> {
         }
         #[rustfmt::skip]
         tiles!(
-            (1, 1, 4), (2, 1, 3), (3, 1, 2), (4, 1, 2), (5, 1, 1), (6, 1, 1),
+            (1, 1, 4), (2, 1, 3), (3, 1, 1), (4, 1, 1), (5, 1, 1), (6, 1, 1),
             (1, 2, 4), (2, 2, 2), (3, 2, 1), (4, 2, 1), (5, 2, 1), (6, 2, 1),
             (1, 3, 3), (2, 3, 1), (3, 3, 1),
             (1, 4, 2), (2, 4, 1), (3, 4, 1)
@@ -197,7 +200,13 @@ impl<F: Element> Tile<F> {
                 for (j, at) in at.iter_mut().enumerate() {
                     *at = self.c_start + i * self.c_row + c_column(j);
                 }
-                let total = finish.finish(simd, total, at, lanes);
+                let mut before = total;
+                if E::UPDATES {
+                    for (j, before) in before.iter_mut().enumerate() {
+                        *before = read(simd, self.c.add(i * self.c_row + c_column(j)));
+                    }
+                }
+                let total = finish.finish(simd, total, before, at, lanes);
                 for (j, v) in total.into_iter().enumerate() {
                     let to = self.c.add(i * self.c_row + c_column(j));
                     to.cast::<F::Vector<S>>().write_unaligned(v);

@@ -1,5 +1,4 @@
-//! Transposition, which a sequence needs three times: `waa^T` and `wya^T` to read along rows,
-//! `wax^T` to make a character a row.
+//! Transposition: of `waa` and `wya` to read along rows, of `wax` to make a character a row.
 //!
 //! The portable vector operations have no shuffles. On x86-64 with AVX a tile of eight by four
 //! (f32; four by two for f64) is transposed in registers; elsewhere scalar loops do it.

@@ -5,34 +5,78 @@
 
 use super::element::Element;
 use super::simd::{dispatch, zip};
+use super::threads::{for_each, parts_of_elements, shares};
+use super::tile::Finish;
 use pulp::{Simd, WithSimd};
 
-struct Descend<'a, F>(&'a mut [F], &'a [F], F, F);
+/// `w -= rate * clamp(g, -clip, clip)`. An infinite `clip` does not clip. A NaN in `g` reaches `w`:
+/// hiding it would hide that training has diverged.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ClippedDescent<F> {
+    rate: F,
+    clip: F,
+}
+
+impl<F: Element> ClippedDescent<F> {
+    /// # Panics
+    ///
+    /// When `clip` is negative or NaN.
+    pub fn new(rate: f64, clip: f64) -> Self {
+        assert!(clip >= 0., "clip is negative or NaN: {clip}");
+        Self { rate: F::from_f64(rate), clip: F::from_f64(clip) }
+    }
+
+    /// The new `w`.
+    #[inline(always)]
+    pub(super) fn of<S: Simd>(self, simd: S, w: F::Vector<S>, g: F::Vector<S>) -> F::Vector<S> {
+        let (low, high) = (F::splat(simd, -self.clip), F::splat(simd, self.clip));
+        let g = F::at_most(simd, F::at_least(simd, g, low), high);
+        F::negative_mul_add(simd, F::splat(simd, self.rate), g, w)
+    }
+}
+
+/// The update of weights by a gradient that a product has in registers, and that is never stored.
+impl<F: Element> Finish<F> for ClippedDescent<F> {
+    const UPDATES: bool = true;
+
+    #[inline(always)]
+    fn finish<S: Simd, const N: usize>(
+        self,
+        simd: S,
+        mut sums: [F::Vector<S>; N],
+        before: [F::Vector<S>; N],
+        _: [usize; N],
+        _: usize,
+    ) -> [F::Vector<S>; N] {
+        for (sum, w) in sums.iter_mut().zip(before) {
+            *sum = self.of(simd, w, *sum);
+        }
+        sums
+    }
+}
+
+struct Descend<'a, F>(&'a mut [F], &'a [F], ClippedDescent<F>);
 impl<F: Element> WithSimd for Descend<'_, F> {
     type Output = ();
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self(w, g, rate, clip) = self;
-        let rate = F::splat(simd, rate);
-        let (low, high) = (F::splat(simd, -clip), F::splat(simd, clip));
-        zip!(simd, w, g, |w, g| {
-            let g = F::at_most(simd, F::at_least(simd, g, low), high);
-            F::negative_mul_add(simd, rate, g, w)
-        });
+        let Self(w, g, descent) = self;
+        zip!(simd, w, g, |w, g| descent.of(simd, w, g));
     }
 }
 
-/// `w -= rate * clamp(g, -clip, clip)`, in one pass: each element read once, each weight written
-/// once. An infinite `clip` does not clip. A NaN in `g` reaches `w`: hiding it would hide that
-/// training has diverged.
+/// `descent` of each weight by its gradient.
 ///
 /// # Panics
 ///
-/// When `clip` is negative or NaN, or the lengths differ.
-pub(crate) fn clipped_descent<F: Element>(w: &mut [F], g: &[F], rate: F, clip: F) {
-    assert!(clip >= F::ZERO, "clip is negative or NaN: {clip}");
+/// When the lengths differ.
+pub(crate) fn clipped_descent<F: Element>(w: &mut [F], g: &[F], descent: ClippedDescent<F>) {
     assert_eq!(w.len(), g.len(), "weights and gradients differ in length");
-    dispatch(Descend(w, g, rate, clip));
+    let parts = parts_of_elements(w.len());
+    if parts == 1 {
+        return dispatch(Descend(w, g, descent));
+    }
+    for_each(shares(w, 1, parts), |(range, w)| dispatch(Descend(w, &g[range], descent)));
 }
 
 /// One step of AdamW: Loshchilov and Hutter, "Decoupled weight decay regularization" (2019),
@@ -86,14 +130,13 @@ impl AdamW {
     }
 }
 
-struct Average<'a, F>(&'a mut [F], &'a [F], &'a AdamW);
+struct Average<'a, F>(&'a mut [F], &'a mut [F], &'a [F], &'a AdamW);
 impl<F: Element> WithSimd for Average<'_, F> {
     type Output = ();
     #[inline(always)]
     fn with_simd<S: Simd>(self, _simd: S) {
-        let Self(moments, g, adamw) = self;
+        let Self(m, v, g, adamw) = self;
         let [clip, share_1, share_2] = adamw.of_moments().map(F::from_f64);
-        let (m, v) = moments.split_at_mut(g.len());
         for ((m, v), &g) in m.iter_mut().zip(v).zip(g) {
             let g = if g > clip { clip } else { g };
             let g = if g < -clip { -clip } else { g };
@@ -112,17 +155,22 @@ impl<F: Element> WithSimd for Average<'_, F> {
 /// When the lengths do not fit.
 pub(crate) fn adamw_moments<F: Element>(moments: &mut [F], g: &[F], adamw: &AdamW) {
     assert_eq!(moments.len(), 2 * g.len(), "moments and gradients do not fit in length");
-    dispatch(Average(moments, g, adamw));
+    let (m, v) = moments.split_at_mut(g.len());
+    let parts = parts_of_elements(g.len());
+    if parts == 1 {
+        return dispatch(Average(m, v, g, adamw));
+    }
+    let pairs = shares(m, 1, parts).into_iter().zip(shares(v, 1, parts)).collect();
+    for_each(pairs, |((range, m), (_, v))| dispatch(Average(m, v, &g[range], adamw)));
 }
 
-struct Adapt<'a, F>(&'a mut [F], &'a [F], &'a AdamW);
+struct Adapt<'a, F>(&'a mut [F], [&'a [F]; 2], &'a AdamW);
 impl<F: Element> WithSimd for Adapt<'_, F> {
     type Output = ();
     #[inline(always)]
     fn with_simd<S: Simd>(self, _simd: S) {
-        let Self(w, moments, adamw) = self;
+        let Self(w, [m, v], adamw) = self;
         let [keep, rate, correction, epsilon] = adamw.of_descent().map(F::from_f64);
-        let (m, v) = moments.split_at(w.len());
         for ((w, &m), &v) in w.iter_mut().zip(m).zip(v) {
             *w = *w * keep - rate * m / (v.square_root() * correction + epsilon);
         }
@@ -137,7 +185,14 @@ impl<F: Element> WithSimd for Adapt<'_, F> {
 /// When the lengths do not fit.
 pub(crate) fn adamw_descent<F: Element>(w: &mut [F], moments: &[F], adamw: &AdamW) {
     assert_eq!(moments.len(), 2 * w.len(), "moments and weights do not fit in length");
-    dispatch(Adapt(w, moments, adamw));
+    let (m, v) = moments.split_at(w.len());
+    let parts = parts_of_elements(w.len());
+    if parts == 1 {
+        return dispatch(Adapt(w, [m, v], adamw));
+    }
+    for_each(shares(w, 1, parts), |(range, w)| {
+        dispatch(Adapt(w, [&m[range.clone()], &v[range]], adamw));
+    });
 }
 
 struct Measure<'a, F>(&'a [F], F);
@@ -170,14 +225,15 @@ pub(crate) fn norm_and_clipped<F: Element>(g: &[F], clip: F) -> (f64, usize) {
 #[cfg(test)]
 mod tests {
     use super::super::simd::tests::{assert_close, noise, on_every_path};
+    use super::super::threads::tests::in_parts;
     use super::*;
 
     fn check<F: Element>() {
         for length in [0, 1, 5, 8, 27, 2500] {
             let (w, g) = (noise::<F>(length, 1), noise::<F>(length, 2));
-            let (rate, clip) = (F::from_f64(0.01), F::from_f64(0.5));
             let mut got = w.clone();
-            clipped_descent(&mut got, &g, rate, clip);
+            clipped_descent(&mut got, &g, ClippedDescent::new(0.01, 0.5));
+            let rate = F::from_f64(0.01);
             let mut want = w;
             for i in 0..length {
                 let c = F::from_f64(g[i].to_f64().clamp(-0.5, 0.5));
@@ -189,8 +245,8 @@ mod tests {
 
     #[test]
     fn sums_and_updates_equal_their_definitions() {
-        on_every_path(check::<f32>);
-        on_every_path(check::<f64>);
+        on_every_path(|| in_parts(check::<f32>));
+        on_every_path(|| in_parts(check::<f64>));
     }
 
     #[test]
@@ -201,7 +257,7 @@ mod tests {
                     let mut g = vec![1f32; length];
                     g[at] = f32::NAN;
                     let mut w = vec![0f32; length];
-                    clipped_descent(&mut w, &g, 0.1, 5.0);
+                    clipped_descent(&mut w, &g, ClippedDescent::new(0.1, 5.0));
                     let adamw = AdamW::new(1, 0.1, 0., 5.);
                     let (mut w_adamw, mut moments) = (vec![0f32; length], vec![0f32; 2 * length]);
                     adamw_moments(&mut moments, &g, &adamw);
@@ -217,7 +273,7 @@ mod tests {
     #[test]
     fn an_infinite_gradient_moves_a_weight_by_the_clip() {
         let mut w = [1f64; 9];
-        clipped_descent(&mut w, &[f64::NEG_INFINITY; 9], 0.5, 2.0);
+        clipped_descent(&mut w, &[f64::NEG_INFINITY; 9], ClippedDescent::new(0.5, 2.0));
         assert_eq!(w, [2.0; 9]);
     }
 
@@ -245,8 +301,8 @@ mod tests {
 
     #[test]
     fn adamw_equals_its_definition() {
-        on_every_path(check_adamw::<f32>);
-        on_every_path(check_adamw::<f64>);
+        on_every_path(|| in_parts(check_adamw::<f32>));
+        on_every_path(|| in_parts(check_adamw::<f64>));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! | --- | --- | --- |
 //! | [`project_input`] | `px = wax x + b`, with `x` given by index | `wax`, `b` |
 //! | [`recurrence`] | `a_t = tanh(px_t + waa a_{t-1})` for all T steps | `px`, `waa`, `a0` |
+//! | [`rnn`] | the two, one after the other | `wax`, `waa`, `b`, `a0` |
 //! | [`project_output`] | `z = wya a + by` | `a`, `wya`, `by` |
 //! | [`cross_entropy`] | the sum of `-ln softmax(z)[y]` | `z` |
 //!
@@ -27,6 +28,7 @@ mod cuda;
 mod project_input;
 mod project_output;
 mod recurrence;
+mod rnn;
 #[cfg(any(test, feature = "cuda"))]
 mod stepwise;
 mod update;
@@ -38,6 +40,7 @@ pub(crate) use project_input::project_input_gradients;
 pub use project_output::project_output;
 pub use recurrence::recurrence;
 pub(crate) use recurrence::recurrence_gradients;
+pub use rnn::rnn;
 pub(crate) use update::{adamw_descent, adamw_moments, clipped_descent};
 
 use crate::kernels::matmul::Packed;

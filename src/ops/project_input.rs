@@ -6,7 +6,7 @@ use crate::kernels::transpose::transpose;
 #[cfg(feature = "cuda")]
 use candle_core::CudaStorage;
 use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
+use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, WithDType, bail};
 
 /// `px = wax x + b` for each row: `x` (R) of `U32`, `wax` (n_a, n_x) and `b` (n_a) to (R, n_a). The
 /// rows of the input are one-hot vectors given by their index; [`crate::data::START`] is the zero
@@ -40,13 +40,13 @@ pub(crate) fn project_input_gradients(x: &Tensor, dpx: &Tensor, v: usize) -> Res
     })
 }
 
-fn forward<F: Float>(wax: &[F], b: &[F], x: &[u32]) -> CpuStorage {
+pub(super) fn forward<F: Float>(wax: &[F], b: &[F], x: &[u32]) -> Vec<F> {
     let (n, v) = (b.len(), wax.len() / b.len());
     let mut wax_t = vec![F::ZERO; wax.len()];
     transpose(wax, n, v, &mut wax_t);
     let mut px = vec![F::ZERO; x.len() * n];
     kernels::project_input(&wax_t, b, x, &mut px);
-    F::to_cpu_storage_owned(px)
+    px
 }
 
 fn backward<F: Float>(x: &[u32], dpx: &[F], n: usize, v: usize) -> [Vec<F>; 2] {
@@ -61,14 +61,12 @@ struct ProjectInput {
     x: Tensor,
 }
 
-impl ProjectInput {
-    /// (R, n, v), or an error where the shapes do not fit.
-    fn sizes(&self, wax: &Layout, b: &Layout) -> Result<(usize, usize, usize)> {
-        match (self.x.dims(), wax.dims(), b.dims()) {
-            (&[rows], &[n, v], &[n_b]) if n == n_b && n > 0 && v > 0 => Ok((rows, n, v)),
-            (x, wax, b) => {
-                bail!("{}: x {x:?}, wax {wax:?}, b {b:?} are not (R), (n, v), (n)", self.name())
-            }
+/// (R, n, v), or an error where the shapes do not fit.
+pub(super) fn sizes(x: &Tensor, wax: &Layout, b: &Layout) -> Result<(usize, usize, usize)> {
+    match (x.dims(), wax.dims(), b.dims()) {
+        (&[rows], &[n, v], &[n_b]) if n == n_b && n > 0 && v > 0 => Ok((rows, n, v)),
+        (x, wax, b) => {
+            bail!("project-input: x {x:?}, wax {wax:?}, b {b:?} are not (R), (n, v), (n)")
         }
     }
 }
@@ -85,11 +83,11 @@ impl CustomOp2 for ProjectInput {
         b: &CpuStorage,
         b_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let (rows, n, v) = self.sizes(wax_layout, b_layout)?;
+        let (rows, n, v) = sizes(&self.x, wax_layout, b_layout)?;
         values!(x: u32 = self.x);
         check_indices(x, v)?;
         let px = with_float!(wax.dtype(), self.name(), F => {
-            forward::<F>(slice(wax, wax_layout)?, slice(b, b_layout)?, x)
+            F::to_cpu_storage_owned(forward::<F>(slice(wax, wax_layout)?, slice(b, b_layout)?, x))
         });
         Ok((px, (rows, n).into()))
     }
@@ -102,7 +100,7 @@ impl CustomOp2 for ProjectInput {
         b: &CudaStorage,
         b_layout: &Layout,
     ) -> Result<(CudaStorage, Shape)> {
-        let (rows, n, _) = self.sizes(wax_layout, b_layout)?;
+        let (rows, n, _) = sizes(&self.x, wax_layout, b_layout)?;
         let px = with_float!(wax.dtype(), self.name(), F => {
             super::cuda::project_input::<F>(&self.x, (wax, wax_layout), (b, b_layout))?
         });

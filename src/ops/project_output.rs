@@ -1,7 +1,7 @@
 //! The output projection.
 
 use super::{Float, slice, values, with_float};
-use crate::kernels::projection as kernels;
+use crate::kernels::{AsIs, projection as kernels};
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
 
@@ -28,7 +28,8 @@ fn backward<F: Float>(a: &[F], wya: &[F], dz: &[F], n: usize) -> [Vec<F>; 3] {
     let (mut da, mut dwya) = (vec![F::ZERO; a.len()], vec![F::ZERO; wya.len()]);
     let mut dby = vec![F::ZERO; wya.len() / n];
     F::with_scratch(|packed| {
-        kernels::project_output_backward(dz, a, wya, &mut da, &mut dwya, &mut dby, n, packed);
+        kernels::project_output_backward(dz, wya, &mut da, n, packed);
+        kernels::output_weight_gradient(dz, a, &mut dwya, &mut dby, packed, AsIs);
     });
     [da, dwya, dby]
 }

@@ -1,12 +1,12 @@
 //! All time steps of the recurrence as one node.
 
 use super::{Float, slice, values, with_float};
+use crate::kernels::AsIs;
 use crate::kernels::recurrence::{
-    pack_for_backward, pack_for_forward, recurrence_backward, recurrence_forward,
-    recurrence_weight_gradient,
+    recurrence_backward, recurrence_forward, recurrence_weight_gradient,
 };
 use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
+use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, WithDType, bail};
 #[cfg(feature = "cuda")]
 use candle_core::{CudaStorage, Device};
 
@@ -105,7 +105,7 @@ fn cuda_gradients(
 }
 
 /// B and n_a, or an error where the shapes do not fit.
-fn sizes(px: &Shape, waa: &Shape, a0: &Shape) -> Result<(usize, usize)> {
+pub(super) fn sizes(px: &Shape, waa: &Shape, a0: &Shape) -> Result<(usize, usize)> {
     let fits = match (px.dims(), waa.dims(), a0.dims()) {
         (&[rows, n], &[n_1, n_2], &[batch, n_3]) => {
             [n_1, n_2, n_3] == [n; 3] && n > 0 && batch > 0 && rows % batch == 0
@@ -120,13 +120,9 @@ fn sizes(px: &Shape, waa: &Shape, a0: &Shape) -> Result<(usize, usize)> {
     a0.dims2()
 }
 
-fn forward<F: Float>(px: &[F], waa: &[F], a0: &[F], (batch, n): (usize, usize)) -> CpuStorage {
-    let mut a = px.to_vec();
-    F::with_scratch(|packed| {
-        pack_for_forward(packed, waa, batch, n);
-        recurrence_forward(packed, a0, &mut a, batch, n);
-    });
-    F::to_cpu_storage_owned(a)
+/// The states, in place of `px`.
+pub(super) fn forward<F: Float>(px: &mut [F], waa: &[F], a0: &[F], (batch, n): (usize, usize)) {
+    F::with_scratch(|packed| recurrence_forward(waa, a0, px, batch, n, packed));
 }
 
 /// The gradients of `px`, `waa` and `a0`.
@@ -134,11 +130,10 @@ fn backward<F: Float>([waa, a0, a, da]: [&[F]; 4], (batch, n): (usize, usize)) -
     let (mut dpx, mut da0) = (da.to_vec(), vec![F::ZERO; batch * n]);
     let mut dwaa = vec![F::ZERO; n * n];
     F::with_scratch(|packed| {
-        pack_for_backward(packed, waa, batch, n);
-        recurrence_backward(packed, a, &mut dpx, &mut da0, batch, n);
+        recurrence_backward(waa, a, &mut dpx, &mut da0, batch, n, packed);
         // A copy, for one product: a product for a0 and one for the rest would write dwaa twice.
         let previous = [a0, &a[..a.len().saturating_sub(batch * n)]].concat();
-        recurrence_weight_gradient(&dpx, &previous[..a.len()], &mut dwaa, n, packed);
+        recurrence_weight_gradient(&dpx, &previous[..a.len()], &mut dwaa, n, packed, AsIs);
     });
     [dpx, dwaa, da0]
 }
@@ -161,7 +156,9 @@ impl CustomOp3 for Recurrence {
     ) -> Result<(CpuStorage, Shape)> {
         let sizes = sizes(px_layout.shape(), waa_layout.shape(), a0_layout.shape())?;
         let a = with_float!(px.dtype(), self.name(), F => {
-            forward::<F>(slice(px, px_layout)?, slice(waa, waa_layout)?, slice(a0, a0_layout)?, sizes)
+            let mut a: Vec<F> = slice(px, px_layout)?.to_vec();
+            forward(&mut a, slice(waa, waa_layout)?, slice(a0, a0_layout)?, sizes);
+            F::to_cpu_storage_owned(a)
         });
         Ok((a, px_layout.shape().clone()))
     }

@@ -1,11 +1,14 @@
 //! The updates of the variables, in place and without a graph.
 
 use super::{Float, slice, slice_mut};
-use crate::kernels::{Element, update as kernels};
+use crate::kernels::update as kernels;
 use candle_core::{CpuStorage, InplaceOp2, Layout, Result, Shape, Tensor, Var, bail};
 use kernels::AdamW;
 #[cfg(feature = "cuda")]
-use {super::with_float, candle_core::CudaStorage, candle_core::backend::BackendStorage};
+use {
+    super::with_float, crate::kernels::Element, candle_core::CudaStorage,
+    candle_core::backend::BackendStorage,
+};
 
 /// `w -= learning_rate * clamp(g, -clip, clip)`. An infinite `clip` does not clip; a NaN in the
 /// gradient reaches the variable.
@@ -67,8 +70,8 @@ impl Update {
     fn run<F: Float>(&self, target: &mut [F], source: &[F]) {
         match self {
             Self::ClippedDescent { learning_rate, clip } => {
-                let (rate, clip) = (Element::from_f64(*learning_rate), Element::from_f64(*clip));
-                kernels::clipped_descent(target, source, rate, clip);
+                let descent = kernels::ClippedDescent::new(*learning_rate, *clip);
+                kernels::clipped_descent(target, source, descent);
             }
             Self::AdamWMoments(adamw) => kernels::adamw_moments(target, source, adamw),
             Self::AdamWDescent(adamw) => kernels::adamw_descent(target, source, adamw),

@@ -13,7 +13,6 @@ use serde_json::{Map, Value};
 /// The largest number of hidden units: `waa` then takes 512 MiB in double precision.
 const MAX_HIDDEN: usize = 8192;
 const MAX_BATCH_SIZE: usize = 65_536;
-const MAX_THREADS: usize = 1024;
 const MAX_SAMPLES: u64 = 1_000_000;
 
 /// The configuration of a training run. The default is the notebook's method (SGD, clipped gradients,
@@ -63,9 +62,6 @@ pub struct TrainConfig {
     pub samples: u64,
     /// Where the gradients come from.
     pub backprop: GradientMethod,
-    /// Threads among which a minibatch is split. It changes the order of additions, and so the last
-    /// digits of the results.
-    pub threads: usize,
     /// The number type: `F32` or `F64`.
     #[serde(with = "dtype_name")]
     pub dtype: DType,
@@ -93,7 +89,6 @@ impl Default for TrainConfig {
             eval_every: 2000,
             samples: 7,
             backprop: GradientMethod::Autograd,
-            threads: 1,
             dtype: DType::F32,
             seed: RngSource::Seed(1),
         }
@@ -193,11 +188,6 @@ impl TrainConfig {
             ),
             ("eval_every", self.eval_every >= 1, "it must be at least 1".to_string()),
             ("samples", self.samples <= MAX_SAMPLES, format!("it must be at most {MAX_SAMPLES}")),
-            (
-                "threads",
-                (1..=MAX_THREADS).contains(&self.threads),
-                format!("it must be from 1 to {MAX_THREADS}"),
-            ),
             (
                 "dtype",
                 matches!(self.dtype, DType::F32 | DType::F64),
@@ -354,7 +344,6 @@ mod tests {
             ("patience", TrainConfig { patience: 3, ..default() }),
             ("eval_every", TrainConfig { eval_every: 0, ..default() }),
             ("samples", TrainConfig { samples: u64::MAX, ..default() }),
-            ("threads", TrainConfig { threads: 0, ..default() }),
             ("dtype", TrainConfig { dtype: DType::U8, ..default() }),
         ];
         for (name, config) in wrong {

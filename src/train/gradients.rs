@@ -27,8 +27,7 @@ name_variants!(
     GradientMethod, "gradient method": Unrolled = "unrolled", Autograd = "autograd", Hand = "hand"
 );
 
-/// The loss of `batch` from the states `start` and its gradients, averaged over `names` names, of
-/// which the batch may be a part.
+/// The loss of `batch` from the states `start`, divided by `names`, and its gradients.
 ///
 /// # Errors
 /// Where an index is outside the vocabulary, a shape does not fit, or the device fails.

@@ -1,4 +1,4 @@
-//! The `hand` method on the CPU with one thread, on slices from step to step.
+//! The `hand` method on the CPU, on slices from step to step.
 //!
 //! It keeps the parameters, AdamW's moments and the state as slices of its own, the one exception to
 //! [`super::optimize`]: with the tensors of [`super::bptt::on_slices`] in their place, a step of the
@@ -10,25 +10,29 @@ use super::config::TrainConfig;
 use super::optimizer::{ClippedOptimizer, GradientStats, OptimizerKind};
 use crate::data::Batch;
 use crate::kernels::Element;
-use crate::kernels::update::{AdamW, adamw_descent, adamw_moments, clipped_descent};
+use crate::kernels::update::{
+    AdamW, ClippedDescent, adamw_descent, adamw_moments, clipped_descent,
+};
 use crate::model::{CharRnnState, Config};
 use crate::ops::{Float, check_indices};
 use candle_core::{DType, Device, Result, Tensor};
 
 /// A network in training whose numbers are in slices.
 pub(super) trait OnSlices {
-    /// The loss of `batch` in nats, summed over the steps and averaged over the names. The gradients
-    /// stay here until the next call.
+    /// The loss of `batch` in nats, summed over the steps and averaged over the names.
     ///
     /// # Errors
     /// Where an index is outside the vocabulary.
-    fn forward_and_backward(&mut self, batch: &Batch) -> Result<f64>;
+    fn backpropagate(&mut self, batch: &Batch) -> Result<f64>;
 
-    /// The statistics of the gradients.
-    fn gradient_stats(&self) -> [GradientStats; 5];
-
-    /// Clips and updates in one pass over each parameter.
-    fn clip_and_update(&mut self, learning_rate: f64);
+    /// Clips the gradients of `batch`, that of the last [`backpropagate`](Self::backpropagate), and
+    /// updates the parameters. `stats` receives the statistics of the gradients.
+    fn clip_and_update(
+        &mut self,
+        batch: &Batch,
+        learning_rate: f64,
+        stats: Option<&mut [GradientStats; 5]>,
+    );
 
     /// Writes parameters and moments to the variables of `optimizer`. Returns the state, (B, n_a).
     fn store(&mut self, optimizer: &mut ClippedOptimizer) -> Result<Option<CharRnnState>>;
@@ -66,7 +70,7 @@ struct Hand<F> {
     weight_decay: f64,
     carry_state: bool,
     bptt: Bptt<F>,
-    /// `wax`, `waa`, `wya`, `b` and `by`.
+    /// `wax^T`, `waa`, `wya`, `b` and `by`.
     parameters: [Vec<F>; 5],
     /// AdamW's two moments of each.
     moments: Vec<Vec<F>>,
@@ -78,7 +82,7 @@ struct Hand<F> {
 }
 
 impl<F: Float> OnSlices for Hand<F> {
-    fn forward_and_backward(&mut self, batch: &Batch) -> Result<f64> {
+    fn backpropagate(&mut self, batch: &Batch) -> Result<f64> {
         check_indices(batch.x(), self.model.vocabulary)?;
         check_indices(batch.y(), self.model.vocabulary)?;
         let length = batch.size() * self.model.hidden;
@@ -88,24 +92,30 @@ impl<F: Float> OnSlices for Hand<F> {
         }
         let parameters = self.parameters.each_ref().map(Vec::as_slice);
         let scale = Element::from_f64(1. / batch.size() as f64);
-        let loss = self.bptt.loss_and_gradients(parameters, batch, &self.state, scale);
+        let loss = self.bptt.backpropagate(parameters, batch, &self.state, scale);
         self.bptt.last_states(batch, &mut self.state);
         Ok(loss)
     }
 
-    fn gradient_stats(&self) -> [GradientStats; 5] {
-        self.bptt.gradients().each_ref().map(|gradient| GradientStats::of(gradient, self.clip))
-    }
-
-    fn clip_and_update(&mut self, learning_rate: f64) {
+    fn clip_and_update(
+        &mut self,
+        batch: &Batch,
+        learning_rate: f64,
+        stats: Option<&mut [GradientStats; 5]>,
+    ) {
         self.steps += 1;
         self.is_stored = false;
-        let steps = self.parameters.iter_mut().zip(self.bptt.gradients());
+        let descent = ClippedDescent::new(learning_rate, self.clip);
+        if self.optimizer == OptimizerKind::Sgd && stats.is_none() && Bptt::<F>::is_short(batch) {
+            return self.bptt.descend(batch, &mut self.parameters, descent);
+        }
+        let gradients = self.bptt.gradients(batch);
+        if let Some(stats) = stats {
+            *stats = gradients.each_ref().map(|gradient| GradientStats::of(gradient, self.clip));
+        }
+        let steps = self.parameters.iter_mut().zip(gradients);
         match self.optimizer {
-            OptimizerKind::Sgd => {
-                let (rate, clip) = (Element::from_f64(learning_rate), Element::from_f64(self.clip));
-                steps.for_each(|(w, g)| clipped_descent(w, g, rate, clip));
-            }
+            OptimizerKind::Sgd => steps.for_each(|(w, g)| clipped_descent(w, g, descent)),
             OptimizerKind::AdamW => {
                 let step = AdamW::new(self.steps, learning_rate, self.weight_decay, self.clip);
                 for ((w, g), moments) in steps.zip(&mut self.moments) {
@@ -117,30 +127,31 @@ impl<F: Float> OnSlices for Hand<F> {
     }
 
     fn store(&mut self, optimizer: &mut ClippedOptimizer) -> Result<Option<CharRnnState>> {
-        let cpu = &Device::Cpu;
         if !std::mem::replace(&mut self.is_stored, true) {
-            for (values, var) in self.parameters.iter().zip(optimizer.vars()) {
-                var.set(&Tensor::from_slice(values, var.shape(), cpu)?)?;
+            for (i, (values, var)) in self.parameters.iter().zip(optimizer.vars()).enumerate() {
+                var.set(&tensor(i, values, var)?)?;
             }
-            let (_, vars) = optimizer.state();
-            let moments = self.moments.iter().zip(vars);
-            let moments = moments.map(|(values, var)| Tensor::from_slice(values, var.shape(), cpu));
+            let moments = self.moments.iter().zip(optimizer.state().1).enumerate();
+            let moments = moments.map(|(i, (values, var))| tensor(i, values, var));
             let moments = moments.collect::<Result<Vec<_>>>()?;
             optimizer.load_state(self.steps, &moments)?;
         }
         let hidden = self.model.hidden;
         Ok(match self.state.len() / hidden {
             0 => None,
-            size => Some(CharRnnState::new(Tensor::from_slice(&self.state, (size, hidden), cpu)?)),
+            size => {
+                let a = Tensor::from_slice(&self.state, (size, hidden), &Device::Cpu)?;
+                Some(CharRnnState::new(a))
+            }
         })
     }
 
     fn load(&mut self, optimizer: &ClippedOptimizer, state: Option<&CharRnnState>) -> Result<()> {
-        for (values, var) in self.parameters.iter_mut().zip(optimizer.vars()) {
-            *values = var.flatten_all()?.to_vec1()?;
+        for (i, (own, var)) in self.parameters.iter_mut().zip(optimizer.vars()).enumerate() {
+            *own = values(i, var)?;
         }
         let (steps, moments) = optimizer.state();
-        let moments = moments.iter().map(|moments| moments.flatten_all()?.to_vec1());
+        let moments = moments.iter().enumerate().map(|(i, moments)| values(i, moments));
         (self.steps, self.moments) = (steps, moments.collect::<Result<_>>()?);
         self.state = match state {
             Some(state) => state.a().flatten_all()?.to_vec1()?,
@@ -148,4 +159,20 @@ impl<F: Float> OnSlices for Hand<F> {
         };
         Ok(())
     }
+}
+
+/// The place of `wax` in the parameters. It is transposed here: [`Bptt`] reads its columns as rows.
+const WAX: usize = 0;
+
+/// The tensor like `var`, of parameter `i` or its moments, with these `values`.
+fn tensor<F: Float>(i: usize, values: &[F], var: &Tensor) -> Result<Tensor> {
+    let like = if i == WAX { var.t()? } else { var.clone() };
+    let tensor = Tensor::from_slice(values, like.shape(), &Device::Cpu)?;
+    if i == WAX { tensor.t()?.contiguous() } else { Ok(tensor) }
+}
+
+/// The values of `var`, of parameter `i` or its moments.
+fn values<F: Float>(i: usize, var: &Tensor) -> Result<Vec<F>> {
+    let tensor = if i == WAX { var.t()? } else { var.clone() };
+    tensor.flatten_all()?.to_vec1()
 }

@@ -13,7 +13,6 @@ pub(crate) mod optimize;
 mod optimizer;
 mod smoothing;
 mod validation;
-mod workers;
 
 pub use config::{Difference, TrainConfig};
 pub use gradients::GradientMethod;
@@ -486,8 +485,10 @@ fn smoothing_weight(config: &TrainConfig, iteration: u64) -> f64 {
     match config.seed {
         RngSource::Notebook => 0.001,
         RngSource::Seed(_) => {
-            let kept = 0.999_f64.powf(config.batch_size as f64);
-            (1. - kept) / (1. - kept.powf(iteration as f64 + 1.))
+            // 1 - 0.999^x as an exponential, which takes a third of the time of a power.
+            let missing = |names: f64| (names * 0.999_f64.ln()).exp_m1();
+            let size = config.batch_size as f64;
+            missing(size) / missing(size * (iteration as f64 + 1.))
         }
     }
 }

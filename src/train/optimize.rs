@@ -2,10 +2,9 @@
 
 use super::config::TrainConfig;
 use super::factors::{FACTORS, Factors};
-use super::gradients::GradientMethod;
+use super::gradients::{GradientMethod, loss_and_gradients};
 use super::hand::{OnSlices, on_slices};
 use super::optimizer::{ClippedOptimizer, GradientStats, OptimizerKind};
-use super::workers::Workers;
 use crate::data::Batch;
 use crate::model::{CharRnn, CharRnnState, Config, PARAMETERS, char_rnn};
 use candle_core::{DType, Device, Result, Tensor, Var, bail};
@@ -24,7 +23,6 @@ const STEP: &str = "adamw.step";
 pub(crate) struct Optimize {
     model: CharRnn,
     method: GradientMethod,
-    workers: Workers,
     optimizer: ClippedOptimizer,
     /// The variables behind `wax`, in a factored input.
     factors: Option<Factors>,
@@ -39,7 +37,7 @@ impl Optimize {
     /// The network of `vars`, its variables by the names of [`PARAMETERS`].
     ///
     /// # Errors
-    /// Where the variables do not fit the network, or the threads cannot be started.
+    /// Where the variables do not fit the network.
     pub fn new(network: Config, vars: &VarMap, config: &TrainConfig) -> Result<Self> {
         let variables: Vec<Var> = {
             let vars = vars.data().lock().expect("no holder of this map panics");
@@ -60,10 +58,8 @@ impl Optimize {
             factors = Some(new);
         }
         let optimizer = ClippedOptimizer::new(trained, optimizer, clip, weight_decay)?;
-        // A GPU is used from one thread; more threads than names would have nothing to do.
-        let threads = if device.is_cpu() { config.threads.min(config.batch_size) } else { 1 };
         let mut on_slices = match method {
-            GradientMethod::Hand if device.is_cpu() && threads == 1 && factors.is_none() => {
+            GradientMethod::Hand if device.is_cpu() && factors.is_none() => {
                 Some(on_slices(network, config)?)
             }
             _ => None,
@@ -74,7 +70,6 @@ impl Optimize {
         Ok(Self {
             model,
             method,
-            workers: Workers::new(threads)?,
             optimizer,
             factors,
             carry_state: config.carry_state,
@@ -96,12 +91,9 @@ impl Optimize {
         stats: Option<&mut [GradientStats; 5]>,
     ) -> Result<f64> {
         if let Some(hand) = &mut self.on_slices {
-            // The same four steps on slices: `hand` on the CPU with one thread.
-            let loss = hand.forward_and_backward(batch)?;
-            if let Some(stats) = stats {
-                *stats = hand.gradient_stats();
-            }
-            hand.clip_and_update(learning_rate);
+            // The same four steps on slices: `hand` on the CPU.
+            let loss = hand.backpropagate(batch)?;
+            hand.clip_and_update(batch, learning_rate, stats);
             return Ok(loss);
         }
         let start = match self.state.take().filter(|_| self.carry_state) {
@@ -109,7 +101,7 @@ impl Optimize {
             None => self.model.zero_state(batch.size())?,
         };
         // Forward and backward, by any of the methods.
-        let step = self.workers.loss_and_gradients(self.method, &self.model, batch, &start)?;
+        let step = loss_and_gradients(self.method, &self.model, batch, &start, batch.size())?;
         if let Some(stats) = stats {
             for (stats, gradient) in stats.iter_mut().zip(&step.gradients) {
                 *stats = GradientStats::of_tensor(gradient, self.clip)?;
@@ -274,9 +266,8 @@ mod tests {
     fn an_index_outside_the_vocabulary_is_refused_by_every_method() {
         let network = Config { vocabulary: 4, hidden: 3 };
         for backprop in GradientMethod::ALL {
-            for (batch_size, threads) in [(1, 1), (2, 2)] {
-                let config =
-                    TrainConfig { backprop, batch_size, threads, ..TrainConfig::default() };
+            for batch_size in [1, 2] {
+                let config = TrainConfig { backprop, batch_size, ..TrainConfig::default() };
                 let normals = RngSource::Seed(2).normals();
                 let vars = initialize(network, normals, config.dtype, &Device::Cpu).unwrap();
                 let mut optimize = Optimize::new(network, &vars, &config).unwrap();
