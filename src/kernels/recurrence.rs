@@ -186,7 +186,8 @@ impl<F: Element> WithSimd for Backward<'_, F> {
 /// `dpre_t = (da_t + waa^T dpre_{t+1}) (1 - a_t^2)` for t = T .. 1, and `da0 = waa^T dpre_1`.
 ///
 /// In place: `dpre` holds `da` before, the gradient of each state from outside the recurrence, and
-/// the gradient of `px` after. The gradient of `waa` is [`recurrence_weight_gradient`]. Cost: `2 T B n^2` operations.
+/// the gradient of `px` after. The gradient of `waa` is [`recurrence_weight_gradient`]. Cost:
+/// `2 T B n^2` operations.
 ///
 /// # Panics
 ///
