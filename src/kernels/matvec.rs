@@ -1,13 +1,13 @@
 //! The product of a row and a matrix.
 //!
 //! Separate from [`Product`](super::matmul::Product) because the recurrence with one sequence is
-//! thousands of small ones. Here only the panel's width is a branch, and all of it is inlined into
-//! the loop over time, where the end of one panel (its `finish`) overlaps with the sums of the
-//! next.
+//! thousands of small ones: by `Product` a training step with 50 or 100 hidden units takes 1.08 times
+//! as long. Here only the panel's width is a branch, and all of it is inlined into the loop over
+//! time, where the end of one panel (its `finish`) overlaps with the sums of the next.
 
 use super::element::Element;
 use super::matmul::{Strided, narrow};
-use super::packing::{Columns, MAX_PANEL, Packed};
+use super::packing::{Columns, Packed};
 use super::tile::Finish;
 use pulp::Simd;
 
@@ -39,11 +39,7 @@ pub(super) fn matvec<F: Element, S: Simd>(
             1 => panel_sum::<F, S, 1, 8>(simd, a, panel, c, left, last, finish),
             2 => panel_sum::<F, S, 2, 4>(simd, a, panel, c, left, last, finish),
             3 => panel_sum::<F, S, 3, 3>(simd, a, panel, c, left, last, finish),
-            4 => panel_sum::<F, S, 4, 2>(simd, a, panel, c, left, last, finish),
-            5 => panel_sum::<F, S, 5, 2>(simd, a, panel, c, left, last, finish),
-            6 => panel_sum::<F, S, 6, 2>(simd, a, panel, c, left, last, finish),
-            7 => panel_sum::<F, S, 7, 2>(simd, a, panel, c, left, last, finish),
-            _ => panel_sum::<F, S, MAX_PANEL, 1>(simd, a, panel, c, left, last, finish),
+            _ => panel_sum::<F, S, 4, 2>(simd, a, panel, c, left, last, finish),
         }
         j += width;
     }

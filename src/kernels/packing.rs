@@ -19,8 +19,6 @@ use std::marker::PhantomData;
 pub(super) const LINE: usize = 64;
 /// Below this many elements B fits the first-level cache, and packing does not pay.
 pub(super) const MIN_PACKED: usize = 4096;
-/// Vectors in a panel that only the matrix-vector product can read.
-pub(super) const MAX_PANEL: usize = 8;
 
 /// Vectors side by side in a tile, for a product with `m` rows.
 #[inline(always)]
@@ -86,12 +84,6 @@ impl<F: Element> Packed<F> {
     /// Packs the transpose of `b` (n, k), otherwise as [`pack`](Self::pack).
     pub(super) fn pack_transposed(&mut self, b: &[F], k: usize, n: usize, m: usize) {
         self.fill(b, k, n, panel_for(m), true);
-    }
-
-    /// As [`pack`](Self::pack) for the matrix-vector product alone: the widest panels, so that an
-    /// element of A is loaded least often.
-    pub(super) fn pack_for_matvec(&mut self, b: &[F], k: usize, n: usize) {
-        self.fill(b, k, n, MAX_PANEL, false);
     }
 
     fn fill(&mut self, b: &[F], k: usize, n: usize, panel: usize, transposed: bool) {

@@ -210,12 +210,7 @@ pub(crate) fn recurrence_backward<F: Element>(
     let waa = if is_read_in_place::<F>(batch, n) {
         Right::Rows { data: waa, k: n, n }
     } else {
-        match batch {
-            // There is no tanh to overlap with the next panel, so panels are as wide as the registers
-            // allow.
-            1 => scratch.pack_for_matvec(waa, n, n),
-            _ => scratch.pack(waa, n, n, batch),
-        }
+        scratch.pack(waa, n, n, batch);
         Right::Packed(scratch)
     };
     let (size, parts) = (batch * n, parts(batch / MIN_ROWS, 2 * a.len() * n));
