@@ -8,39 +8,26 @@ use std::sync::Mutex;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// The variable from which candle takes the number of threads of its matrix products. Without it
-/// candle reads the number of processors from a file at every product, which takes longer than a
-/// small product, and splits sums of a few thousand numbers among them all, which takes longer than
-/// the sums.
-const PRODUCT_THREADS: &str = "RAYON_NUM_THREADS";
-
-/// The variable from which candle takes the number of threads that our kernels use.
-const THREADS: &str = "CANDLE_NUM_THREADS";
+/// The variables from which candle takes its number of threads: the first that is set, the second
+/// alone for its matrix products. Without it candle reads the number of processors from a file at
+/// every product, which takes longer than a small product, and splits sums of a few thousand numbers
+/// among them all, which takes longer than the sums.
+const THREADS: [&str; 2] = ["CANDLE_NUM_THREADS", "RAYON_NUM_THREADS"];
 
 fn main() -> ExitCode {
-    let given = std::env::var(THREADS).ok();
-    let threads = given.as_ref().and_then(|given| given.parse().ok()).unwrap_or_else(processors);
-    let threads = match (can_start(threads), &given) {
-        (Ok(()), _) => threads,
-        (Err(_), None) => 1,
-        (Err(error), Some(_)) => {
-            eprintln!("char-rnn: {THREADS}: cannot start {threads} threads: {error}");
-            return ExitCode::from(2);
-        }
-    };
-    // SAFETY: no other thread is there that could read the environment.
-    unsafe {
-        std::env::set_var(THREADS, threads.max(1).to_string());
-        if std::env::var_os(PRODUCT_THREADS).is_none() {
-            std::env::set_var(PRODUCT_THREADS, "1");
-        }
+    let given = |name: &str| std::env::var(name).ok().and_then(|number| number.parse().ok());
+    let threads = THREADS.iter().find_map(|name| given(name).map(|number| (name, number)));
+    if let Some((name, number)) = threads
+        && let Err(error) = can_start(number)
+    {
+        eprintln!("char-rnn: {name}: cannot start {number} threads: {error}");
+        return ExitCode::from(2);
+    }
+    if std::env::var_os(THREADS[1]).is_none() {
+        // SAFETY: no other thread is there that could read the environment.
+        unsafe { std::env::set_var(THREADS[1], "1") };
     }
     char_rnn::cli::main()
-}
-
-/// The processors that this program may use, not counting a second thread of each.
-fn processors() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from).min(num_cpus::get_physical())
 }
 
 /// Starts and ends so many threads, this one included: candle panics where it cannot start its own.
