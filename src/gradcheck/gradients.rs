@@ -6,7 +6,7 @@ use super::rounding::Rounding;
 use crate::error::Result;
 use crate::model::CharRnnState;
 use crate::train::GradientMethod;
-use crate::train::gradients::loss_and_gradients;
+use crate::train::gradients::{StepResult, loss_and_gradients};
 use candle_core::{DType, Device};
 
 /// The entries of the gradients that a method computes.
@@ -85,18 +85,14 @@ impl Problem {
         device: &Device,
     ) -> Result<Gradients> {
         let (model, a0) = self.module(dtype, device)?;
-        // As in training, where the initial state is no variable, and then with a gradient for it.
-        let start = CharRnnState::new(a0.detach());
-        let found = loss_and_gradients(method, &model, self.batch(), &start, 1)?;
+        let from = |a0| loss_and_gradients(method, &model, self.batch(), &CharRnnState::new(a0), 1);
+        let mut found = from(a0.clone())?;
+        if method == GradientMethod::Autograd {
+            // In training the initial state is no variable, and the graph has other nodes.
+            found = StepResult { da0: found.da0, ..from(a0.detach())? };
+        }
         let [wax, waa, wya, b, by] = found.gradients.each_ref().map(to_f64);
-        let da0 = match found.da0 {
-            Some(da0) => Some(da0),
-            None => {
-                let start = CharRnnState::new(a0.clone());
-                loss_and_gradients(method, &model, self.batch(), &start, 1)?.da0
-            }
-        };
-        let da0 = match &da0 {
+        let da0 = match &found.da0 {
             Some(da0) => to_f64(da0)?,
             // The graph does not reach it.
             None => vec![0.; a0.elem_count()],

@@ -7,7 +7,7 @@
 use super::element::Element;
 use super::packing::{Columns, MIN_PACKED, panel_for};
 use super::simd::dispatch;
-use super::threads::{MIN_ROWS, for_each, parts, shares};
+use super::threads::{MIN_ROWS, for_rows, parts};
 use super::tile::{AsIs, Finish, Tile};
 use pulp::{Simd, WithSimd};
 
@@ -76,11 +76,7 @@ fn product<F: Element>(
 ) {
     let (Right::Rows { k, n, .. } | Right::Packed(&Packed { k, n, .. })) = b;
     let operations = m.saturating_mul(n).saturating_mul(2 * k);
-    let parts = parts(m / MIN_ROWS, operations);
-    if parts == 1 {
-        return dispatch(Product { m, a, b, c, accumulate, finish });
-    }
-    for_each(shares(c, n, parts), |(rows, c)| {
+    for_rows(c, m, parts(m / MIN_ROWS, operations), |rows, c| {
         let a = Strided { data: &a.data[rows.start * a.row..], ..a };
         dispatch(Product { m: rows.len(), a, b, c, accumulate, finish });
     });

@@ -8,7 +8,7 @@ use super::START;
 use super::element::Element;
 use super::matmul::{Packed, Strided, add_matmul, matmul};
 use super::simd::{dispatch, zip};
-use super::threads::{for_each, parts_of_elements, shares};
+use super::threads::{for_rows, parts_of_elements};
 use super::tile::{AsIs, Finish};
 use super::update::ClippedDescent;
 use pulp::{Simd, WithSimd};
@@ -40,11 +40,8 @@ pub(crate) fn project_input<F: Element>(wax_t: &[F], b: &[F], x: &[u32], px: &mu
     assert_eq!(wax_t.len() % b.len(), 0, "wax_t is not (v, n)");
     assert_eq!(px.len(), x.len() * b.len(), "px is not (R, n)");
     check_indices(x, wax_t.len() / b.len(), "x");
-    let parts = parts_of_elements(px.len()).min(x.len());
-    if parts == 1 {
-        return dispatch(Gather(wax_t, b, x, px));
-    }
-    for_each(shares(px, b.len(), parts), |(rows, px)| dispatch(Gather(wax_t, b, &x[rows], px)));
+    let parts = parts_of_elements(px.len()).min(x.len().max(1));
+    for_rows(px, x.len(), parts, |rows, px| dispatch(Gather(wax_t, b, &x[rows], px)));
 }
 
 struct Scatter<'a, F>(&'a [u32], &'a [F], &'a mut [F], &'a mut [F]);

@@ -131,12 +131,7 @@ pub(crate) fn recurrence_forward<F: Element>(
     if a.is_empty() {
         return;
     }
-    let waa = if is_read_in_place::<F>(batch, n) {
-        Right::Rows { data: waa, k: n, n }
-    } else {
-        scratch.pack_transposed(waa, n, n, batch);
-        Right::Packed(scratch)
-    };
+    let waa = weights(waa, batch, n, true, scratch);
     let parts = parts(batch / MIN_ROWS, 2 * a.len() * n);
     let run = |a0, a| dispatch(Forward { waa, a0, a, n });
     let a = Steps::new(a, batch * n);
@@ -146,12 +141,26 @@ pub(crate) fn recurrence_forward<F: Element>(
     for_each(a.split(parts, n), |(range, a)| run(&a0[range], a));
 }
 
-/// Whether `waa` is read as it is, and not from a copy in the order of the sums: with one sequence,
-/// where a copy takes as long as several steps. A training step of 13 time steps then takes 0.79 of
-/// the time with 256 or 512 hidden units and 0.97 with 128, but 1.12 with 96; and 1.15 with 300,
-/// because vectors of rows that do not begin at a cache line are read in two halves.
-fn is_read_in_place<F>(batch: usize, n: usize) -> bool {
-    batch == 1 && n >= 128 && (n * size_of::<F>()).is_multiple_of(LINE)
+/// `waa` as it is read at every step: in place, or packed, `transposed` for the forward pass.
+///
+/// With one sequence a copy takes as long as several steps. A training step of 13 time steps without
+/// it takes 0.79 of the time with 256 or 512 hidden units and 0.97 with 128, but 1.12 with 96; and
+/// 1.15 with 300, because vectors of rows that do not begin at a cache line are read in two halves.
+fn weights<'a, F: Element>(
+    waa: &'a [F],
+    batch: usize,
+    n: usize,
+    transposed: bool,
+    scratch: &'a mut Packed<F>,
+) -> Right<'a, F> {
+    if batch == 1 && n >= 128 && (n * size_of::<F>()).is_multiple_of(LINE) {
+        return Right::Rows { data: waa, k: n, n };
+    }
+    match transposed {
+        true => scratch.pack_transposed(waa, n, n, batch),
+        false => scratch.pack(waa, n, n, batch),
+    }
+    Right::Packed(scratch)
 }
 
 struct Backward<'a, F> {
@@ -207,12 +216,7 @@ pub(crate) fn recurrence_backward<F: Element>(
         da0.fill(F::ZERO);
         return;
     }
-    let waa = if is_read_in_place::<F>(batch, n) {
-        Right::Rows { data: waa, k: n, n }
-    } else {
-        scratch.pack(waa, n, n, batch);
-        Right::Packed(scratch)
-    };
+    let waa = weights(waa, batch, n, false, scratch);
     let (size, parts) = (batch * n, parts(batch / MIN_ROWS, 2 * a.len() * n));
     let run = |range, dpre, da0| dispatch(Backward { waa, a, size, range, dpre, da0, n });
     let dpre = Steps::new(dpre, size);

@@ -45,6 +45,22 @@ pub(super) fn for_each<T: Send>(shares: Vec<T>, work: impl Fn(T) + Sync) {
     });
 }
 
+/// `work` on all `rows` rows of `c`, in `parts` parts. A single part allocates nothing.
+pub(super) fn for_rows<F: Send>(
+    c: &mut [F],
+    rows: usize,
+    parts: usize,
+    work: impl Fn(Range<usize>, &mut [F]) + Sync,
+) {
+    match parts {
+        1 => work(0..rows, c),
+        _ => {
+            let n = c.len() / rows;
+            for_each(shares(c, n, parts), |(rows, c)| work(rows, c));
+        }
+    }
+}
+
 /// `parts` parts of `c`, which are whole rows of `n` elements, with the numbers of their rows.
 pub(super) fn shares<F>(mut c: &mut [F], n: usize, parts: usize) -> Vec<(Range<usize>, &mut [F])> {
     let rows = c.len() / n;

@@ -5,7 +5,7 @@
 
 use super::element::Element;
 use super::simd::{dispatch, zip};
-use super::threads::{for_each, parts_of_elements, shares};
+use super::threads::{for_each, for_rows, parts_of_elements, shares};
 use super::tile::Finish;
 use pulp::{Simd, WithSimd};
 
@@ -72,11 +72,8 @@ impl<F: Element> WithSimd for Descend<'_, F> {
 /// When the lengths differ.
 pub(crate) fn clipped_descent<F: Element>(w: &mut [F], g: &[F], descent: ClippedDescent<F>) {
     assert_eq!(w.len(), g.len(), "weights and gradients differ in length");
-    let parts = parts_of_elements(w.len());
-    if parts == 1 {
-        return dispatch(Descend(w, g, descent));
-    }
-    for_each(shares(w, 1, parts), |(range, w)| dispatch(Descend(w, &g[range], descent)));
+    let (count, parts) = (w.len(), parts_of_elements(w.len()));
+    for_rows(w, count, parts, |range, w| dispatch(Descend(w, &g[range], descent)));
 }
 
 /// One step of AdamW: Loshchilov and Hutter, "Decoupled weight decay regularization" (2019),
@@ -186,11 +183,8 @@ impl<F: Element> WithSimd for Adapt<'_, F> {
 pub(crate) fn adamw_descent<F: Element>(w: &mut [F], moments: &[F], adamw: &AdamW) {
     assert_eq!(moments.len(), 2 * w.len(), "moments and weights do not fit in length");
     let (m, v) = moments.split_at(w.len());
-    let parts = parts_of_elements(w.len());
-    if parts == 1 {
-        return dispatch(Adapt(w, [m, v], adamw));
-    }
-    for_each(shares(w, 1, parts), |(range, w)| {
+    let (count, parts) = (w.len(), parts_of_elements(w.len()));
+    for_rows(w, count, parts, |range, w| {
         dispatch(Adapt(w, [&m[range.clone()], &v[range]], adamw));
     });
 }
