@@ -7,7 +7,7 @@
 use super::START;
 use super::element::Element;
 use super::matmul::{Packed, Strided, add_matmul, matmul};
-use super::simd::{dispatch, zip};
+use super::simd::{dispatch, starts, zip, zip_to};
 use super::threads::{for_rows, parts_of_elements};
 use super::tile::{AsIs, Finish};
 use super::update::ClippedDescent;
@@ -21,10 +21,10 @@ impl<F: Element> WithSimd for Gather<'_, F> {
         let Self(wax_t, b, x, px) = self;
         let n = b.len();
         for (&x, row) in x.iter().zip(px.chunks_exact_mut(n)) {
-            row.copy_from_slice(b);
-            if x != START {
-                let column = &wax_t[x as usize * n..][..n];
-                zip!(simd, row, column, |b, w| F::plus(simd, b, w));
+            if x == START {
+                row.copy_from_slice(b);
+            } else {
+                zip_to!(simd, row, b, &wax_t[x as usize * n..][..n], |b, w| F::plus(simd, b, w));
             }
         }
     }
@@ -44,27 +44,22 @@ pub(crate) fn project_input<F: Element>(wax_t: &[F], b: &[F], x: &[u32], px: &mu
     for_rows(px, x.len(), parts, |rows, px| dispatch(Gather(wax_t, b, &x[rows], px)));
 }
 
-struct Scatter<'a, F>(&'a [u32], &'a [F], &'a mut [F], &'a mut [F]);
+struct Scatter<'a, F>(&'a [u32], &'a [F], &'a mut [F], usize);
 impl<F: Element> WithSimd for Scatter<'_, F> {
     type Output = ();
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self(x, dpx, dwax_t, db) = self;
-        let n = db.len();
+        let Self(x, dpx, dwax_t, n) = self;
         dwax_t.fill(F::ZERO);
-        db.fill(F::ZERO);
-        for (&x, row) in x.iter().zip(dpx.chunks_exact(n)) {
-            zip!(simd, db, row, |s, d| F::plus(simd, s, d));
-            if x != START {
-                let column = &mut dwax_t[x as usize * n..][..n];
-                zip!(simd, column, row, |s, d| F::plus(simd, s, d));
-            }
+        for (&x, row) in x.iter().zip(dpx.chunks_exact(n)).filter(|(x, _)| **x != START) {
+            let column = &mut dwax_t[x as usize * n..][..n];
+            zip!(simd, column, row, |s, d| F::plus(simd, s, d));
         }
     }
 }
 
-/// The gradients of [`project_input`]: `dwax_t[c] = sum of dpx[r] where x[r] = c`,
-/// `db = sum of all dpx[r]`. Cost: `2 R n` additions.
+/// A gradient of [`project_input`], `dwax_t[c] = sum of dpx[r] where x[r] = c`. The other, of `b`, is
+/// [`sum_rows`] of `dpx`. Cost: `R n` additions.
 ///
 /// # Panics
 ///
@@ -73,12 +68,12 @@ pub(crate) fn project_input_backward<F: Element>(
     x: &[u32],
     dpx: &[F],
     dwax_t: &mut [F],
-    db: &mut [F],
+    n: usize,
 ) {
-    assert_eq!(dwax_t.len() % db.len(), 0, "dwax_t is not (v, n)");
-    assert_eq!(dpx.len(), x.len() * db.len(), "dpx is not (R, n)");
-    check_indices(x, dwax_t.len() / db.len(), "x");
-    dispatch(Scatter(x, dpx, dwax_t, db));
+    assert_eq!(dwax_t.len() % n, 0, "dwax_t is not (v, n)");
+    assert_eq!(dpx.len(), x.len() * n, "dpx is not (R, n)");
+    check_indices(x, dwax_t.len() / n, "x");
+    dispatch(Scatter(x, dpx, dwax_t, n));
 }
 
 struct Descend<'a, F>(&'a [u32], &'a [F], &'a mut [F], &'a mut [F], ClippedDescent<F>);
@@ -86,27 +81,31 @@ impl<F: Element> WithSimd for Descend<'_, F> {
     type Output = ();
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self(x, dpx, sums, wax_t, descent) = self;
-        let n = dpx.len() / x.len();
-        let column = |x: u32| x as usize * n..(x as usize + 1) * n;
-        let inputs = x.iter().copied().filter(|&x| x != START);
-        for x in inputs.clone() {
-            sums[column(x)].fill(F::ZERO);
-        }
-        for (&x, row) in x.iter().zip(dpx.chunks_exact(n)).filter(|(x, _)| **x != START) {
-            zip!(simd, &mut sums[column(x)], row, |s, d| F::plus(simd, s, d));
-        }
-        for x in inputs {
-            let sums = &mut sums[column(x)];
-            zip!(simd, &mut wax_t[column(x)], sums, |w, g| descent.of(simd, w, g));
-            // Where the character occurs again, it has been updated.
-            sums.fill(F::ZERO);
+        let Self(x, dpx, sum, wax_t, descent) = self;
+        let n = sum.len();
+        let row = |r: usize| &dpx[r * n..][..n];
+        for (r, &character) in x.iter().enumerate() {
+            if character == START || x[..r].contains(&character) {
+                continue;
+            }
+            let column = &mut wax_t[character as usize * n..][..n];
+            let mut again = (r + 1..x.len()).filter(|&r| x[r] == character);
+            let gradient = match again.next() {
+                None => row(r),
+                Some(second) => {
+                    zip_to!(simd, sum, row(r), row(second), |s, d| F::plus(simd, s, d));
+                    again.for_each(|r| zip!(simd, sum, row(r), |s, d| F::plus(simd, s, d)));
+                    &*sum
+                }
+            };
+            zip!(simd, column, gradient, |w, g| descent.of(simd, w, g));
         }
     }
 }
 
 /// `wax_t` updated by its gradient as in [`project_input_backward`]: only the characters in `x` are
-/// touched, of which a vocabulary may have thousands. `sums` (v, n) is working memory.
+/// touched, of which a vocabulary may have thousands. `sum` (n) is working memory. Every index is
+/// compared with every other, so that this is for few rows.
 ///
 /// # Panics
 ///
@@ -114,12 +113,12 @@ impl<F: Element> WithSimd for Descend<'_, F> {
 pub(crate) fn project_input_descent<F: Element>(
     x: &[u32],
     dpx: &[F],
-    sums: &mut [F],
+    sum: &mut [F],
     wax_t: &mut [F],
     descent: ClippedDescent<F>,
 ) {
-    assert_eq!(sums.len(), wax_t.len(), "the sums are not (v, n)");
-    dispatch(Descend(x, dpx, sums, wax_t, descent));
+    assert_eq!(dpx.len(), x.len() * sum.len(), "dpx is not (R, n)");
+    dispatch(Descend(x, dpx, sum, wax_t, descent));
 }
 
 /// Panics unless every index is below `v` or [`START`].
@@ -190,9 +189,18 @@ impl<F: Element> WithSimd for SumRows<'_, F> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let Self(x, sum) = self;
-        sum.fill(F::ZERO);
-        for row in x.chunks_exact(sum.len()) {
-            zip!(simd, sum, row, |s, x| F::plus(simd, s, x));
+        let (n, lanes) = (sum.len(), F::lanes::<S>());
+        if n < lanes {
+            sum.fill(F::ZERO);
+            for row in x.chunks_exact(n) {
+                sum.iter_mut().zip(row).for_each(|(sum, &x)| *sum += x);
+            }
+            return;
+        }
+        for at in starts(n, lanes) {
+            let rows = x.chunks_exact(n).map(|row| F::load(simd, &row[at..]));
+            let total = rows.fold(F::splat(simd, F::ZERO), |s, x| F::plus(simd, s, x));
+            F::store(simd, &mut sum[at..], total);
         }
     }
 }
@@ -215,7 +223,8 @@ mod tests {
         let mut px = vec![F::ZERO; rows * n];
         project_input(&wax_t, &b, &x, &mut px);
         let (mut dwax_t, mut db) = (vec![F::ONE; v * n], vec![F::ONE; n]);
-        project_input_backward(&x, &dpx, &mut dwax_t, &mut db);
+        project_input_backward(&x, &dpx, &mut dwax_t, n);
+        sum_rows(&dpx, &mut db);
         let (mut dwax_want, mut db_want) = (vec![F::ZERO; v * n], vec![F::ZERO; n]);
         for r in 0..rows {
             for j in 0..n {

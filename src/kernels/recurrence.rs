@@ -8,7 +8,7 @@ use super::matmul::{Packed, Product, Right, Strided, matmul};
 use super::matvec::{matvec, matvec_along_rows};
 use super::packing::LINE;
 use super::simd::{dispatch, zip};
-use super::threads::{MIN_ROWS, Steps, for_each, parts, shares};
+use super::threads::{MIN_ROWS, Steps, for_each, parts};
 use super::tile::{AsIs, Finish};
 use pulp::{Simd, WithSimd};
 use std::ops::Range;
@@ -127,7 +127,8 @@ pub(crate) fn recurrence_forward<F: Element>(
     n: usize,
     scratch: &mut Packed<F>,
 ) {
-    check(a0, a, batch, n);
+    check(a, batch, n);
+    assert_eq!(a0.len(), batch * n, "the first state is not (B, n)");
     if a.is_empty() {
         return;
     }
@@ -170,7 +171,6 @@ struct Backward<'a, F> {
     size: usize,
     range: Range<usize>,
     dpre: Steps<'a, F>,
-    da0: &'a mut [F],
     n: usize,
 }
 
@@ -178,7 +178,7 @@ impl<F: Element> WithSimd for Backward<'_, F> {
     type Output = ();
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { waa, a, size, range, mut dpre, da0, n } = self;
+        let Self { waa, a, size, range, mut dpre, n } = self;
         let batch = range.len() / n;
         let a = |t: usize| &a[t * size..][range.clone()];
         let last = dpre.count() - 1;
@@ -187,49 +187,55 @@ impl<F: Element> WithSimd for Backward<'_, F> {
             let (now, after) = dpre.pair(t);
             step(simd, after, waa, now, batch, TanhGradient(a(t)));
         }
-        da0.fill(F::ZERO);
-        step(simd, dpre.get(0), waa, da0, batch, AsIs);
     }
 }
 
-/// `dpre_t = (da_t + waa^T dpre_{t+1}) (1 - a_t^2)` for t = T .. 1, and `da0 = waa^T dpre_1`.
+/// `dpre_t = (da_t + waa^T dpre_{t+1}) (1 - a_t^2)` for t = T .. 1.
 ///
 /// In place: `dpre` holds `da` before, the gradient of each state from outside the recurrence, and
-/// the gradient of `px` after. The gradient of `waa` is [`recurrence_weight_gradient`]. Cost:
-/// `2 T B n^2` operations.
+/// the gradient of `px` after. The other gradients are [`initial_state_gradient`] and
+/// [`recurrence_weight_gradient`]. Cost: `2 T B n^2` operations.
 ///
 /// # Panics
 ///
-/// When `da0` is not (B, n), or `a` and `dpre` differ in length or are not a whole number of steps.
+/// When `a` and `dpre` differ in length or are not a whole number of steps.
 pub(crate) fn recurrence_backward<F: Element>(
     waa: &[F],
     a: &[F],
     dpre: &mut [F],
-    da0: &mut [F],
     batch: usize,
     n: usize,
     scratch: &mut Packed<F>,
 ) {
-    check(da0, a, batch, n);
+    check(a, batch, n);
     assert_eq!(a.len(), dpre.len(), "a and dpre differ in length");
     if a.is_empty() {
-        da0.fill(F::ZERO);
         return;
     }
     let waa = weights(waa, batch, n, false, scratch);
     let (size, parts) = (batch * n, parts(batch / MIN_ROWS, 2 * a.len() * n));
-    let run = |range, dpre, da0| dispatch(Backward { waa, a, size, range, dpre, da0, n });
+    let run = |range, dpre| dispatch(Backward { waa, a, size, range, dpre, n });
     let dpre = Steps::new(dpre, size);
     if parts == 1 {
-        return run(0..size, dpre, da0);
+        return run(0..size, dpre);
     }
-    let dpre = dpre.split(parts, n).into_iter().zip(shares(da0, n, parts)).collect();
-    for_each(dpre, |((range, dpre), (_, da0))| run(range, dpre, da0));
+    for_each(dpre.split(parts, n), |(range, dpre)| run(range, dpre));
 }
 
-fn check<F>(a0: &[F], a: &[F], batch: usize, n: usize) {
+/// `da0 (B, n) = waa^T dpre_1`, the gradient of the first states. `first` is `dpre_1`, (B, n). Cost:
+/// `2 B n^2` operations.
+pub(crate) fn initial_state_gradient<F: Element>(
+    waa: &[F],
+    first: &[F],
+    da0: &mut [F],
+    n: usize,
+    scratch: &mut Packed<F>,
+) {
+    matmul(first.len() / n, n, n, Strided::rows(first, n), waa, da0, scratch, AsIs);
+}
+
+fn check<F>(a: &[F], batch: usize, n: usize) {
     assert!(batch > 0 && n > 0, "an empty batch or state");
-    assert_eq!(a0.len(), batch * n, "the first state is not (B, n)");
     assert_eq!(a.len() % (batch * n), 0, "not a whole number of steps");
 }
 
@@ -302,7 +308,8 @@ mod tests {
         assert_close("a", &a, &a_want, bound);
 
         let (mut dpre, mut da0) = (da, vec![F::from_f64(9.0); batch * n]);
-        recurrence_backward(&waa, &a, &mut dpre, &mut da0, batch, n, &mut packed);
+        recurrence_backward(&waa, &a, &mut dpre, batch, n, &mut packed);
+        initial_state_gradient(&waa, &dpre[..batch * n], &mut da0, n, &mut packed);
         assert_close("dpre", &dpre, &dpre_want, bound);
         assert_close("da0", &da0, &da0_want, bound);
 

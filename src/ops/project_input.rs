@@ -52,7 +52,8 @@ pub(super) fn forward<F: Float>(wax: &[F], b: &[F], x: &[u32]) -> Vec<F> {
 fn backward<F: Float>(x: &[u32], dpx: &[F], n: usize, v: usize) -> [Vec<F>; 2] {
     let (mut dwax_t, mut dwax) = (vec![F::ZERO; n * v], vec![F::ZERO; n * v]);
     let mut db = vec![F::ZERO; n];
-    kernels::project_input_backward(x, dpx, &mut dwax_t, &mut db);
+    kernels::project_input_backward(x, dpx, &mut dwax_t, n);
+    kernels::sum_rows(dpx, &mut db);
     transpose(&dwax_t, v, n, &mut dwax);
     [dwax, db]
 }

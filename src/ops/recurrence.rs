@@ -46,8 +46,8 @@ fn is_one_launch(px: &Tensor) -> Result<bool> {
     with_float!(px.dtype(), "recurrence", F => super::cuda::is_one_launch::<F>(device, n))
 }
 
-/// The gradients of `px`, `waa` and `a0` from `da`, the gradient of the states `a` that
-/// [`recurrence`] returned.
+/// The gradients of `px`, `waa` and, if `wants_da0`, of `a0` from `da`, the gradient of the states `a`
+/// that [`recurrence`] returned.
 ///
 /// # Errors
 /// As [`recurrence`].
@@ -56,7 +56,8 @@ pub(crate) fn recurrence_gradients(
     a0: &Tensor,
     a: &Tensor,
     da: &Tensor,
-) -> Result<[Tensor; 3]> {
+    wants_da0: bool,
+) -> Result<(Tensor, Tensor, Option<Tensor>)> {
     let sizes = sizes(a.shape(), waa.shape(), a0.shape())?;
     let da = da.contiguous()?;
     #[cfg(feature = "cuda")]
@@ -68,12 +69,11 @@ pub(crate) fn recurrence_gradients(
         values!(a0_values: F = a0);
         values!(a_values: F = a);
         values!(da_values: F = da);
-        let [dpx, dwaa, da0] = backward([waa_values, a0_values, a_values, da_values], sizes);
-        Ok([
-            Tensor::from_vec(dpx, a.shape(), a.device())?,
-            Tensor::from_vec(dwaa, waa.shape(), a.device())?,
-            Tensor::from_vec(da0, a0.shape(), a.device())?,
-        ])
+        let [dpx, dwaa] = backward([waa_values, a0_values, a_values, da_values], sizes);
+        let dpx = Tensor::from_vec(dpx, a.shape(), a.device())?;
+        let dwaa = Tensor::from_vec(dwaa, waa.shape(), a.device())?;
+        let da0 = wants_da0.then(|| dpx.narrow(0, 0, sizes.0)?.matmul(&waa.detach()));
+        Ok((dpx, dwaa, da0.transpose()?))
     })
 }
 
@@ -85,7 +85,7 @@ fn cuda_gradients(
     a: &Tensor,
     da: &Tensor,
     batch: usize,
-) -> Result<[Tensor; 3]> {
+) -> Result<(Tensor, Tensor, Option<Tensor>)> {
     let (waa, a0, a) = (waa.detach(), a0.detach(), a.detach());
     let [dpx, da0] = if is_one_launch(&a)? {
         with_float!(a.dtype(), "recurrence", F => {
@@ -101,7 +101,7 @@ fn cuda_gradients(
         rows => Tensor::cat(&[&a0, &a.narrow(0, 0, rows)?], 0)?,
     };
     let dwaa = dpx.t()?.matmul(&previous)?;
-    Ok([dpx, dwaa, da0])
+    Ok((dpx, dwaa, Some(da0)))
 }
 
 /// B and n_a, or an error where the shapes do not fit.
@@ -125,17 +125,16 @@ pub(super) fn forward<F: Float>(px: &mut [F], waa: &[F], a0: &[F], (batch, n): (
     F::with_scratch(|packed| recurrence_forward(waa, a0, px, batch, n, packed));
 }
 
-/// The gradients of `px`, `waa` and `a0`.
-fn backward<F: Float>([waa, a0, a, da]: [&[F]; 4], (batch, n): (usize, usize)) -> [Vec<F>; 3] {
-    let (mut dpx, mut da0) = (da.to_vec(), vec![F::ZERO; batch * n]);
-    let mut dwaa = vec![F::ZERO; n * n];
+/// The gradients of `px` and `waa`.
+fn backward<F: Float>([waa, a0, a, da]: [&[F]; 4], (batch, n): (usize, usize)) -> [Vec<F>; 2] {
+    let (mut dpx, mut dwaa) = (da.to_vec(), vec![F::ZERO; n * n]);
     F::with_scratch(|packed| {
-        recurrence_backward(waa, a, &mut dpx, &mut da0, batch, n, packed);
+        recurrence_backward(waa, a, &mut dpx, batch, n, packed);
         // A copy, for one product: a product for a0 and one for the rest would write dwaa twice.
         let previous = [a0, &a[..a.len().saturating_sub(batch * n)]].concat();
         recurrence_weight_gradient(&dpx, &previous[..a.len()], &mut dwaa, n, packed, AsIs);
     });
-    [dpx, dwaa, da0]
+    [dpx, dwaa]
 }
 
 struct Recurrence;
@@ -200,11 +199,8 @@ impl CustomOp3 for Recurrence {
         a: &Tensor,
         da: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let [dpx, dwaa, da0] = recurrence_gradients(waa, a0, a, da)?;
-        Ok((
-            px.track_op().then_some(dpx),
-            waa.track_op().then_some(dwaa),
-            a0.track_op().then_some(da0),
-        ))
+        let (dpx, dwaa, da0) = recurrence_gradients(waa, a0, a, da, a0.track_op())?;
+        let da0 = da0.filter(|_| a0.track_op());
+        Ok((px.track_op().then_some(dpx), waa.track_op().then_some(dwaa), da0))
     }
 }

@@ -70,7 +70,7 @@ use crate::kernels::projection::{
     project_output, project_output_backward, sum_rows,
 };
 use crate::kernels::recurrence::{
-    recurrence_backward, recurrence_forward, recurrence_weight_gradient,
+    initial_state_gradient, recurrence_backward, recurrence_forward, recurrence_weight_gradient,
 };
 use crate::kernels::transpose::transpose;
 use crate::kernels::update::{ClippedDescent, clipped_descent};
@@ -86,7 +86,6 @@ pub(crate) struct Bptt<F> {
     n_x: usize,
     /// Of `wax^T`, `waa`, `wya`, `b` and `by`, row by row.
     gradients: [Vec<F>; 5],
-    da0: Vec<F>,
     /// a_0, a_1, .. a_T, (T + 1, B, n_a): (11) takes all a_{t-1} as one block.
     states: Vec<F>,
     /// from_output, then dpre, (T, B, n_a).
@@ -114,7 +113,6 @@ impl<F: Element> Bptt<F> {
             n_a,
             n_x,
             gradients: [n_x * n_a, n_a * n_a, n_x * n_a, n_a, n_x].map(|size| vec![F::ZERO; size]),
-            da0: vec![],
             states: vec![],
             dpre: vec![],
             z: vec![],
@@ -126,7 +124,7 @@ impl<F: Element> Bptt<F> {
         }
     }
 
-    /// The forward pass, and the backward pass down to the states: (1) to (5), (7) to (10). Returns
+    /// The forward pass, and the backward pass down to the states: (1) to (5), (7) to (9). Returns
     /// the loss of `batch` in nats times `scale`, from the states `a0`, (B, n_a).
     ///
     /// The parameters are `wax^T`, (n_x, n_a), where a character is a row, `waa`, `wya`, `b` and
@@ -182,8 +180,8 @@ impl<F: Element> Bptt<F> {
         if batch.dropout().is_some() {
             dpre.chunks_exact_mut(size * n_a).for_each(|da| multiply(da, &self.mask));
         }
-        // (8) to (10).
-        recurrence_backward(waa, states, dpre, &mut self.da0, size, n_a, packed);
+        // (8) and (9).
+        recurrence_backward(waa, states, dpre, size, n_a, packed);
         loss
     }
 
@@ -194,8 +192,18 @@ impl<F: Element> Bptt<F> {
         self.products(batch, &mut dwaa, &mut dwya, AsIs);
         (self.gradients[1], self.gradients[2]) = (dwaa, dwya);
         let [dwax_t, _, _, db, _] = &mut self.gradients;
-        project_input_backward(batch.x(), &self.dpre, dwax_t, db);
+        project_input_backward(batch.x(), &self.dpre, dwax_t, self.n_a);
+        sum_rows(&self.dpre, db);
         &self.gradients
+    }
+
+    /// The gradient of the first states, (10), (B, n_a). `batch` is that of the last call of
+    /// [`backpropagate`](Self::backpropagate).
+    pub fn da0(&mut self, waa: &[F], batch: &Batch) -> Vec<F> {
+        let mut da0 = vec![F::ZERO; batch.size() * self.n_a];
+        let first = &self.dpre[..da0.len()];
+        initial_state_gradient(waa, first, &mut da0, self.n_a, &mut self.packed);
+        da0
     }
 
     /// Whether [`descend`](Self::descend) can be used for `batch`, and is faster: it takes 0.93 of the
@@ -218,7 +226,7 @@ impl<F: Element> Bptt<F> {
         let [wax_t, waa, wya, b, by] = parameters;
         self.products(batch, waa, wya, descent);
         let [sums, _, _, db, dby] = &mut self.gradients;
-        project_input_descent(batch.x(), &self.dpre, sums, wax_t, descent);
+        project_input_descent(batch.x(), &self.dpre, &mut sums[..self.n_a], wax_t, descent);
         sum_rows(&self.dpre, db);
         clipped_descent(b, db, descent);
         clipped_descent(by, dby, descent);
@@ -241,7 +249,6 @@ impl<F: Element> Bptt<F> {
         self.dpre.resize(rows * self.n_a, F::ZERO);
         self.z.resize(rows * self.n_x, F::ZERO);
         self.dz.resize(rows * self.n_x, F::ZERO);
-        self.da0.resize(size * self.n_a, F::ZERO);
     }
 
     /// Writes the state of each sequence after its own last step to `last`, (B, n_a). `batch` is that
@@ -293,7 +300,7 @@ pub(crate) fn on_slices(
         let mut bptt = Bptt::<F>::new(config.hidden, config.vocabulary);
         let mut last = vec![<F as Element>::ZERO; batch.size() * config.hidden];
         let mut wax_t = vec![<F as Element>::ZERO; config.vocabulary * config.hidden];
-        let loss = {
+        let (loss, da0) = {
             ops::values!(wax: F = wax);
             ops::values!(waa: F = waa);
             ops::values!(wya: F = wya);
@@ -302,11 +309,12 @@ pub(crate) fn on_slices(
             ops::values!(a0: F = a0);
             let scale = Element::from_f64(scale);
             transpose(wax, config.hidden, config.vocabulary, &mut wax_t);
-            bptt.backpropagate([&wax_t, waa, wya, b, by], batch, a0, scale)
+            let loss = bptt.backpropagate([&wax_t, waa, wya, b, by], batch, a0, scale);
+            (loss, bptt.da0(waa, batch))
         };
         bptt.last_states(batch, &mut last);
         bptt.gradients(batch);
-        let Bptt { gradients: [dwax_t, dwaa, dwya, db, dby], da0, .. } = bptt;
+        let [dwax_t, dwaa, dwya, db, dby] = bptt.gradients;
         let mut dwax = wax_t;
         transpose(&dwax_t, config.vocabulary, config.hidden, &mut dwax);
         let tensor = |values: Vec<F>, like: &Tensor| Tensor::from_vec(values, like.shape(), device);
@@ -356,13 +364,13 @@ pub(crate) fn on_tensors(
     let (dwya, dby) = (dz.t()?.matmul(&outputs)?, dz.sum(0)?);
     let da = batch.drop_out(&dz.matmul(&wya)?)?;
     // (8) to (12).
-    let [dpx, dwaa, da0] = ops::recurrence_gradients(&waa, &a0, &a, &da)?;
+    let (dpx, dwaa, da0) = ops::recurrence_gradients(&waa, &a0, &a, &da, true)?;
     let [dwax, db] = ops::project_input_gradients(&x, &dpx, model.config().vocabulary)?;
 
     Ok(StepResult {
         loss: ops::scalar(&loss)? * scale,
         gradients: [dwax, dwaa, dwya, db, dby],
-        da0: Some(da0),
+        da0,
         last: CharRnnState::new(a.index_select(&batch.last_rows_on(device)?, 0)?),
     })
 }
@@ -477,7 +485,8 @@ mod tests {
             clipped_descent(&mut expected[i], &found[i], ClippedDescent::new(0.25, 0.125));
         }
         assert_eq!(updated, expected);
-        assert_close("da0", &bptt.da0, &g(&da0, scale), bound);
+        let found = bptt.da0(&problem.parameters[1], &problem.batch);
+        assert_close("da0", &found, &g(&da0, scale), bound);
         let mut states = vec![F::ZERO; size * n_a];
         bptt.last_states(&problem.batch, &mut states);
         assert_close("last states", &states, &g(&last, 1.0), bound);
