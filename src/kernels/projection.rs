@@ -81,31 +81,33 @@ impl<F: Element> WithSimd for Descend<'_, F> {
     type Output = ();
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self(x, dpx, sum, wax_t, descent) = self;
-        let n = sum.len();
-        let row = |r: usize| &dpx[r * n..][..n];
-        for (r, &character) in x.iter().enumerate() {
-            if character == START || x[..r].contains(&character) {
+        let Self(x, dpx, sums, wax_t, descent) = self;
+        let (n, lanes) = (dpx.len() / x.len(), F::lanes::<S>());
+        let inputs = x.iter().zip(dpx.chunks_exact(n)).filter(|(x, _)| **x != START);
+        let inputs = inputs.map(|(&x, row)| (x as usize * n..(x as usize + 1) * n, row));
+        for (column, row) in inputs.clone() {
+            zip!(simd, &mut sums[column], row, |s, d| F::plus(simd, s, d));
+        }
+        // Where a character occurs again, or vectors overlap, the second update is by zero.
+        for (column, _) in inputs {
+            let (sums, w) = (&mut sums[column.clone()], &mut wax_t[column]);
+            if n < lanes {
+                zip!(simd, w, sums, |w, g| descent.of(simd, w, g));
+                sums.fill(F::ZERO);
                 continue;
             }
-            let column = &mut wax_t[character as usize * n..][..n];
-            let mut again = (r + 1..x.len()).filter(|&r| x[r] == character);
-            let gradient = match again.next() {
-                None => row(r),
-                Some(second) => {
-                    zip_to!(simd, sum, row(r), row(second), |s, d| F::plus(simd, s, d));
-                    again.for_each(|r| zip!(simd, sum, row(r), |s, d| F::plus(simd, s, d)));
-                    &*sum
-                }
-            };
-            zip!(simd, column, gradient, |w, g| descent.of(simd, w, g));
+            for at in starts(n, lanes) {
+                let (w, sums) = (&mut w[at..], &mut sums[at..]);
+                F::store(simd, w, descent.of(simd, F::load(simd, w), F::load(simd, sums)));
+                F::store(simd, sums, F::splat(simd, F::ZERO));
+            }
         }
     }
 }
 
 /// `wax_t` updated by its gradient as in [`project_input_backward`]: only the characters in `x` are
-/// touched, of which a vocabulary may have thousands. `sum` (n) is working memory. Every index is
-/// compared with every other, so that this is for few rows.
+/// touched, of which a vocabulary may have thousands. `sums` (v, n) is working memory, all zero before
+/// and after.
 ///
 /// # Panics
 ///
@@ -113,12 +115,12 @@ impl<F: Element> WithSimd for Descend<'_, F> {
 pub(crate) fn project_input_descent<F: Element>(
     x: &[u32],
     dpx: &[F],
-    sum: &mut [F],
+    sums: &mut [F],
     wax_t: &mut [F],
     descent: ClippedDescent<F>,
 ) {
-    assert_eq!(dpx.len(), x.len() * sum.len(), "dpx is not (R, n)");
-    dispatch(Descend(x, dpx, sum, wax_t, descent));
+    assert_eq!(sums.len(), wax_t.len(), "the sums are not (v, n)");
+    dispatch(Descend(x, dpx, sums, wax_t, descent));
 }
 
 /// Panics unless every index is below `v` or [`START`].

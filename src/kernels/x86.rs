@@ -27,12 +27,14 @@ pub(super) unsafe fn tile_f32(
     to_row: usize,
 ) {
     let avx = simd.avx;
+    // Few different offsets, so that all are in registers.
+    let half = from.wrapping_add(4 * from_row);
     let mut pairs = [avx._mm256_setzero_ps(); 4];
     for (i, pair) in pairs.iter_mut().enumerate() {
         // SAFETY: the caller's promise.
         let (low, high) = unsafe {
             let low = from.add(i * from_row).cast::<__m128>();
-            let high = from.add((i + 4) * from_row).cast::<__m128>();
+            let high = half.add(i * from_row).cast::<__m128>();
             (low.read_unaligned(), high.read_unaligned())
         };
         *pair = avx._mm256_insertf128_ps::<1>(avx._mm256_castps128_ps256(low), high);
@@ -66,12 +68,14 @@ pub(super) unsafe fn tile_f64(
     to_row: usize,
 ) {
     let avx = simd.avx;
+    // Few different offsets, so that all are in registers.
+    let half = from.wrapping_add(2 * from_row);
     let mut pairs = [avx._mm256_setzero_pd(); 2];
     for (i, pair) in pairs.iter_mut().enumerate() {
         // SAFETY: the caller's promise.
         let (low, high) = unsafe {
             let low = from.add(i * from_row).cast::<__m128d>();
-            let high = from.add((i + 2) * from_row).cast::<__m128d>();
+            let high = half.add(i * from_row).cast::<__m128d>();
             (low.read_unaligned(), high.read_unaligned())
         };
         *pair = avx._mm256_insertf128_pd::<1>(avx._mm256_castpd128_pd256(low), high);

@@ -100,6 +100,8 @@ pub(crate) struct Bptt<F> {
     masked: Vec<F>,
     /// The soft targets, (T, B, n_x).
     q: Vec<F>,
+    /// All zero between calls, (n_x, n_a).
+    zeros: Vec<F>,
 }
 
 impl<F: Element> Bptt<F> {
@@ -121,6 +123,7 @@ impl<F: Element> Bptt<F> {
             mask: vec![],
             masked: vec![],
             q: vec![],
+            zeros: vec![F::ZERO; n_x * n_a],
         }
     }
 
@@ -225,8 +228,8 @@ impl<F: Element> Bptt<F> {
     ) {
         let [wax_t, waa, wya, b, by] = parameters;
         self.products(batch, waa, wya, descent);
-        let [sums, _, _, db, dby] = &mut self.gradients;
-        project_input_descent(batch.x(), &self.dpre, &mut sums[..self.n_a], wax_t, descent);
+        project_input_descent(batch.x(), &self.dpre, &mut self.zeros, wax_t, descent);
+        let [.., db, dby] = &mut self.gradients;
         sum_rows(&self.dpre, db);
         clipped_descent(b, db, descent);
         clipped_descent(by, dby, descent);
