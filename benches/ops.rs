@@ -14,7 +14,8 @@ use char_rnn::random::RngSource;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
 /// n_a, B and T.
-const SIZES: [(usize, usize, usize); 4] = [(50, 1, 13), (256, 1, 13), (256, 32, 16), (512, 64, 16)];
+const SIZES: [(usize, usize, usize); 5] =
+    [(50, 1, 13), (256, 1, 13), (512, 1, 13), (256, 32, 16), (512, 64, 16)];
 const VOCABULARY: usize = 27;
 
 /// Normal numbers of standard deviation `scale`.
@@ -74,6 +75,20 @@ fn recurrence(c: &mut Criterion) {
     });
 }
 
+/// For comparison: the products of the recurrence alone, by candle, which does not copy `waa`.
+fn products_by_candle(c: &mut Criterion) {
+    let mut group = c.benchmark_group("products of the recurrence by candle");
+    for (n, batch, steps) in SIZES {
+        let (waa, a) = (normal((n, n), 1. / (n as f64).sqrt()).detach(), normal((batch, n), 0.5));
+        let (waa_t, a) = (waa.t().expect("a matrix"), a.detach());
+        group.throughput(Throughput::Elements((2 * n * n * batch * steps) as u64));
+        let label = BenchmarkId::from_parameter(format!("n_a {n}, B {batch}, T {steps}"));
+        group.bench_function(label, |b| {
+            b.iter(|| (0..steps).for_each(|_| drop(a.matmul(&waa_t).expect("shapes fit"))));
+        });
+    }
+}
+
 fn project_output(c: &mut Criterion) {
     bench(c, "project_output", |n, batch, steps| {
         let (a, wya, by) =
@@ -90,5 +105,12 @@ fn cross_entropy(c: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, project_input, recurrence, project_output, cross_entropy);
+criterion_group!(
+    benches,
+    project_input,
+    recurrence,
+    products_by_candle,
+    project_output,
+    cross_entropy
+);
 criterion_main!(benches);

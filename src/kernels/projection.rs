@@ -64,12 +64,7 @@ impl<F: Element> WithSimd for Scatter<'_, F> {
 /// # Panics
 ///
 /// When an index is not below `v`.
-pub(crate) fn project_input_backward<F: Element>(
-    x: &[u32],
-    dpx: &[F],
-    dwax_t: &mut [F],
-    n: usize,
-) {
+pub(crate) fn project_input_backward<F: Element>(x: &[u32], dpx: &[F], dwax_t: &mut [F], n: usize) {
     assert_eq!(dwax_t.len() % n, 0, "dwax_t is not (v, n)");
     assert_eq!(dpx.len(), x.len() * n, "dpx is not (R, n)");
     check_indices(x, dwax_t.len() / n, "x");
