@@ -35,7 +35,6 @@ BATCH = "src/data/batch.rs"
 
 TARGET_TERM = "None => dz[y as usize] -= scale,"
 NEXT_STEP = "let (now, after) = dpre.pair(t);"
-DB_LOOP = "for (&x, row) in x.iter().zip(dpx.chunks_exact(n)) {"
 DWAX_COLUMN = "let column = &mut dwax_t[x as usize * n..][..n];"
 
 # The name, the file, the code (which occurs once), its replacement, and the gradient methods and
@@ -78,20 +77,12 @@ ERRORS = [
         "wax waa wya b by",
     ),
     (
-        "da0 of the last step",
-        RECURRENCE,
-        "dpre.get(0), waa, da0",
-        "dpre.get(last), waa, da0",
-        BOTH,
-        "a0",
-    ),
-    (
-        "db of the last row only",
+        "db and dby of the last row only",
         PROJECTION,
-        DB_LOOP,
-        DB_LOOP + " db.fill(F::ZERO);",
+        "dispatch(SumRows(x, sum));",
+        "dispatch(SumRows(&x[x.len() - sum.len()..], sum));",
         BOTH,
-        "b",
+        "b by",
     ),
     (
         "dwax of the next character",
@@ -117,6 +108,22 @@ ERRORS = [
         "dwax.copy_from_slice(&dwax_t);",
         "hand",
         "wax",
+    ),
+    (
+        "hand: da0 of the last step",
+        BPTT,
+        "bptt.dpre.truncate(last.len());",
+        "bptt.dpre.drain(..bptt.dpre.len() - last.len());",
+        "hand",
+        "a0",
+    ),
+    (
+        "autograd: da0 of the last step",
+        RECURRENCE_OP,
+        "dpx.narrow(0, 0, sizes.0)",
+        "dpx.narrow(0, dpx.dim(0)? - sizes.0, sizes.0)",
+        "autograd",
+        "a0",
     ),
     (
         "autograd: dwaa of the same state",

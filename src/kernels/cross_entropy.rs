@@ -74,7 +74,8 @@ const ROWS: usize = 16;
 /// `dz[r] = scale * (softmax(z[r]) - onehot(y[r]))`.
 ///
 /// With `q` its rows are the targets, in place of `onehot(y[r])`; they sum to 1. Rows where `y` is
-/// [`IGNORE_INDEX`] have neither loss nor gradient. Shapes: `z`, `q`, `dz` (R, v), `y` (R). Cost: `R v` exponentials, each computed once for loss and gradient together.
+/// [`IGNORE_INDEX`] have neither loss nor gradient. Shapes: `z`, `q`, `dz` (R, v), `y` (R). Cost:
+/// `R v` exponentials, each computed once for loss and gradient together.
 ///
 /// The loss is summed in f64 for f32 logits too: one addition a row costs nothing, and a long batch
 /// then loses no digits. A NaN in a row that is not ignored makes the loss NaN.

@@ -7,7 +7,7 @@
 use super::START;
 use super::element::Element;
 use super::matmul::{Packed, Strided, add_matmul, matmul};
-use super::simd::{dispatch, starts, zip, zip_to};
+use super::simd::{dispatch, starts, zip};
 use super::threads::{for_rows, parts_of_elements};
 use super::tile::{AsIs, Finish};
 use super::update::ClippedDescent;
@@ -19,12 +19,21 @@ impl<F: Element> WithSimd for Gather<'_, F> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let Self(wax_t, b, x, px) = self;
-        let n = b.len();
+        let (n, lanes) = (b.len(), F::lanes::<S>());
         for (&x, row) in x.iter().zip(px.chunks_exact_mut(n)) {
             if x == START {
                 row.copy_from_slice(b);
-            } else {
-                zip_to!(simd, row, b, &wax_t[x as usize * n..][..n], |b, w| F::plus(simd, b, w));
+                continue;
+            }
+            let column = &wax_t[x as usize * n..][..n];
+            if n < lanes {
+                row.copy_from_slice(b);
+                zip!(simd, row, column, |b, w| F::plus(simd, b, w));
+                continue;
+            }
+            for at in starts(n, lanes) {
+                let sum = F::plus(simd, F::load(simd, &b[at..]), F::load(simd, &column[at..]));
+                F::store(simd, &mut row[at..], sum);
             }
         }
     }

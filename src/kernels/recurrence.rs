@@ -1,6 +1,6 @@
 //! The recurrence over all steps, and its gradient.
 //!
-//! Shapes: `px`, `a`, `da`, `dpre` (T, B, n); `waa` (n, n); `a0`, `da0` (B, n).
+//! Shapes: `px`, `a`, `da`, `dpre` (T, B, n); `waa` (n, n); `a0` (B, n).
 
 use super::element::Element;
 use super::math::tanh;
@@ -9,7 +9,7 @@ use super::matvec::{matvec, matvec_along_rows};
 use super::packing::LINE;
 use super::simd::{dispatch, zip};
 use super::threads::{MIN_ROWS, Steps, for_each, parts};
-use super::tile::{AsIs, Finish};
+use super::tile::Finish;
 use pulp::{Simd, WithSimd};
 use std::ops::Range;
 
@@ -193,8 +193,8 @@ impl<F: Element> WithSimd for Backward<'_, F> {
 /// `dpre_t = (da_t + waa^T dpre_{t+1}) (1 - a_t^2)` for t = T .. 1.
 ///
 /// In place: `dpre` holds `da` before, the gradient of each state from outside the recurrence, and
-/// the gradient of `px` after. The other gradients are [`initial_state_gradient`] and
-/// [`recurrence_weight_gradient`]. Cost: `2 T B n^2` operations.
+/// the gradient of `px` after. The gradient of `waa` is [`recurrence_weight_gradient`], that of the
+/// first states one product more, `waa^T dpre_1`. Cost: `2 T B n^2` operations.
 ///
 /// # Panics
 ///
@@ -220,18 +220,6 @@ pub(crate) fn recurrence_backward<F: Element>(
         return run(0..size, dpre);
     }
     for_each(dpre.split(parts, n), |(range, dpre)| run(range, dpre));
-}
-
-/// `da0 (B, n) = waa^T dpre_1`, the gradient of the first states. `first` is `dpre_1`, (B, n). Cost:
-/// `2 B n^2` operations.
-pub(crate) fn initial_state_gradient<F: Element>(
-    waa: &[F],
-    first: &[F],
-    da0: &mut [F],
-    n: usize,
-    scratch: &mut Packed<F>,
-) {
-    matmul(first.len() / n, n, n, Strided::rows(first, n), waa, da0, scratch, AsIs);
 }
 
 fn check<F>(a: &[F], batch: usize, n: usize) {
@@ -260,6 +248,7 @@ pub(crate) fn recurrence_weight_gradient<F: Element>(
 mod tests {
     use super::super::simd::tests::{assert_close, noise, on_every_path, tolerance};
     use super::super::threads::tests::in_parts;
+    use super::super::tile::AsIs;
     use super::super::transpose::transpose;
     use super::*;
     use crate::reference::{Parameters, rnn_backward, rnn_forward};
@@ -280,12 +269,12 @@ mod tests {
         let parameters = Parameters::from_flat(n, v, [&wax, &waa_f64, &wya, &b, &by]);
 
         let [mut a_want, mut da, mut dpre_want] = [(); 3].map(|()| vec![0.; rows * n]);
-        let (mut da0_want, mut dwaa_want) = (vec![], vec![0.; n * n]);
+        let mut dwaa_want = vec![0.; n * n];
         for i in 0..batch {
             let y: Vec<usize> = (i..rows).step_by(batch).collect();
             let x: Vec<_> = y.iter().copied().map(Some).collect();
             let (_, cache) = rnn_forward(&x, &y, &a0_f64[i * n..][..n], &parameters);
-            let (gradients, da_first) = rnn_backward(&x, &y, &parameters, &cache);
+            let (gradients, _) = rnn_backward(&x, &y, &parameters, &cache);
             for (t, &r) in y.iter().enumerate() {
                 a_want[r * n..][..n].copy_from_slice(&cache.a[t + 1]);
                 for j in 0..n {
@@ -294,12 +283,10 @@ mod tests {
                     da[r * n + j] = (0..v).map(|k| parameters.wya[k][j] * dz(k)).sum();
                 }
             }
-            da0_want.extend(da_first);
             dwaa_want.iter_mut().zip(gradients.waa.concat()).for_each(|(sum, g)| *sum += g);
         }
-        let [a_want, da, dpre_want, da0_want, dwaa_want] =
-            [a_want, da, dpre_want, da0_want, dwaa_want]
-                .map(|x: Vec<f64>| x.into_iter().map(F::from_f64).collect::<Vec<F>>());
+        let [a_want, da, dpre_want, dwaa_want] = [a_want, da, dpre_want, dwaa_want]
+            .map(|x: Vec<f64>| x.into_iter().map(F::from_f64).collect::<Vec<F>>());
         let bound = tolerance::<F>();
         let mut packed = Packed::new();
 
@@ -307,11 +294,9 @@ mod tests {
         recurrence_forward(&waa, &a0, &mut a, batch, n, &mut packed);
         assert_close("a", &a, &a_want, bound);
 
-        let (mut dpre, mut da0) = (da, vec![F::from_f64(9.0); batch * n]);
+        let mut dpre = da;
         recurrence_backward(&waa, &a, &mut dpre, batch, n, &mut packed);
-        initial_state_gradient(&waa, &dpre[..batch * n], &mut da0, n, &mut packed);
         assert_close("dpre", &dpre, &dpre_want, bound);
-        assert_close("da0", &da0, &da0_want, bound);
 
         let mut dwaa = vec![F::from_f64(9.0); n * n];
         let earlier = [&a0, &a[..(steps - 1) * batch * n]].concat();

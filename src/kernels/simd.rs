@@ -104,48 +104,12 @@ macro_rules! zip {
 }
 pub(super) use zip;
 
-/// Where the vectors of `length` elements begin, at least one of them; the last may overlap the one
-/// before.
+/// Where the vectors of `length` elements begin; the last may overlap the one before. `length` is at
+/// least `lanes`.
 #[inline(always)]
 pub(super) fn starts(length: usize, lanes: usize) -> impl Iterator<Item = usize> {
     (0..length).step_by(lanes).map(move |at| at.min(length - lanes))
 }
-
-/// `to[i] = f(x[i], y[i])`, called by `zip_to!`; see [`map_with`].
-#[inline(always)]
-pub(super) fn zip_to_with<F: Element, S: Simd>(
-    simd: S,
-    to: &mut [F],
-    x: &[F],
-    y: &[F],
-    f: impl Fn(F::Vector<S>, F::Vector<S>) -> F::Vector<S>,
-) {
-    assert!(to.len() == x.len() && to.len() == y.len());
-    let lanes = F::lanes::<S>();
-    if to.len() < lanes {
-        F::store_partial(simd, to, f(F::load_partial(simd, x), F::load_partial(simd, y)));
-        return;
-    }
-    for at in starts(to.len(), lanes) {
-        let v = f(F::load(simd, &x[at..]), F::load(simd, &y[at..]));
-        F::store(simd, &mut to[at..], v);
-    }
-}
-
-/// [`zip_to_with`] with an `inline(always)` closure.
-macro_rules! zip_to {
-    ($simd:expr, $to:expr, $x:expr, $y:expr, |$v:ident, $w:ident| $f:expr) => {
-        $crate::kernels::simd::zip_to_with(
-            $simd,
-            $to,
-            $x,
-            $y,
-            #[inline(always)]
-            |$v, $w| $f,
-        )
-    };
-}
-pub(super) use zip_to;
 
 #[cfg(test)]
 pub(crate) mod tests {

@@ -72,7 +72,10 @@ pub(crate) fn recurrence_gradients(
         let [dpx, dwaa] = backward([waa_values, a0_values, a_values, da_values], sizes);
         let dpx = Tensor::from_vec(dpx, a.shape(), a.device())?;
         let dwaa = Tensor::from_vec(dwaa, waa.shape(), a.device())?;
-        let da0 = wants_da0.then(|| dpx.narrow(0, 0, sizes.0)?.matmul(&waa.detach()));
+        let da0 = wants_da0.then(|| match a.dim(0)? {
+            0 => a0.zeros_like(),
+            _ => dpx.narrow(0, 0, sizes.0)?.matmul(&waa.detach()),
+        });
         Ok((dpx, dwaa, da0.transpose()?))
     })
 }

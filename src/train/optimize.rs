@@ -12,8 +12,9 @@ use candle_nn::{RNN, VarBuilder, VarMap};
 use std::collections::BTreeMap;
 
 /// What training continues from beside the parameters, by name: `a`, the hidden state, (B, n_a),
-/// absent before the first step; with a factored input `projection` and `embedding`; for AdamW `adamw.step`, the number of steps, a scalar of `F64`, and
-/// with `adamw.` before the name of each variable its two moments, (2, ...).
+/// absent before the first step; with a factored input `projection` and `embedding`; for AdamW
+/// `adamw.step`, the number of steps, a scalar of `F64`, and with `adamw.` before the name of each
+/// variable its two moments, (2, ...).
 pub type OptimizeState = BTreeMap<String, Tensor>;
 
 const ADAMW: &str = "adamw.";
