@@ -2,8 +2,7 @@
 //!
 //! It keeps the parameters, AdamW's moments and the state as slices of its own, the one exception to
 //! [`super::optimize`]: with the tensors of [`super::bptt::on_slices`] in their place, a step of the
-//! notebook takes 1.39 times as long (8.1 instead of 5.9 µs), one of 256 hidden units and 32 names
-//! up to 1.04 times.
+//! notebook takes 1.39 times as long, one of 256 hidden units and 32 names up to 1.04 times.
 
 use super::bptt::Bptt;
 use super::config::TrainConfig;
