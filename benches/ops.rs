@@ -37,6 +37,10 @@ fn indices(rows: usize, every_13th: u32) -> Tensor {
     Tensor::from_iter((0..rows as u32).map(letter), &Device::Cpu).expect("on the CPU")
 }
 
+fn label(n: usize, batch: usize, steps: usize) -> BenchmarkId {
+    BenchmarkId::from_parameter(format!("n_a {n}, B {batch}, T {steps}"))
+}
+
 /// `op` at every size. `op` is built from n_a, B and T, with the number of elements.
 fn bench<Op: Fn() -> Result<Tensor>>(
     c: &mut Criterion,
@@ -49,8 +53,7 @@ fn bench<Op: Fn() -> Result<Tensor>>(
         for (n, batch, steps) in SIZES {
             let (elements, op) = build(n, batch, steps);
             group.throughput(Throughput::Elements(elements as u64));
-            let label = BenchmarkId::from_parameter(format!("n_a {n}, B {batch}, T {steps}"));
-            group.bench_function(label, |b| match backward {
+            group.bench_function(label(n, batch, steps), |b| match backward {
                 false => b.iter(|| op().expect("shapes fit")),
                 true => b.iter_with_large_drop(|| {
                     op().and_then(|y| y.sum_all()?.backward()).expect("shapes fit")
@@ -82,8 +85,7 @@ fn products_by_candle(c: &mut Criterion) {
         let (waa, a) = (normal((n, n), 1. / (n as f64).sqrt()).detach(), normal((batch, n), 0.5));
         let (waa_t, a) = (waa.t().expect("a matrix"), a.detach());
         group.throughput(Throughput::Elements((2 * n * n * batch * steps) as u64));
-        let label = BenchmarkId::from_parameter(format!("n_a {n}, B {batch}, T {steps}"));
-        group.bench_function(label, |b| {
+        group.bench_function(label(n, batch, steps), |b| {
             b.iter(|| (0..steps).for_each(|_| drop(a.matmul(&waa_t).expect("shapes fit"))));
         });
     }

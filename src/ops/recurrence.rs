@@ -46,8 +46,8 @@ fn is_one_launch(px: &Tensor) -> Result<bool> {
     with_float!(px.dtype(), "recurrence", F => super::cuda::is_one_launch::<F>(device, n))
 }
 
-/// The gradients of `px`, `waa` and, if `wants_da0`, of `a0` from `da`, the gradient of the states `a`
-/// that [`recurrence`] returned.
+/// The gradients of `px`, `waa` and, where it needs one, `a0` from `da`, the gradient of the states
+/// `a` that [`recurrence`] returned.
 ///
 /// # Errors
 /// As [`recurrence`].
@@ -56,7 +56,6 @@ pub(crate) fn recurrence_gradients(
     a0: &Tensor,
     a: &Tensor,
     da: &Tensor,
-    wants_da0: bool,
 ) -> Result<(Tensor, Tensor, Option<Tensor>)> {
     let sizes = sizes(a.shape(), waa.shape(), a0.shape())?;
     let da = da.contiguous()?;
@@ -72,7 +71,7 @@ pub(crate) fn recurrence_gradients(
         let [dpx, dwaa] = backward([waa_values, a0_values, a_values, da_values], sizes);
         let dpx = Tensor::from_vec(dpx, a.shape(), a.device())?;
         let dwaa = Tensor::from_vec(dwaa, waa.shape(), a.device())?;
-        let da0 = wants_da0.then(|| match a.dim(0)? {
+        let da0 = a0.track_op().then(|| match a.dim(0)? {
             0 => a0.zeros_like(),
             _ => dpx.narrow(0, 0, sizes.0)?.matmul(&waa.detach()),
         });
@@ -89,6 +88,7 @@ fn cuda_gradients(
     da: &Tensor,
     batch: usize,
 ) -> Result<(Tensor, Tensor, Option<Tensor>)> {
+    let needs_da0 = a0.track_op();
     let (waa, a0, a) = (waa.detach(), a0.detach(), a.detach());
     let [dpx, da0] = if is_one_launch(&a)? {
         with_float!(a.dtype(), "recurrence", F => {
@@ -104,7 +104,7 @@ fn cuda_gradients(
         rows => Tensor::cat(&[&a0, &a.narrow(0, 0, rows)?], 0)?,
     };
     let dwaa = dpx.t()?.matmul(&previous)?;
-    Ok((dpx, dwaa, Some(da0)))
+    Ok((dpx, dwaa, needs_da0.then_some(da0)))
 }
 
 /// B and n_a, or an error where the shapes do not fit.
@@ -202,8 +202,7 @@ impl CustomOp3 for Recurrence {
         a: &Tensor,
         da: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let (dpx, dwaa, da0) = recurrence_gradients(waa, a0, a, da, a0.track_op())?;
-        let da0 = da0.filter(|_| a0.track_op());
+        let (dpx, dwaa, da0) = recurrence_gradients(waa, a0, a, da)?;
         Ok((px.track_op().then_some(dpx), waa.track_op().then_some(dwaa), da0))
     }
 }

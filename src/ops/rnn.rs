@@ -61,7 +61,7 @@ impl CustomOp3 for Rnn {
         a: &Tensor,
         da: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let (dpx, dwaa, _) = recurrence::recurrence_gradients(waa, &self.a0, a, da, false)?;
+        let (dpx, dwaa, _) = recurrence::recurrence_gradients(waa, &self.a0, a, da)?;
         let [dwax, db] = project_input::project_input_gradients(&self.x, &dpx, wax.dim(1)?)?;
         Ok((
             wax.track_op().then_some(dwax),

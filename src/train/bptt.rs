@@ -100,7 +100,7 @@ pub(crate) struct Bptt<F> {
     masked: Vec<F>,
     /// The soft targets, (T, B, n_x).
     q: Vec<F>,
-    /// All zero between calls, (n_x, n_a).
+    /// All zero between calls, (n_x, n_a) from the first [`descend`](Self::descend) on.
     zeros: Vec<F>,
 }
 
@@ -123,7 +123,7 @@ impl<F: Element> Bptt<F> {
             mask: vec![],
             masked: vec![],
             q: vec![],
-            zeros: vec![F::ZERO; n_x * n_a],
+            zeros: vec![],
         }
     }
 
@@ -219,6 +219,7 @@ impl<F: Element> Bptt<F> {
     ) {
         let [wax_t, waa, wya, b, by] = parameters;
         self.products(batch, waa, wya, descent);
+        self.zeros.resize(wax_t.len(), F::ZERO);
         project_input_descent(batch.x(), &self.dpre, &mut self.zeros, wax_t, descent);
         let [.., db, dby] = &mut self.gradients;
         sum_rows(&self.dpre, db);
@@ -266,7 +267,8 @@ pub(crate) struct StepResult {
     pub loss: f64,
     /// Its gradients by `wax`, `waa`, `wya`, `b` and `by`, in their shapes.
     pub gradients: [Tensor; 5],
-    /// Its gradient by the first states, (B, n_a), where candle's graph reaches them or there is none.
+    /// Its gradient by the first states, (B, n_a), where they need one and candle's graph, if there is
+    /// one, reaches them.
     pub da0: Option<Tensor>,
     /// The state of each name after its own last step, (B, n_a), without a graph.
     pub last: CharRnnState,
@@ -312,7 +314,6 @@ pub(crate) fn on_slices(
         let mut dwax = wax_t;
         transpose(&dwax_t, config.vocabulary, config.hidden, &mut dwax);
         let tensor = |values: Vec<F>, like: &Tensor| Tensor::from_vec(values, like.shape(), device);
-        let dpre_1 = tensor(dpre_1, &a0)?;
         Ok(StepResult {
             loss,
             gradients: [
@@ -323,7 +324,10 @@ pub(crate) fn on_slices(
                 tensor(dby, by)?,
             ],
             // (10).
-            da0: Some(dpre_1.matmul(&waa.detach())?),
+            da0: match a0.track_op() {
+                true => Some(tensor(dpre_1, &a0)?.matmul(&waa.detach())?),
+                false => None,
+            },
             last: CharRnnState::new(tensor(last, &a0)?),
         })
     })
@@ -360,7 +364,7 @@ pub(crate) fn on_tensors(
     let (dwya, dby) = (dz.t()?.matmul(&outputs)?, dz.sum(0)?);
     let da = batch.drop_out(&dz.matmul(&wya)?)?;
     // (8) to (12).
-    let (dpx, dwaa, da0) = ops::recurrence_gradients(&waa, &a0, &a, &da, true)?;
+    let (dpx, dwaa, da0) = ops::recurrence_gradients(&waa, start.a(), &a, &da)?;
     let [dwax, db] = ops::project_input_gradients(&x, &dpx, model.config().vocabulary)?;
 
     Ok(StepResult {
@@ -378,7 +382,7 @@ mod tests {
     use crate::kernels::{IGNORE_INDEX, START};
     use crate::model::Config;
     use crate::reference;
-    use candle_core::{DType, Device};
+    use candle_core::{DType, Device, Var};
     use candle_nn::VarBuilder;
     use proptest::prelude::*;
     use std::collections::HashMap;
@@ -593,7 +597,7 @@ mod tests {
             let vb = VarBuilder::from_tensors(tensors, DType::F64, &Device::Cpu);
             let model = crate::model::char_rnn(config, vb).unwrap();
             let a0 = Tensor::from_slice(&problem.a0, (names.len(), n_a), &Device::Cpu).unwrap();
-            let start = CharRnnState::new(a0);
+            let start = CharRnnState::new(Var::from_tensor(&a0).unwrap().into_inner());
             let mut batch = Batch::new(names.iter().map(Vec::as_slice));
             if extras {
                 batch.set_dropout((0..names.len() * n_a).map(|i| (i % 3) as f64).collect());
