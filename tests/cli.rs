@@ -652,7 +652,7 @@ fn divergence_is_reported_with_its_iteration_and_keeps_the_older_model() {
 fn help_goes_to_standard_output_and_lists_every_command() {
     let folder = Folder::new();
     let help = folder.succeeds("--help");
-    for command in ["train", "sample", "info", "plot", "export", "eval", "explain", "vocab"] {
+    for command in ["train", "sample", "info", "export", "eval", "explain", "vocab"] {
         assert_says(&help, &[&format!("\n  {command} ")]);
         assert_says(
             &folder.succeeds(&format!("{command} --help")),

@@ -70,7 +70,6 @@ fn no_file_and_no_path_brings_a_control_character_to_the_terminal() {
             &["sample", &model, "-n", "1"],
             &["eval", &model, "names.txt"],
             &["explain", &model, "anna"],
-            &["plot", &model, "-o", "p.svg"],
             &["export", &model, "--format", "npz"],
             &["gradcheck", "--model", &model, "names.txt", "--entries", "1"],
             &["gradcheck", "--model", &model, "names.txt", "--entries", "1", "--json"],
@@ -91,10 +90,10 @@ fn no_file_and_no_path_brings_a_control_character_to_the_terminal() {
     for arguments in [
         &["train", HOSTILE][..],
         &["vocab", HOSTILE],
-        &["train", &list, "--iterations", "1", "--plot", "p.svg"],
+        &["train", &list, "--iterations", "1"],
         &["train", "--resume", &model, "--iterations", "9"],
         &["train", "names.txt", "-o", &format!("{HOSTILE}/none")],
-        &["train", "names.txt", "--plot", HOSTILE],
+        &["train", "names.txt", "--log", HOSTILE],
         &["train", "--resume", "names.safetensors", "names.txt", "--log", "log"],
         &["eval", "names.safetensors", &list],
         &["eval", "names.safetensors", HOSTILE],
@@ -114,16 +113,13 @@ fn no_file_and_no_path_brings_a_control_character_to_the_terminal() {
 #[test]
 fn a_pipe_is_a_log_and_in_the_place_of_any_other_file_refused() {
     let folder = Folder::with_model();
-    for pipe in ["pipe", "pipe.svg", ".locked.lock"] {
+    for pipe in ["pipe", ".locked.lock"] {
         assert!(Command::new("mkfifo").arg(folder.path().join(pipe)).status().unwrap().success());
     }
     for arguments in [
-        "plot names.safetensors -o pipe.svg",
-        "train names.txt --plot pipe.svg -o new",
         "train names.txt -o pipe",
         "train names.txt -o locked",
         "train names.txt --resume pipe",
-        "gradcheck --hidden 2 --plot pipe.svg",
         "export names.safetensors --format npz -o pipe",
         "sample pipe",
     ] {
@@ -135,7 +131,7 @@ fn a_pipe_is_a_log_and_in_the_place_of_any_other_file_refused() {
     let mut reader = Command::new("timeout");
     reader.arg("60").arg("cat").arg(folder.path().join("pipe")).stdout(Stdio::piped());
     let reader = reader.spawn().unwrap();
-    let arguments = "train names.txt --iterations 3 --log pipe --plot p.svg -o new";
+    let arguments = "train names.txt --iterations 3 --log pipe -o new";
     assert!(run(&folder, arguments.split(' ')).status.success());
     let log = String::from_utf8(reader.wait_with_output().unwrap().stdout).unwrap();
     assert_says(&log, &["{\"settings\":", "{\"end\":\"done\",\"iterations\":3}\n"]);

@@ -24,7 +24,7 @@ fn flags(text: &str) -> BTreeSet<&str> {
 #[test]
 fn cli_md_documents_the_flags_of_every_command() {
     let mut help = String::new();
-    for command in ["train", "sample", "eval", "explain", "info", "plot", "export", "gradcheck"] {
+    for command in ["train", "sample", "eval", "explain", "info", "export", "gradcheck"] {
         let program = env!("CARGO_BIN_EXE_char-rnn");
         let output = Command::new(program).args([command, "--help"]).output().unwrap();
         assert!(output.status.success());

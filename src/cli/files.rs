@@ -1,24 +1,13 @@
 //! Files that commands write: checks, locks, and copies of older ones.
 
 use crate::checkpoint::atomic::{
-    behind_links, existing_folder_of, folder_of, hidden_name, temporary_beside, written_beside,
+    behind_links, existing_folder_of, folder_of, hidden_name, written_beside,
 };
 use crate::error::{Error, Result};
 use same_file::Handle;
 use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
-
-/// Checks that a file can be written to `path`.
-///
-/// # Errors
-/// [`Error::Write`], where the folder is missing or not writable, or `path` is a folder.
-pub(crate) fn check_writable(path: &Path) -> Result<()> {
-    if path.is_dir() {
-        return Err(Error::write(path, io::ErrorKind::IsADirectory.into()));
-    }
-    temporary_beside(path).map(drop)
-}
 
 /// Whether two paths mean one file, which need not be there yet.
 pub(crate) fn is_same_place(one: &Path, other: &Path) -> bool {
@@ -177,8 +166,6 @@ mod tests {
             assert!(is_same_place(&plain, &round) && !is_same_place(&plain, &other));
             std::fs::write(&plain, "").unwrap();
         }
-        assert!(check_writable(&plain).is_ok() && check_writable(folder.path()).is_err());
-        assert!(check_writable(&folder.path().join("none/one")).is_err());
         assert_eq!(names(folder.path()), ["inner", "one"]);
     }
 }

@@ -1,22 +1,19 @@
-//! The log and the picture of a run: `--log` and `--plot`.
+//! The log of a run: `--log`.
 
 use super::args::DeviceName;
-use super::draw::{self, check_svg};
 use super::error::{Failure, message};
-use super::files::{self, is_same_place};
-use super::flags::OUTPUT;
+use super::files::is_same_place;
 use super::json_log::{End, JsonLog, Line};
 use super::progress::Bar;
 use crate::Error;
 use crate::checkpoint::PROGRAM;
-use crate::data::{Corpus, LetterCase, shown};
+use crate::data::{Corpus, LetterCase};
 use crate::model::PARAMETERS;
 use crate::sample::SampledName;
 use crate::train::{Progress, Stats, TrainConfig, Trainer};
-use clap::Args;
 use serde_json::{Value, json};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// How long a line may wait in the buffer.
@@ -25,43 +22,20 @@ const FLUSH: Duration = Duration::from_secs(1);
 /// What a failure to write the log during training means.
 const CONTINUES: &str = "; training continues without it";
 
-/// What to write of a run.
-#[derive(Args, Default)]
-pub struct Flags {
-    /// Draw losses, gradients and sampled names when training ends
-    #[arg(long, value_name = "FILE.svg", help_heading = OUTPUT)]
-    plot: Option<PathBuf>,
-
-    /// Log iterations as JSON lines; only --resume appends to a log
-    #[arg(long, value_name = "FILE", help_heading = OUTPUT)]
-    log: Option<PathBuf>,
-}
-
-impl Flags {
-    /// Requires that the files can be written and are none of those in `taken`, each with the rule
-    /// that it would break.
-    pub fn check<'a>(
-        &'a self,
-        taken: impl IntoIterator<Item = (Option<&'a Path>, &'static str)>,
-    ) -> crate::Result<()> {
-        let mut taken: Vec<_> = taken.into_iter().collect();
-        for (name, path) in [("log", &self.log), ("plot", &self.plot)] {
-            let Some(path) = path else { continue };
-            let is_taken = |other: &Path| is_same_place(path, other);
-            if let Some((_, rule)) = taken.iter().find(|(other, _)| other.is_some_and(is_taken)) {
-                return Err(Error::setting(name, path.display(), *rule));
-            }
-            taken.push((Some(path), "it is where --log is written"));
-        }
-        if let Some(path) = &self.plot {
-            check_svg(path, "plot")?;
-            files::check_writable(path)?;
-        }
-        Ok(())
+/// Requires that the log at `path` is none of the files in `taken`, each with the rule that it would
+/// break.
+pub fn check_path<'a>(
+    path: &Path,
+    taken: impl IntoIterator<Item = (Option<&'a Path>, &'static str)>,
+) -> crate::Result<()> {
+    let is_taken = |other: &Path| is_same_place(path, other);
+    match taken.into_iter().find(|(other, _)| other.is_some_and(is_taken)) {
+        Some((_, rule)) => Err(Error::setting("log", path.display(), rule)),
+        None => Ok(()),
     }
 }
 
-/// The run that is saved, logged and drawn.
+/// The run that is saved and logged.
 #[derive(Clone, Copy)]
 pub struct Run<'a> {
     pub corpus: &'a Corpus,
@@ -95,7 +69,7 @@ fn settings_of(run: &Run, done: u64) -> Value {
 /// Collects the measurements of each iteration and writes them to the log. A log that cannot be
 /// written is reported once, and training continues without it.
 pub struct Metrics<'a> {
-    flags: &'a Flags,
+    path: Option<&'a Path>,
     pub run: Run<'a>,
     bar: Bar,
     log: Option<JsonLog>,
@@ -108,16 +82,16 @@ pub struct Metrics<'a> {
 }
 
 impl<'a> Metrics<'a> {
-    /// Opens the log, if there is to be one; `before` is the last progress of a resumed run.
+    /// Opens the log at `path`, if there is to be one; `before` is the last progress of a resumed run.
     pub fn open(
-        flags: &'a Flags,
+        path: Option<&'a Path>,
         run: Run<'a>,
         before: Option<Progress>,
         bar: &Bar,
     ) -> crate::Result<Self> {
         let iterations = before.map_or(0, |before| before.iteration + 1);
         let mut log = None;
-        if let Some(path) = &flags.log {
+        if let Some(path) = path {
             let (opened, cut) = JsonLog::open(path, before, &settings_of(&run, iterations))?;
             if cut {
                 bar.say(&format!(
@@ -128,7 +102,7 @@ impl<'a> Metrics<'a> {
             log = Some(opened);
         }
         let (bar, line, flushed) = (bar.clone(), Line::default(), Instant::now());
-        Ok(Self { flags, run, bar, log, line, flushed, iterations, failed: false })
+        Ok(Self { path, run, bar, log, line, flushed, iterations, failed: false })
     }
 
     /// Hands all lines to the operating system.
@@ -137,7 +111,7 @@ impl<'a> Metrics<'a> {
         self.write(CONTINUES, JsonLog::flush);
     }
 
-    /// Logs how the run `ended` and draws it.
+    /// Logs how the run `ended`.
     pub fn end<T>(&mut self, ended: &Result<T, Failure>, trainer: &Trainer) {
         let (end, because) = match ended {
             Ok(_) if trainer.is_done() => ("done", None),
@@ -148,22 +122,6 @@ impl<'a> Metrics<'a> {
         };
         let end = End { end, iterations: self.iterations, because };
         self.write("", |log| log.add(&end).and_then(|()| log.flush()));
-        if let Err(error) = self.draw(trainer) {
-            self.bar.warn(&format!("char-rnn: {}", message(&error)));
-            self.failed = true;
-        }
-    }
-
-    fn draw(&self, trainer: &Trainer) -> crate::Result<()> {
-        let Some(path) = &self.flags.plot else { return Ok(()) };
-        let Run { corpus, case, config, list, .. } = self.run;
-        let title = match list.and_then(Path::file_name) {
-            Some(name) => name.to_string_lossy(),
-            None => "The built-in dinosaurs".into(),
-        };
-        let (names, history) = (corpus.names().len(), trainer.history());
-        let run = draw::Run { title: &title, names, config, history };
-        run.picture(|name| shown(name, case)).save(path)
     }
 
     /// Fails if anything could not be written.
@@ -173,7 +131,7 @@ impl<'a> Metrics<'a> {
 
     /// Writes to the log, and closes it after an error; `consequence` ends the error's message.
     fn write(&mut self, consequence: &str, write: impl FnOnce(&mut JsonLog) -> io::Result<()>) {
-        let (Some(log), Some(path)) = (&mut self.log, &self.flags.log) else { return };
+        let (Some(log), Some(path)) = (&mut self.log, self.path) else { return };
         if let Err(source) = write(log) {
             let error = Error::write(path, source);
             self.bar.warn(&format!("char-rnn: {}{consequence}", message(&error)));

@@ -4,7 +4,6 @@
 
 mod args;
 mod best;
-mod draw;
 mod error;
 mod eval;
 mod explain;
@@ -16,7 +15,6 @@ mod info;
 mod json_log;
 mod metrics;
 mod notebook_log;
-mod plot;
 mod progress;
 mod python;
 mod resume;
@@ -55,7 +53,6 @@ enum Command {
     Train(Box<train::Train>),
     Sample(sample::Sample),
     Info(info::Info),
-    Plot(plot::Plot),
     Export(export::Export),
     Eval(eval::Eval),
     Explain(explain::Explain),
@@ -78,7 +75,6 @@ pub fn main() -> ExitCode {
         Command::Train(command) => command.run(),
         Command::Sample(command) => command.run(),
         Command::Info(command) => command.run(),
-        Command::Plot(command) => command.run(),
         Command::Export(command) => command.run(),
         Command::Eval(command) => command.run(),
         Command::Explain(command) => command.run(),

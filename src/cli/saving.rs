@@ -228,7 +228,6 @@ impl Observer for Watch<'_, '_> {
 mod tests {
     use super::*;
     use crate::cli::args::DeviceName;
-    use crate::cli::metrics::Flags;
     use crate::data::{Corpus, LetterCase};
     use crate::train::TrainConfig;
 
@@ -269,11 +268,10 @@ mod tests {
         let mut observer = UntilSavedTwice { path: &path, saved: vec![], start };
         let signals = Signals::default();
         let every = Every::Time(time);
-        let (flags, device) = (Flags::default(), DeviceName::Cpu);
-        let (case, list, model) = (LetterCase::Lower, None, None);
+        let (case, list, model, device) = (LetterCase::Lower, None, None, DeviceName::Cpu);
         let watched = Run { corpus: &corpus, case, config: &config, list, model, device };
         let mut saver = Some(Saver::new(&path, false, watched, vec![], None, &bar));
-        let mut metrics = Metrics::open(&flags, watched, None, &bar).unwrap();
+        let mut metrics = Metrics::open(None, watched, None, &bar).unwrap();
         let trained =
             run(&mut trainer, &mut observer, &mut metrics, &bar, every, &mut saver, &signals)
                 .unwrap();

@@ -71,8 +71,9 @@ pub struct Train {
     #[arg(long, value_name = "N", value_parser = whole_number::<u64>, help_heading = OUTPUT)]
     checkpoint_every: Option<u64>,
 
-    #[command(flatten)]
-    metrics: metrics::Flags,
+    /// Log iterations as JSON lines; only --resume appends to a log
+    #[arg(long, value_name = "FILE", help_heading = OUTPUT)]
+    log: Option<PathBuf>,
 
     /// Add the notebook's debug lines to its log
     #[arg(long, requires = "notebook", help_heading = OUTPUT)]
@@ -92,11 +93,14 @@ impl Train {
         let device = self.device.open()?;
         let output = self.output_path()?;
         self.check_checkpoint_every(output.is_some())?;
-        self.metrics.check([
-            (output.as_deref(), "it is the model file"),
-            (self.resume.as_deref(), "it is the run to resume"),
-            (self.list.path.as_deref(), "it is the list"),
-        ])?;
+        if let Some(log) = &self.log {
+            let taken = [
+                (output.as_deref(), "it is the model file"),
+                (self.resume.as_deref(), "it is the run to resume"),
+                (self.list.path.as_deref(), "it is the list"),
+            ];
+            metrics::check_path(log, taken)?;
+        }
         // Locked before it is read, so that no other run continues it at the same time.
         let _lock = output.as_deref().map(FileLock::new).transpose()?;
         let resumed = self.resume.as_deref().map(|path| ResumedRun::load(path, &device));
@@ -155,7 +159,7 @@ impl Train {
             ));
         }
         let progress = before.map(|before| before.trained.progress);
-        let mut metrics = Metrics::open(&self.metrics, run, progress, &bar)?;
+        let mut metrics = Metrics::open(self.log.as_deref(), run, progress, &bar)?;
         if config.seed == RngSource::Notebook {
             let alone = output.is_none();
             let mut log =

@@ -9,7 +9,7 @@ use serde::Serialize;
 /// The largest relative error at which two methods agree, beside the rounding of the
 /// [problem](super::Rounding): 1e-12 in f64 and 1e-5 in f32. Against differences it is 1e-7 in f64,
 /// and in f32 again 1e-5: differences are in f64, so the error is that of the other method.
-pub fn bound(dtype: DType, against_differences: bool) -> f64 {
+pub(super) fn bound(dtype: DType, against_differences: bool) -> f64 {
     match (dtype, against_differences) {
         (DType::F64, false) => 1e-12,
         (DType::F64, true) => 1e-7,
@@ -63,7 +63,7 @@ impl Pair {
     ///
     /// # Panics
     /// If they are not gradients of this problem, or each is limited in another way.
-    pub fn of(problem: &Problem, first: &Gradients, second: &Gradients, bound: f64) -> Self {
+    pub(super) fn of(problem: &Problem, first: &Gradients, second: &Gradients, bound: f64) -> Self {
         let scope = if matches!(first.scope, Scope::All) { &second.scope } else { &first.scope };
         let (r1, r2) = (&first.rounding, &second.rounding);
         let mut tensors = Vec::new();
@@ -101,17 +101,6 @@ impl Pair {
     /// The names of the tensors that do not agree.
     pub fn disagreeing(&self) -> Vec<&'static str> {
         self.tensors.iter().filter(|tensor| !tensor.agree).map(|tensor| tensor.tensor).collect()
-    }
-
-    /// The largest relative error, in units of its bound; infinite if it is not finite.
-    pub(super) fn largest_error(&self) -> f64 {
-        let errors = self.tensors.iter().map(|tensor| tensor.relative_error / tensor.bound);
-        errors.fold(0., |most, error| if error.is_nan() { f64::INFINITY } else { error.max(most) })
-    }
-
-    /// Whether every entry was compared.
-    pub(crate) fn is_complete(&self) -> bool {
-        self.tensors.iter().all(|tensor| tensor.compared == tensor.shape.iter().product::<usize>())
     }
 }
 

@@ -11,7 +11,7 @@ use candle_core::{DType, Device};
 
 /// The entries of the gradients that a method computes.
 #[derive(Debug, Clone)]
-pub enum Scope {
+pub(super) enum Scope {
     /// Every entry.
     All,
     /// Some of them.
@@ -22,7 +22,7 @@ pub enum Scope {
 
 /// The results of one method.
 #[derive(Debug, Clone)]
-pub struct Gradients {
+pub(super) struct Gradients {
     /// The name of the method.
     pub method: String,
     /// The gradients of [`TENSORS`](super::TENSORS), row by row; of the entries of `scope` alone.
@@ -39,7 +39,7 @@ pub struct Gradients {
 
 impl Gradients {
     /// Whether the results are the same, bit for bit.
-    pub(super) fn is_identical(&self, other: &Self) -> bool {
+    pub fn is_identical(&self, other: &Self) -> bool {
         let values = |of: &Self| {
             let all = of.values.iter().flatten().chain(&of.loss).chain(of.last.iter().flatten());
             all.map(|value| value.to_bits()).collect::<Vec<u64>>()
@@ -48,7 +48,7 @@ impl Gradients {
     }
 
     /// The values of the tensor `index` in the scope of another method.
-    pub(crate) fn at(&self, index: usize, scope: &Scope) -> Vec<f64> {
+    pub fn at(&self, index: usize, scope: &Scope) -> Vec<f64> {
         let values = &self.values[index];
         match (&self.scope, scope) {
             (Scope::All, Scope::Entries(entries)) => {
@@ -78,7 +78,7 @@ impl Problem {
     ///
     /// # Errors
     /// If the device fails, or `dtype` is neither `F32` nor `F64`.
-    pub fn derived(
+    pub(super) fn derived(
         &self,
         method: GradientMethod,
         dtype: DType,

@@ -1,26 +1,18 @@
 //! The known mistakes of a backward pass: one list, one pass that makes any of them.
 //!
-//! [`prove`] plants each and reports the tensors by which the check finds it; [`super::against`]
-//! computes what each gives and compares that with a reader's gradients.
+//! [`super::against`] computes what each gives and compares that with a reader's gradients. The tests
+//! plant each and require that the check finds it by every method, in the tensors that it affects.
 
-use super::compare::{Pair, bound};
 use super::gradients::{Gradients, Scope};
-use super::numeric::{STEP, central_differences, default_entries, exact, is_small};
 use super::problem::{Problem, Sequence};
 use super::rounding::Rounding;
-use crate::error::Result;
 use crate::reference::{Matrix, rnn_forward};
-use crate::train::GradientMethod;
 use Mistake::*;
-use candle_core::{DType, Device};
-use serde::Serialize;
 
 /// A mistake in one term of the equations of the module `train::bptt`, or in how the terms of the
 /// steps are summed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-#[allow(missing_docs)] // MISTAKES has the descriptions
-pub enum Mistake {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mistake {
     NoOneHot,
     OneHotOfNextStep,
     SoftmaxNotNormalised,
@@ -60,13 +52,14 @@ pub enum Mistake {
 }
 
 /// A mistake of the list.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Known {
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Known {
     /// Which.
     pub mistake: Mistake,
     /// What is wrong, in words.
     pub what: &'static str,
-    /// The tensors whose gradients it makes wrong.
+    /// The tensors whose gradients it makes wrong: for the tests and docs/gradients.md.
+    #[cfg_attr(not(test), expect(dead_code))]
     pub tensors: &'static [&'static str],
 }
 
@@ -83,7 +76,7 @@ const fn known(mistake: Mistake, what: &'static str, tensors: &'static [&'static
 }
 
 /// The known mistakes. Those from `Sign` on are made in each tensor by itself.
-pub const MISTAKES: &[Known] = &[
+pub(super) const MISTAKES: &[Known] = &[
     known(NoOneHot, "the one-hot target is not subtracted from the softmax", ALL),
     known(OneHotOfNextStep, "the target of the next step is subtracted from the softmax", ALL),
     known(SoftmaxNotNormalised, "the softmax is not divided by its sum", ALL),
@@ -132,105 +125,27 @@ fn product(m: &Matrix<f64>, v: &[f64], transposed: bool) -> Vec<f64> {
 /// The backward pass name by name and step by step, with these mistakes in it; padded steps are
 /// run too, as the gradient methods run them. `clip` is for the mistakes that clip. Without a
 /// mistake it is [`crate::reference::rnn_backward`] written as the equations are.
-pub fn planted(problem: &Problem, mistakes: &[Mistake], clip: f64) -> Gradients {
-    let has = |mistake| mistakes.contains(&mistake);
-    let names = problem.sequences();
-    let padded = problem.sizes().steps;
+pub(super) fn planted(problem: &Problem, mistakes: &[Mistake], clip: f64) -> Gradients {
+    let pass = Pass { problem, mistakes, clip };
     let mut sums = problem.shapes().map(|shape| vec![0.; shape.iter().product()]);
     let (mut loss, mut last, mut da0) = (0., vec![], vec![]);
-    for (i, (name, a0)) in names.iter().zip(problem.a0()).enumerate() {
-        let (name, x, y_hat, a) = forward(problem, name, a0, &has);
-        let steps = name.y.len();
-        let mean = match () {
-            () if has(MeanOverSteps) => 1. / steps as f64,
-            () if has(MeanOverNames) => 1. / names.len() as f64,
-            () => 1.,
-        };
-        loss -= (0..steps).map(|t| y_hat[t][name.y[t]].ln()).sum::<f64>() * mean;
-        last.extend(&a[steps]);
-        let p = problem.parameters();
-        let zero = vec![0.; p.b.len()];
-        let (mut carried, mut dpre_after, mut da_after) = (zero.clone(), zero.clone(), zero);
-        for t in (0..padded).rev() {
-            // (5)
-            let mut dz = y_hat[t].clone();
-            let target = if has(OneHotOfNextStep) && t + 1 < steps { t + 1 } else { t };
-            if let (Some(&target), false) = (name.y.get(target), has(NoOneHot)) {
-                dz[target] -= 1.;
-            }
-            let is_masked = t >= steps && !has(MaskForgotten);
-            dz.iter_mut().for_each(|dz| *dz *= if is_masked { 0. } else { mean });
-            // (7), (8)
-            let from_output = product(&p.wya, &dz, true);
-            let from_next = product(&p.waa, &carried, !has(CarryWaaNotTransposed));
-            let sign = |wrong, missing| match () {
-                () if has(missing) => 0.,
-                () if has(wrong) => -1.,
-                () => 1.,
-            };
-            let (s1, s2) =
-                (sign(FromOutputSign, FromOutputForgotten), sign(CarrySign, CarryForgotten));
-            let da = from_output.iter().zip(&from_next).map(|(o, n)| s1 * o + s2 * n);
-            let da: Vec<f64> = da.collect();
-            // (9)
-            let slope = |r: usize| match () {
-                () if has(TanhSlopeMissing) => 1.,
-                () if has(TanhSlopeNotSquared) => 1. - a[t + 1][r],
-                () if has(TanhSlopeOfEarlierState) => 1. - a[t][r] * a[t][r],
-                () if has(TanhSlopePlus) => 1. + a[t + 1][r] * a[t + 1][r],
-                () => 1. - a[t + 1][r] * a[t + 1][r],
-            };
-            let dpre: Vec<f64> = da.iter().enumerate().map(|(r, da)| slope(r) * da).collect();
-            // (6), (11), (12): the terms of the sums, as outer products.
-            let input = match () {
-                () if has(DwaxOfTarget) => name.y.get(t).copied(),
-                () if has(DwaxOfEarlierInput) => t.checked_sub(1).and_then(|t| x[t]),
-                () if has(DwaxNoneIsFirstCharacter) => x[t].or(Some(0)),
-                () => x[t],
-            };
-            let mut hot = vec![0.; p.by.len()];
-            input.into_iter().for_each(|input| hot[input] = 1.);
-            let state = if has(DwyaOfEarlierState) { &a[t] } else { &a[t + 1] };
-            let earlier = if has(DwaaOfSameState) { &a[t + 1] } else { &a[t] };
-            let (is_first, is_last) = (t == 0, t + 1 == steps);
-            let is_missing = has(OnlyLastStep) && !is_last
-                || has(OnlyFirstStep) && !is_first
-                || has(LastStepMissing) && is_last
-                || has(FirstStepMissing) && is_first
-                || has(OnlyFirstName) && i > 0;
-            let terms: [(&[f64], &[f64]); 5] =
-                [(&dpre, &hot), (&dpre, earlier), (&dz, state), (&dpre, &[1.]), (&dz, &[1.])];
-            for (sum, (u, v)) in sums.iter_mut().zip(terms) {
-                for (sums, u) in sum.chunks_exact_mut(v.len()).zip(u) {
-                    for (sum, v) in sums.iter_mut().zip(v) {
-                        let term = if is_missing { 0. } else { u * v };
-                        let bounds = |mistake| if has(mistake) { clip } else { f64::INFINITY };
-                        let (step, all) = (bounds(ClippedSteps), bounds(ClippedSums));
-                        *sum = (*sum + term.clamp(-step, step)).clamp(-all, all);
-                    }
-                }
-            }
-            carried = match () {
-                () if has(CarryOneStepTooFar) => dpre_after,
-                () if has(CarryOfDa) => da.clone(),
-                () => dpre.clone(),
-            };
-            (dpre_after, da_after) = (dpre, da);
-        }
-        // (10)
-        let first = if has(Da0WithoutSlope) { da_after } else { dpre_after };
-        let scale = if has(Da0Forgotten) { 0. } else { 1. };
-        let gradient = product(&p.waa, &first, !has(Da0WaaNotTransposed));
-        da0.extend(gradient.iter().map(|g| scale * g));
+    for (name, a0) in problem.sequences().iter().zip(problem.a0()) {
+        let name = pass.forward(name, a0);
+        let log_probability = |(y_hat, &y): (&Vec<f64>, &usize)| y_hat[y].ln();
+        let total: f64 = name.y_hat.iter().zip(name.y).map(log_probability).sum();
+        loss -= total * pass.mean(&name);
+        last.extend(&name.a[name.y.len()]);
+        let is_counted = last.len() == a0.len() || !pass.has(OnlyFirstName);
+        da0.extend(pass.backward(&name, is_counted, &mut sums));
     }
     let [wax, waa, wya, b, by, _] = sums;
     let mut values = [wax, waa, wya, b, by, da0];
     for (values, shape) in values.iter_mut().zip(problem.shapes()).take(3) {
-        if let (true, &[n, m]) = (has(Transposed) && shape[0] == shape[1], &shape[..]) {
+        if let (true, &[n, m]) = (pass.has(Transposed) && shape[0] == shape[1], &shape[..]) {
             *values = (0..n * m).map(|at| values[at % m * n + at / m]).collect();
         }
     }
-    if has(Sign) {
+    if pass.has(Sign) {
         values.iter_mut().flatten().for_each(|value| *value = -*value);
     }
     Gradients {
@@ -243,88 +158,284 @@ pub fn planted(problem: &Problem, mistakes: &[Mistake], clip: f64) -> Gradients 
     }
 }
 
-/// (1) to (3) to the end of the longest name: the name, its padded inputs, probabilities by step,
-/// and states, of which the first is the initial one.
-#[allow(clippy::type_complexity)]
-fn forward<'a>(
-    problem: &Problem,
-    name: &'a Sequence,
-    a0: &[f64],
-    has: &impl Fn(Mistake) -> bool,
-) -> (&'a Sequence, Vec<Option<usize>>, Matrix<f64>, Matrix<f64>) {
-    let (mut x, mut y) = (name.x.clone(), name.y.clone());
-    x.resize(problem.sizes().steps, None);
-    y.resize(x.len(), 0); // the target of a padded step does not matter here
-    let zero = vec![0.; a0.len()];
-    let a0 = if has(APrevZero) { &zero } else { a0 };
-    let (_, cache) = rnn_forward(&x, &y, a0, problem.parameters());
-    let mut y_hat = cache.y_hat;
-    for y_hat in &mut y_hat {
-        let largest = y_hat.iter().fold(0., |most: f64, &p| p.max(most));
-        if has(SoftmaxNotNormalised) {
-            y_hat.iter_mut().for_each(|p| *p /= largest); // exp(z - max z)
-        }
-        if has(SoftmaxAxis) {
-            y_hat.fill(1.);
-        }
-    }
-    (name, x, y_hat, cache.a)
+/// A pass with mistakes.
+struct Pass<'a> {
+    problem: &'a Problem,
+    mistakes: &'a [Mistake],
+    clip: f64,
 }
 
-/// A mistake and what the check says of it.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Planted {
-    /// The mistake.
-    #[serde(flatten)]
-    pub known: Known,
-    /// The tensors by which the check finds it, against exact derivatives: `loss` and `a_last` too.
-    pub found: Vec<&'static str>,
-    /// The methods that do not find it in the same gradients.
-    pub missed_by: Vec<String>,
-    /// Whether the mistake changes any gradient of this problem: that of a mean over one name does
-    /// not.
-    pub has_effect: bool,
-    /// Whether the check finds it, by every method, if there is anything to find.
-    pub agree: bool,
+/// (1) to (3) of a name, to the end of the longest one.
+struct Name<'a> {
+    x: Vec<Option<usize>>,
+    /// The targets, without padding.
+    y: &'a [usize],
+    y_hat: Matrix<f64>,
+    /// The first is the initial state.
+    a: Matrix<f64>,
 }
 
-/// Plants each of [`MISTAKES`] in turn and compares the result with the correct methods.
-///
-/// # Errors
-/// If a method fails.
-pub fn prove(problem: &Problem) -> Result<Vec<Planted>> {
-    let [rounding, _] = Rounding::of(problem);
-    let entries = problem.entries(default_entries(problem.sizes(), 2), 1);
-    let mut correct = vec![
-        exact(problem, Scope::Directions(1)),
-        problem.derived(GradientMethod::Unrolled, DType::F64, &Device::Cpu)?,
-        problem.derived(GradientMethod::Hand, DType::F64, &Device::Cpu)?,
-        central_differences(problem, STEP, entries, &rounding),
-    ];
-    if is_small(problem) {
-        correct.insert(0, exact(problem, Scope::All));
+impl Pass<'_> {
+    fn has(&self, mistake: Mistake) -> bool {
+        self.mistakes.contains(&mistake)
     }
-    let right = planted(problem, &[], f64::INFINITY);
-    // Small enough that it clips some terms and all sums.
-    let clip = 0.05;
-    let compare = |known: &Known| {
-        let wrong = Gradients { rounding, ..planted(problem, &[known.mistake], clip) };
-        let compare = |correct: &Gradients| {
-            let is_differences = matches!(correct.scope, Scope::Entries(_));
-            Pair::of(problem, &wrong, correct, bound(DType::F64, is_differences)).disagreeing()
+
+    /// The factor of the loss of a name.
+    fn mean(&self, name: &Name) -> f64 {
+        let mut count = 1;
+        if self.has(MeanOverSteps) {
+            count *= name.y.len();
+        }
+        if self.has(MeanOverNames) {
+            count *= self.problem.sequences().len();
+        }
+        1. / count as f64
+    }
+
+    fn forward<'a>(&self, name: &'a Sequence, a0: &[f64]) -> Name<'a> {
+        let (mut x, mut y) = (name.x.clone(), name.y.clone());
+        x.resize(self.problem.sizes().steps, None);
+        y.resize(x.len(), 0); // the target of a padded step does not matter here
+        let zero = vec![0.; a0.len()];
+        let a0 = if self.has(APrevZero) { &zero } else { a0 };
+        let (_, cache) = rnn_forward(&x, &y, a0, self.problem.parameters());
+        let mut y_hat = cache.y_hat;
+        for y_hat in &mut y_hat {
+            let largest = y_hat.iter().fold(0., |most: f64, &p| p.max(most));
+            if self.has(SoftmaxNotNormalised) {
+                y_hat.iter_mut().for_each(|p| *p /= largest); // exp(z - max z)
+            }
+            if self.has(SoftmaxAxis) {
+                y_hat.fill(1.);
+            }
+        }
+        Name { x, y: &name.y, y_hat, a: cache.a }
+    }
+
+    /// Adds the terms of a name to `sums`, or none of them. Returns the gradient of its first state.
+    fn backward(&self, name: &Name, is_counted: bool, sums: &mut [Vec<f64>; 6]) -> Vec<f64> {
+        let p = self.problem.parameters();
+        let zero = vec![0.; p.b.len()];
+        let (mut carried, mut dpre_after, mut da_after) = (zero.clone(), zero.clone(), zero);
+        for t in (0..name.x.len()).rev() {
+            let dz = self.dz(name, t);
+            // (7), (8)
+            let from_output = product(&p.wya, &dz, true);
+            let from_next = product(&p.waa, &carried, !self.has(CarryWaaNotTransposed));
+            let s1 = self.sign(FromOutputSign, FromOutputForgotten);
+            let s2 = self.sign(CarrySign, CarryForgotten);
+            let da = from_output.iter().zip(&from_next).map(|(o, n)| s1 * o + s2 * n);
+            let da: Vec<f64> = da.collect();
+            // (9)
+            let slopes = name.a[t].iter().zip(&name.a[t + 1]).map(|(&a, &b)| self.slope(a, b));
+            let dpre: Vec<f64> = slopes.zip(&da).map(|(slope, da)| slope * da).collect();
+            if is_counted && !self.is_missing(t, name.y.len()) {
+                self.add(name, t, [&dz, &dpre], sums);
+            }
+            carried = if self.has(CarryOneStepTooFar) {
+                dpre_after
+            } else if self.has(CarryOfDa) {
+                da.clone()
+            } else {
+                dpre.clone()
+            };
+            (dpre_after, da_after) = (dpre, da);
+        }
+        // (10)
+        let first = if self.has(Da0WithoutSlope) { da_after } else { dpre_after };
+        let scale = if self.has(Da0Forgotten) { 0. } else { 1. };
+        let da0 = product(&p.waa, &first, !self.has(Da0WaaNotTransposed));
+        da0.iter().map(|g| scale * g).collect()
+    }
+
+    /// (5) at step `t`.
+    fn dz(&self, name: &Name, t: usize) -> Vec<f64> {
+        let mut dz = name.y_hat[t].clone();
+        let steps = name.y.len();
+        let target = if self.has(OneHotOfNextStep) && t + 1 < steps { t + 1 } else { t };
+        if let (Some(&target), false) = (name.y.get(target), self.has(NoOneHot)) {
+            dz[target] -= 1.;
+        }
+        let is_masked = t >= steps && !self.has(MaskForgotten);
+        let scale = if is_masked { 0. } else { self.mean(name) };
+        dz.iter_mut().for_each(|dz| *dz *= scale);
+        dz
+    }
+
+    /// The factor of a term that one mistake negates and another forgets.
+    fn sign(&self, wrong: Mistake, forgotten: Mistake) -> f64 {
+        if self.has(forgotten) {
+            0.
+        } else if self.has(wrong) {
+            -1.
+        } else {
+            1.
+        }
+    }
+
+    /// The slope of tanh for a state `a_prev` and the one after it, `a`.
+    fn slope(&self, a_prev: f64, a: f64) -> f64 {
+        if self.has(TanhSlopeMissing) {
+            1.
+        } else if self.has(TanhSlopeNotSquared) {
+            1. - a
+        } else if self.has(TanhSlopeOfEarlierState) {
+            1. - a_prev * a_prev
+        } else if self.has(TanhSlopePlus) {
+            1. + a * a
+        } else {
+            1. - a * a
+        }
+    }
+
+    /// Whether step `t` of `steps` is missing in the sums.
+    fn is_missing(&self, t: usize, steps: usize) -> bool {
+        let (is_first, is_last) = (t == 0, t + 1 == steps);
+        self.has(OnlyLastStep) && !is_last
+            || self.has(OnlyFirstStep) && !is_first
+            || self.has(LastStepMissing) && is_last
+            || self.has(FirstStepMissing) && is_first
+    }
+
+    /// Adds the terms of step `t` to the sums of (6), (11) and (12): outer products.
+    fn add(&self, name: &Name, t: usize, [dz, dpre]: [&[f64]; 2], sums: &mut [Vec<f64>; 6]) {
+        let input = if self.has(DwaxOfTarget) {
+            name.y.get(t).copied()
+        } else if self.has(DwaxOfEarlierInput) {
+            t.checked_sub(1).and_then(|t| name.x[t])
+        } else if self.has(DwaxNoneIsFirstCharacter) {
+            name.x[t].or(Some(0))
+        } else {
+            name.x[t]
         };
-        let gradients = |found: &[&'static str]| {
-            found.iter().copied().filter(|name| ALL.contains(name)).collect::<Vec<_>>()
+        let mut hot = vec![0.; dz.len()];
+        input.into_iter().for_each(|input| hot[input] = 1.);
+        let state = &name.a[if self.has(DwyaOfEarlierState) { t } else { t + 1 }];
+        let earlier = &name.a[if self.has(DwaaOfSameState) { t + 1 } else { t }];
+        let limit = |mistake| if self.has(mistake) { self.clip } else { f64::INFINITY };
+        let (step, all) = (limit(ClippedSteps), limit(ClippedSums));
+        let terms: [(&[f64], &[f64]); 5] =
+            [(dpre, &hot), (dpre, earlier), (dz, state), (dpre, &[1.]), (dz, &[1.])];
+        for (sum, (u, v)) in sums.iter_mut().zip(terms) {
+            for (sums, u) in sum.chunks_exact_mut(v.len()).zip(u) {
+                for (sum, v) in sums.iter_mut().zip(v) {
+                    *sum = (*sum + (u * v).clamp(-step, step)).clamp(-all, all);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::compare::{Pair, bound};
+    use super::super::numeric::{STEP, central_differences, exact};
+    use super::super::problem::{Sizes, TENSORS};
+    use super::*;
+    use crate::train::GradientMethod;
+    use candle_core::{DType, Device};
+
+    /// The clamp of the mistakes that clip, small enough that it clips some terms and all sums.
+    const CLIP: f64 = 0.05;
+
+    fn problem() -> Problem {
+        Problem::random(Sizes { hidden: 7, vocabulary: 5, steps: 6, batch: 3 }, 1).unwrap()
+    }
+
+    /// The gradients of each method, exact ones and central differences, each with its bound.
+    fn correct_gradients(problem: &Problem, dtype: DType) -> Vec<(Gradients, f64)> {
+        let derived = |method| problem.derived(method, dtype, &Device::Cpu).unwrap();
+        let mut all: Vec<_> =
+            GradientMethod::ALL.map(|method| (derived(method), bound(dtype, false))).into();
+        for scope in [Scope::All, Scope::Entries(problem.entries(1000, 1)), Scope::Directions(1)] {
+            all.push((exact(problem, scope), bound(dtype, false)));
+        }
+        let entries = problem.entries(1000, 1);
+        let differences = central_differences(problem, STEP, entries, &Rounding::default());
+        all.push((differences, bound(dtype, true)));
+        all
+    }
+
+    /// The tensors of the gradients that do not agree.
+    fn disagreeing(pair: &Pair) -> Vec<&'static str> {
+        pair.disagreeing().into_iter().filter(|name| TENSORS.contains(name)).collect()
+    }
+
+    #[test]
+    fn the_equations_without_a_mistake_match_every_method() {
+        let problem = problem();
+        for (correct, bound) in correct_gradients(&problem, DType::F64) {
+            let pair = Pair::of(&problem, &planted(&problem, &[], CLIP), &correct, bound);
+            assert!(pair.agree, "{pair:#?}");
+        }
+    }
+
+    #[test]
+    fn every_method_finds_every_mistake_in_exactly_the_tensors_it_affects() {
+        let problem = problem();
+        for dtype in [DType::F64, DType::F32] {
+            let correct = correct_gradients(&problem, dtype);
+            for Known { mistake, tensors, .. } in MISTAKES {
+                let wrong = planted(&problem, &[*mistake], CLIP);
+                for (correct, bound) in &correct {
+                    let found = disagreeing(&Pair::of(&problem, &wrong, correct, *bound));
+                    assert_eq!(found, *tensors, "{mistake:?} against {}", correct.method);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_mistake_in_one_tensor_alone_is_found_in_it_alone() {
+        let problem = problem();
+        let right = planted(&problem, &[], CLIP);
+        for Known { mistake, tensors, .. } in MISTAKES {
+            let wrong = planted(&problem, &[*mistake], CLIP);
+            for (i, name) in TENSORS.iter().enumerate().filter(|(_, name)| tensors.contains(name)) {
+                let mut mixed = right.clone();
+                mixed.values[i] = wrong.values[i].clone();
+                let directions = exact(&problem, Scope::Directions(7));
+                let found = disagreeing(&Pair::of(&problem, &mixed, &directions, 1e-12));
+                assert_eq!(found, [*name], "{mistake:?}");
+            }
+        }
+    }
+
+    /// An error of one part in 10^11 in one entry of 2,500 is 100 times the bound of the directions.
+    #[test]
+    fn directions_find_an_error_in_a_single_entry() {
+        let sizes = Sizes { hidden: 50, vocabulary: 5, steps: 6, batch: 2 };
+        let problem = Problem::random(sizes, 3).unwrap();
+        let right = planted(&problem, &[], CLIP);
+        for seed in 0..20 {
+            let directions = exact(&problem, Scope::Directions(seed));
+            assert!(Pair::of(&problem, &right, &directions, 1e-12).agree);
+            let norm = right.values[1].iter().map(|g| g * g).sum::<f64>().sqrt();
+            let mut wrong = right.clone();
+            wrong.values[1][1234 + seed as usize] += 1e-10 * norm;
+            let found = disagreeing(&Pair::of(&problem, &wrong, &directions, 1e-12));
+            assert_eq!(found, ["waa"], "{seed}");
+        }
+    }
+
+    /// The table of docs/gradients.md is this one.
+    #[test]
+    fn the_known_mistakes_are_documented() {
+        let row = |known: &Known| {
+            let gradients = known.tensors.iter().map(|name| format!("`{}`", notebook(name)));
+            format!("| {} | {} |\n", known.what, gradients.collect::<Vec<_>>().join(" "))
         };
-        let found = compare(&correct[0]);
-        let missed_by: Vec<String> = correct
-            .iter()
-            .filter(|correct| gradients(&compare(correct)) != gradients(&found))
-            .map(|correct| correct.method.clone())
-            .collect();
-        let has_effect = !compare(&right).is_empty();
-        let agree = missed_by.is_empty() && found.is_empty() != has_effect;
-        Planted { known: *known, found, missed_by, has_effect, agree }
-    };
-    Ok(MISTAKES.iter().map(compare).collect())
+        let table: String = MISTAKES.iter().map(row).collect();
+        let documented = include_str!("../../docs/gradients.md").contains(&table);
+        assert!(documented, "docs/gradients.md lacks the rows\n{table}");
+    }
+
+    /// The notebook's name of the gradient of a tensor.
+    fn notebook(tensor: &str) -> String {
+        match tensor {
+            "a0" => "da_next".to_string(),
+            "wax" | "waa" | "wya" => format!("dW{}", &tensor[1..]),
+            bias => format!("d{bias}"),
+        }
+    }
 }

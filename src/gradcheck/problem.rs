@@ -1,7 +1,6 @@
 //! The network, batch and initial state of a check.
 
-use crate::checkpoint::Checkpoint;
-use crate::data::{Batch, Corpus, START};
+use crate::data::{Batch, START};
 use crate::error::{Error, Result};
 use crate::model::{CharRnn, Config, PARAMETERS, char_rnn};
 use crate::random::RngSource;
@@ -11,7 +10,7 @@ use candle_nn::VarBuilder;
 use serde::Serialize;
 
 /// The tensors whose gradients are compared: the parameters and the initial state.
-pub const TENSORS: [&str; 6] = ["wax", "waa", "wya", "b", "by", "a0"];
+pub(crate) const TENSORS: [&str; 6] = ["wax", "waa", "wya", "b", "by", "a0"];
 
 /// The most multiplications of one forward pass that a check accepts: with all methods, about a
 /// minute.
@@ -81,7 +80,7 @@ impl Sizes {
 
 /// The notebook's `X` and `Y`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Sequence {
+pub(super) struct Sequence {
     /// The input of each step; `None` is the zero vector.
     pub x: Vec<Option<usize>>,
     /// The target of each step.
@@ -135,7 +134,7 @@ impl Problem {
     ///
     /// # Errors
     /// As [`new`](Self::new), and if X and Y are empty or of different lengths.
-    pub fn sequence(
+    pub(super) fn sequence(
         parameters: Parameters<f64>,
         sequence: Sequence,
         a_prev: Vec<f64>,
@@ -208,40 +207,34 @@ impl Problem {
         Self::new(parameters, &names, a0)
     }
 
-    /// A trained network and `batch` names of `corpus`, selected by `seed`, from the zero state.
+    /// The parameters of `model`, and `names`, indices without the final `'\n'`, from the zero state.
     ///
     /// # Errors
-    /// [`Error::UnknownCharacter`] if a name of the list has a character that is not in the
-    /// vocabulary of the model; else as [`Sizes::check`].
-    pub fn trained(saved: &Checkpoint, corpus: &Corpus, batch: usize, seed: u64) -> Result<Self> {
-        let Config { vocabulary, hidden } = saved.model().config();
-        let names = corpus.names().iter().map(|name| saved.vocabulary.encode(name));
-        let mut names = names.collect::<Result<Vec<_>>>()?;
-        RngSource::Seed(seed).shuffle(&mut names);
-        names.truncate(batch);
+    /// As [`Sizes::check`] and [`new`](Self::new).
+    pub fn of_model(model: &CharRnn, names: &[Vec<u32>]) -> Result<Self> {
+        let Config { vocabulary, hidden } = model.config();
         let steps = 1 + names.iter().map(Vec::len).max().unwrap_or(0);
         Sizes { hidden, vocabulary, steps, batch: names.len() }.check()?;
-
-        let flat = saved.model().parameters().map(|(_, tensor)| to_f64(tensor));
+        let flat = model.parameters().map(|(_, tensor)| to_f64(tensor));
         let flat = flat.into_iter().collect::<candle_core::Result<Vec<_>>>()?;
         let flat = std::array::from_fn(|i| flat[i].as_slice());
         let parameters = Parameters::from_flat(hidden, vocabulary, flat);
         let a0 = vec![vec![0.; hidden]; names.len()];
-        Self::new(parameters, &names, a0)
+        Self::new(parameters, names, a0)
     }
 
     /// The parameters.
-    pub fn parameters(&self) -> &Parameters<f64> {
+    pub(super) fn parameters(&self) -> &Parameters<f64> {
         &self.parameters
     }
 
     /// The names, laid out for the reference.
-    pub fn sequences(&self) -> &[Sequence] {
+    pub(super) fn sequences(&self) -> &[Sequence] {
         &self.sequences
     }
 
     /// The initial state, (B, n_a).
-    pub fn a0(&self) -> &Matrix<f64> {
+    pub(super) fn a0(&self) -> &Matrix<f64> {
         &self.a0
     }
 
@@ -256,7 +249,7 @@ impl Problem {
     }
 
     /// The shapes of [`TENSORS`].
-    pub fn shapes(&self) -> [Vec<usize>; 6] {
+    pub(super) fn shapes(&self) -> [Vec<usize>; 6] {
         self.sizes().shapes()
     }
 
@@ -312,7 +305,7 @@ impl Problem {
 
     /// Indices of entries of each tensor: all of a tensor with no more than `limit`, else that
     /// many, drawn uniformly by `seed`.
-    pub fn entries(&self, limit: usize, seed: u64) -> Entries {
+    pub(super) fn entries(&self, limit: usize, seed: u64) -> Entries {
         Entries(self.shapes().map(|shape| {
             let mut at: Vec<usize> = (0..shape.iter().product()).collect();
             if at.len() > limit {
@@ -332,7 +325,7 @@ pub(super) fn to_f64(tensor: &Tensor) -> candle_core::Result<Vec<f64>> {
 
 /// For each of [`TENSORS`], the flat indices of some of its entries, ascending.
 #[derive(Debug, Clone)]
-pub struct Entries(pub(crate) [Vec<usize>; 6]);
+pub(super) struct Entries(pub [Vec<usize>; 6]);
 
 #[cfg(test)]
 mod tests {

@@ -33,7 +33,7 @@ const F64: f64 = f64::EPSILON / 2.;
 
 /// The rounding error of a method that computes in one number type, as a norm.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct Rounding {
+pub(super) struct Rounding {
     /// Of the gradients of [`TENSORS`](super::TENSORS).
     pub gradients: [f64; 6],
     /// Of the loss.
@@ -72,11 +72,4 @@ impl Rounding {
         let Self { gradients, loss, last } = self;
         Self { gradients: gradients.map(|g| g * factor), loss: loss * factor, last: last * factor }
     }
-}
-
-/// The error that is allowed in `dtype` where f32 gives `single` in place of `double`.
-pub(super) fn rounding_floor(single: &[f64], double: &[f64], dtype: DType) -> f64 {
-    let squares = single.iter().zip(double).map(|(a, b)| (a - b).powi(2));
-    let u = if dtype == DType::F64 { F64 } else { F32 };
-    FACTOR * u / F32 * squares.sum::<f64>().sqrt()
 }

@@ -1,28 +1,19 @@
 //! `char-rnn gradcheck`: compare gradients.
 
-mod picture;
 mod table;
 
 use super::args::{DeviceName, List, json_text};
-use super::draw::{Picture, check_svg};
 use super::error::Failure;
 use crate::Error;
 use crate::checkpoint;
-use crate::gradcheck::{
-    Against, ByStep, Checked, DIFFERENCES, DIRECTIONS, EXACT, Options, Planted, Problem, Report,
-    Sizes, StepSizes, against, by_step, check, prove, step_sizes,
-};
+use crate::gradcheck::{Against, Options, Problem, Report, Sizes, against, check};
+use crate::random::RngSource;
 use crate::text::escaped;
 use candle_core::{DType, Device};
 use clap::Args;
 use serde_json::json;
 use std::io::Write;
 use std::path::PathBuf;
-
-const METHODS: [&str; 6] = ["unrolled", "autograd", "hand", EXACT, DIRECTIONS, DIFFERENCES];
-
-/// The notebook's clamp.
-const CLIP: f64 = 5.;
 
 /// Compare the gradients of all methods with each other, or your own with the right ones
 #[derive(Args)]
@@ -43,12 +34,8 @@ Notes:
 Examples:
   char-rnn gradcheck                                 random parameters, in f64
   char-rnn gradcheck --against mine.npz              your own gradients: docs/gradients.md
-  char-rnn gradcheck --prove                         known mistakes, and how the check finds them
   char-rnn gradcheck --all --hidden 100              every number type and available device
-  char-rnn gradcheck --model dinos.safetensors       a trained model, on names of the built-in list
-  char-rnn gradcheck --by-step --steps 30            vanishing and exploding gradients
-  char-rnn gradcheck --plot check.svg --pair hand,differences
-  char-rnn gradcheck --step-sizes --plot steps.svg   the error of differences by step size h")]
+  char-rnn gradcheck --model dinos.safetensors       a trained model, on names of the built-in list")]
 pub struct Gradcheck {
     /// Hidden units of the random network [default: 50]
     #[arg(long, value_name = "N", conflicts_with = "model", help_heading = "Problem")]
@@ -83,68 +70,40 @@ pub struct Gradcheck {
     names: Option<PathBuf>,
 
     /// Compare the gradients in a file of np.savez instead
-    #[arg(long, value_name = "FILE.npz", group = "mode", help_heading = "Instead")]
-    #[arg(conflicts_with_all = ["hidden", "vocabulary", "steps", "model", "entries", "plot"])]
+    #[arg(long, value_name = "FILE.npz", help_heading = "Instead")]
+    #[arg(conflicts_with_all = ["hidden", "vocabulary", "steps", "batch", "seed"])]
+    #[arg(conflicts_with_all = ["model", "entries"])]
     against: Option<PathBuf>,
 
-    /// Plant known mistakes instead, and report the tensors by which they are found
-    #[arg(long, group = "mode", conflicts_with_all = ["entries", "plot"])]
-    #[arg(help_heading = "Instead")]
-    prove: bool,
-
-    /// Report the norm of the gradient by steps back through time instead
-    #[arg(long, group = "mode", conflicts_with = "entries", help_heading = "Instead")]
-    by_step: bool,
-
-    /// Report the error of differences by step size instead
-    #[arg(long, group = "mode", help_heading = "Instead")]
-    step_sizes: bool,
-
-    /// Clamp of the gradients: of --against [default: none], of --by-step [default: 5]
-    #[arg(long, value_name = "X", requires = "mode", help_heading = "Instead")]
-    #[arg(conflicts_with_all = ["prove", "step_sizes"])]
+    /// Clamp of the gradients of --against [default: none]
+    #[arg(long, value_name = "X", requires = "against", help_heading = "Instead")]
     clip: Option<f64>,
 
     /// Print each comparison
-    #[arg(long, conflicts_with_all = ["mode", "json"], help_heading = "Output")]
+    #[arg(long, conflicts_with_all = ["against", "json"], help_heading = "Output")]
     verbose: bool,
 
     /// Print the result as JSON
     #[arg(long, help_heading = "Output")]
     json: bool,
 
-    /// Draw gradients and differences, or the result of --by-step or --step-sizes
-    #[arg(long, value_name = "FILE.svg", help_heading = "Output")]
-    plot: Option<PathBuf>,
-
-    /// Methods to draw [default: the pair of the largest error over bound]
-    #[arg(long, value_name = "METHOD,METHOD", value_delimiter = ',', value_parser = METHODS)]
-    #[arg(hide_possible_values = true)]
-    #[arg(requires = "plot", conflicts_with = "mode", help_heading = "Output")]
-    pair: Vec<String>,
-
     /// Number type
     #[arg(long, value_name = "TYPE", default_value = "f64", help_heading = "Runtime")]
-    #[arg(value_parser = ["f32", "f64"], conflicts_with = "mode")]
+    #[arg(value_parser = ["f32", "f64"], conflicts_with = "against")]
     dtype: String,
 
     /// Device: cpu, cuda or cuda:N
     #[arg(long, value_name = "DEVICE", default_value = "cpu", help_heading = "Runtime")]
-    #[arg(conflicts_with = "mode")]
+    #[arg(conflicts_with = "against")]
     device: DeviceName,
 
     /// Check every number type on every available device; also one name, 200 steps, odd sizes
-    #[arg(long, conflicts_with_all = ["dtype", "device", "mode"], help_heading = "Runtime")]
+    #[arg(long, conflicts_with_all = ["dtype", "device", "against"], help_heading = "Runtime")]
     all: bool,
 }
 
 impl Gradcheck {
     pub fn run(self) -> Result<(), Failure> {
-        // Bad arguments are reported before the work.
-        if let Some(path) = &self.plot {
-            check_svg(path, "plot")?;
-        }
-        self.pair()?;
         if let Some(clip) = self.clip.filter(|clip| *clip <= 0. || clip.is_nan()) {
             return Err(Error::setting("clip", clip, "it must be above 0").into());
         }
@@ -152,55 +111,32 @@ impl Gradcheck {
             return self.report_against(&against(path, self.clip)?);
         }
         let devices = self.devices()?;
-        let problem = self.problem()?;
         let options = Options { entries: self.entries, seed: self.seed };
-        if self.prove {
-            return self.report_proof(&prove(&problem)?, &problem);
-        }
-        if self.by_step {
-            return self.report_by_step(&by_step(&problem, self.clip.unwrap_or(CLIP)));
-        }
-        if self.step_sizes {
-            return self.report_step_sizes(&step_sizes(&problem, &options)?);
-        }
-        let mut checks = Vec::new();
-        for problem in self.problems(problem)? {
+        let mut reports = Vec::new();
+        for problem in self.problems()? {
             for (dtype, device) in &devices {
-                checks.push(check(&problem, *dtype, device, &options)?);
+                reports.push(check(&problem, *dtype, device, &options)?);
             }
         }
-        if let Some(path) = &self.plot {
-            self.picture(&checks)?.save(path)?;
-        }
-        self.report(&checks)
+        self.report(&reports)
     }
 
     /// With `--all` also the cases that the problem may not have: one name, which is what training
     /// takes by default, 200 steps, and sizes that no vector divides.
-    fn problems(&self, problem: Problem) -> crate::Result<Vec<Problem>> {
+    fn problems(&self) -> crate::Result<Vec<Problem>> {
+        let problem = self.problem()?;
         if !self.all {
             return Ok(vec![problem]);
         }
-        let mut problems = vec![problem.first_name(), problem];
+        let one_name = problem.first_name();
+        let mut problems = vec![problem, one_name];
         if self.model.is_none() {
             for (hidden, vocabulary, steps, batch) in [(17, 27, 200, 2), (67, 257, 5, 3)] {
                 let sizes = Sizes { hidden, vocabulary, steps, batch };
                 problems.push(Problem::random(sizes, self.seed)?);
             }
         }
-        problems.rotate_left(1); // the given one first
         Ok(problems)
-    }
-
-    fn pair(&self) -> crate::Result<Option<[&str; 2]>> {
-        match &self.pair[..] {
-            [] => Ok(None),
-            [first, second] if first != second => Ok(Some([first, second])),
-            methods => {
-                let rule = "it must be two methods, as in hand,autograd";
-                Err(Error::setting("pair", methods.join(","), rule))
-            }
-        }
     }
 
     /// The number types and devices to check.
@@ -227,8 +163,12 @@ impl Gradcheck {
         };
         let saved = checkpoint::load(path, &Device::Cpu)?;
         let keep_case = saved.list.case == crate::data::LetterCase::Keep;
-        let list = List { path: self.names.clone(), keep_case };
-        Problem::trained(&saved, &list.read()?, self.batch, self.seed)
+        let corpus = List { path: self.names.clone(), keep_case }.read()?;
+        let names = corpus.names().iter().map(|name| saved.vocabulary.encode(name));
+        let mut names = names.collect::<crate::Result<Vec<_>>>()?;
+        RngSource::Seed(self.seed).shuffle(&mut names);
+        names.truncate(self.batch);
+        Problem::of_model(saved.model(), &names)
     }
 
     /// The source of the parameters, in words.
@@ -242,45 +182,30 @@ impl Gradcheck {
         }
     }
 
-    /// The picture of the first check that fails, else of the first.
-    fn picture(&self, checks: &[Checked]) -> crate::Result<Picture> {
-        let checked = checks.iter().find(|checked| !checked.report.agree).unwrap_or(&checks[0]);
-        let pair = match self.pair()? {
-            None => checked.worst_pair(),
-            Some(methods) => checked.pair(methods).expect("a check has every method"),
-        };
-        Ok(picture::pair(checked, pair))
-    }
-
-    fn report(&self, checks: &[Checked]) -> Result<(), Failure> {
-        let reports: Vec<&Report> = checks.iter().map(|checked| &checked.report).collect();
-        let agree = reports.iter().all(|report| report.agree);
+    fn report(&self, reports: &[Report]) -> Result<(), Failure> {
         let mut out = anstream::stdout().lock();
         if self.json {
+            let agree = reports.iter().all(|report| report.agree);
             let answer = json!({ "origin": self.origin(), "agree": agree, "checks": reports });
             writeln!(out, "{}", json_text(&answer))?;
         } else {
-            for report in &reports {
+            for report in reports {
                 let (out, origin) = (&mut out, self.origin());
-                match report.agree && reports.len() > 1 {
-                    _ if self.verbose => table::print_report(out, report, &origin)?,
-                    true => table::print_result(out, report, &origin)?,
-                    false => table::print_summary(out, report, &origin)?,
+                if self.verbose {
+                    table::print_report(out, report, &origin)?;
+                } else if report.agree && reports.len() > 1 {
+                    table::print_result(out, report, &origin)?;
+                } else {
+                    table::print_summary(out, report, &origin)?;
                 }
             }
         }
         out.flush()?;
         let mut failed = Vec::new();
-        for Report { pairs, taylor, ops, unrepeatable, dtype, device, .. } in reports {
+        for Report { pairs, unrepeatable, dtype, device, .. } in reports {
             for pair in pairs.iter().filter(|pair| !pair.agree) {
                 let ([first, second], tensors) = (&pair.methods, pair.disagreeing().join(", "));
                 failed.push(format!("{first} and {second} on {tensors} ({dtype} on {device})"));
-            }
-            for slopes in taylor.iter().filter(|slopes| !slopes.agree) {
-                failed.push(format!("{} and the slope of its Taylor remainder", slopes.method));
-            }
-            for op in ops.iter().filter(|op| !op.agree) {
-                failed.push(format!("autograd and unrolled on {} of {} alone", op.worst, op.op));
             }
             for method in unrepeatable {
                 failed.push(format!("{method} and its second run"));
@@ -292,26 +217,6 @@ impl Gradcheck {
         Err(Failure::Check(format!("the gradients disagree: {}", failed.join("; "))))
     }
 
-    fn report_step_sizes(&self, found: &StepSizes) -> Result<(), Failure> {
-        if let Some(path) = &self.plot {
-            picture::step_sizes(found).save(path)?;
-        }
-        let mut out = anstream::stdout().lock();
-        if self.json {
-            let answer = json!({ "origin": self.origin(), "step_sizes": found });
-            writeln!(out, "{}", json_text(&answer))?;
-        } else {
-            table::print_step_sizes(&mut out, found, &self.origin())?;
-        }
-        out.flush()?;
-        if found.agree {
-            return Ok(());
-        }
-        let message = "at no step size are central differences within their bound of the gradient \
-                       of hand";
-        Err(Failure::Check(message.to_string()))
-    }
-
     fn report_against(&self, found: &Against) -> Result<(), Failure> {
         let mut out = anstream::stdout().lock();
         match self.json {
@@ -319,46 +224,10 @@ impl Gradcheck {
             false => table::print_against(&mut out, found)?,
         }
         out.flush()?;
+        if found.agree {
+            return Ok(());
+        }
         let wrong = found.arrays.iter().filter(|array| !array.agree).map(|array| array.tensor);
-        match found.agree {
-            true => Ok(()),
-            false => {
-                let wrong: Vec<&str> = wrong.collect();
-                Err(Failure::Check(format!("wrong: {}", wrong.join(", "))))
-            }
-        }
-    }
-
-    fn report_proof(&self, found: &[Planted], problem: &Problem) -> Result<(), Failure> {
-        let agree = found.iter().all(|planted| planted.agree);
-        let mut out = anstream::stdout().lock();
-        match self.json {
-            true => writeln!(out, "{}", json_text(&json!({ "agree": agree, "mistakes": found })))?,
-            false => table::print_proof(&mut out, found, &problem.sizes(), &self.origin())?,
-        }
-        out.flush()?;
-        let missed = found.iter().filter(|planted| !planted.agree);
-        let missed: Vec<&str> = missed.map(|planted| planted.known.what).collect();
-        match agree {
-            true => Ok(()),
-            false => Err(Failure::Check(format!("not found: {}", missed.join("; ")))),
-        }
-    }
-
-    fn report_by_step(&self, found: &ByStep) -> Result<(), Failure> {
-        if let Some(path) = &self.plot {
-            picture::by_step(found).save(path)?;
-        }
-        let mut out = anstream::stdout().lock();
-        match self.json {
-            true => writeln!(
-                out,
-                "{}",
-                json_text(&json!({ "origin": self.origin(), "by_step": found }))
-            )?,
-            false => table::print_by_step(&mut out, found, &self.origin())?,
-        }
-        out.flush()?;
-        Ok(())
+        Err(Failure::Check(format!("wrong: {}", wrong.collect::<Vec<_>>().join(", "))))
     }
 }

@@ -1,10 +1,8 @@
 //! The results of `char-rnn gradcheck` as text.
 
-use super::picture::sizes;
+use crate::cli::args::count;
 use crate::cli::error::with_flags;
-use crate::gradcheck::{
-    Against, ByStep, Comparison, DIRECTIONS, Pair, Planted, Report, Sizes, StepSizes, TENSORS,
-};
+use crate::gradcheck::{Against, Comparison, DIRECTIONS, Pair, Report, Sizes, TENSORS};
 use clap::builder::styling::{AnsiColor, Style};
 use std::io::{Result, Write};
 
@@ -14,38 +12,22 @@ const BAD: Style = AnsiColor::Red.on_default().bold();
 const FAINT: Style = Style::new().dimmed();
 
 /// The relative errors: a row for each pair, a column for each tensor.
-pub fn print_summary<W: Write>(out: &mut W, report: &Report, origin: &str) -> Result<()> {
+pub fn print_summary(out: &mut impl Write, report: &Report, origin: &str) -> Result<()> {
     print_heading(out, report, origin)?;
     write!(out, "\n{FAINT}  {:<21} {:>6}", "relative error", "bound")?;
     for name in TENSORS.iter().chain(&["loss", "a_last"]) {
         write!(out, " {name:>6}")?;
     }
     writeln!(out, "  shared{FAINT:#}")?;
-    let print_cells = |out: &mut W, cells: &[(String, bool)], shared: &str| -> Result<()> {
-        for (cell, agree) in cells {
-            let style = if *agree { Style::new() } else { BAD };
-            write!(out, " {style}{cell:>6}{style:#}")?;
-        }
-        writeln!(out, "{}  {shared}", "      -".repeat(8 - cells.len()))
-    };
     for pair in &report.pairs {
         write!(out, "  {:<21} {:>6}", pair.methods.join(", "), format!("{:.0e}", pair.bound))?;
-        let cell = |tensor: &Comparison| {
-            let mark = if tensor.agree { "" } else { "!" };
+        for tensor in &pair.tensors {
+            let (mark, style) = if tensor.agree { ("", Style::new()) } else { ("!", BAD) };
             let error = tensor.relative_error;
             let cell = if error == 0. { "0".to_string() } else { format!("{mark}{error:.0e}") };
-            (cell, tensor.agree)
-        };
-        print_cells(out, &pair.tensors.iter().map(cell).collect::<Vec<_>>(), pair.shared)?;
-    }
-    for slopes in &report.taylor {
-        let name = format!("Taylor, {}", slopes.method);
-        write!(out, "  {name:<21} {:>6}", "2±0.1")?;
-        let cell = |slope: Option<f64>| match slope {
-            None => ("flat".to_string(), true),
-            Some(slope) => (format!("{slope:.2}"), (slope - 2.).abs() <= 0.1),
-        };
-        print_cells(out, &slopes.slopes.map(cell), "none")?;
+            write!(out, " {style}{cell:>6}{style:#}")?;
+        }
+        writeln!(out, "{}  {}", "      -".repeat(8 - pair.tensors.len()), pair.shared)?;
     }
     print_rest(out, report)?;
     print_verdict(out, report)
@@ -62,14 +44,8 @@ fn print_heading(out: &mut impl Write, report: &Report, origin: &str) -> Result<
     writeln!(out, "{}", sizes(&report.sizes))
 }
 
-/// Ops, repetition, and what the pairs prove.
+/// Repetition, and what the pairs prove.
 fn print_rest(out: &mut impl Write, report: &Report) -> Result<()> {
-    write!(out, "\nEach op alone, autograd and unrolled:\n ")?;
-    for op in &report.ops {
-        let style = if op.agree { Style::new() } else { BAD };
-        let (name, error) = (op.op, short(op.relative_error));
-        write!(out, " {style}{name} {error}{style:#}")?;
-    }
     let repeated = match &report.unrepeatable[..] {
         [] => "the same bits".to_string(),
         methods => {
@@ -86,10 +62,8 @@ fn print_rest(out: &mut impl Write, report: &Report) -> Result<()> {
 }
 
 fn print_verdict(out: &mut impl Write, report: &Report) -> Result<()> {
-    let pairs = report.pairs.iter().flat_map(|pair| &pair.tensors).map(|tensor| tensor.agree);
-    let taylor = report.taylor.iter().map(|slopes| slopes.agree);
-    let all: Vec<bool> = pairs.chain(taylor).chain(report.ops.iter().map(|op| op.agree)).collect();
-    let (all, failed) = (all.len(), all.iter().filter(|agree| !**agree).count());
+    let tensors = report.pairs.iter().flat_map(|pair| &pair.tensors);
+    let (all, failed) = (tensors.clone().count(), tensors.filter(|tensor| !tensor.agree).count());
     match failed {
         0 => writeln!(out, "{GOOD}All {all} comparisons are within their bounds.{GOOD:#}\n"),
         _ => writeln!(out, "{BAD}{failed} of {all} comparisons are out of bounds.{BAD:#}\n"),
@@ -157,63 +131,6 @@ pub fn print_against(out: &mut impl Write, found: &Against) -> Result<()> {
     Ok(())
 }
 
-pub fn print_proof(
-    out: &mut impl Write,
-    found: &[Planted],
-    of: &Sizes,
-    origin: &str,
-) -> Result<()> {
-    writeln!(out, "{HEADING}Planted mistakes{HEADING:#}: {origin}\n{}", sizes(of))?;
-    writeln!(out, "\n{FAINT}  {:<68}found by{FAINT:#}", "mistake")?;
-    for planted in found {
-        write!(out, "  {:<68}", planted.known.what)?;
-        match (planted.agree, planted.has_effect) {
-            (true, true) => writeln!(out, "{}", planted.found.join(" "))?,
-            (true, false) => writeln!(out, "{FAINT}changes nothing here{FAINT:#}")?,
-            (false, _) => {
-                let missed = planted.missed_by.join(", ");
-                writeln!(out, "{BAD}{} NOT BY {missed}{BAD:#}", planted.found.join(" "))?;
-            }
-        }
-    }
-    let (count, missed) = (found.len(), found.iter().filter(|planted| !planted.agree).count());
-    match missed {
-        0 => writeln!(out, "\n{GOOD}Every method finds them all, in the same tensors.{GOOD:#}"),
-        _ => writeln!(out, "\n{BAD}{missed} of {count} mistakes are not found.{BAD:#}"),
-    }
-}
-
-pub fn print_by_step(out: &mut impl Write, found: &ByStep, origin: &str) -> Result<()> {
-    writeln!(out, "{HEADING}Gradients through time{HEADING:#}: {origin}")?;
-    writeln!(out, "{}", sizes(&found.sizes))?;
-    writeln!(out, "\n{:12}{:<32}{:<32}", "", "||dL_T/da_t||, the last loss", "||dL/da_t||, all")?;
-    write!(out, "{FAINT}  {:<8}", "back")?;
-    for scale in found.scales.iter().chain(&found.scales) {
-        write!(out, " {:>10}", format!("waa x {scale}"))?;
-    }
-    writeln!(out, "{FAINT:#}")?;
-    for step in &found.steps {
-        write!(out, "  {:<8}", step.back)?;
-        for norm in step.of_last_loss.iter().chain(&step.of_all_losses) {
-            write!(out, " {:>10}", format!("{norm:.2e}"))?;
-        }
-        writeln!(out)?;
-    }
-    writeln!(out, "\nThe gradients of the parameters, clamped to [-{0}, {0}]:", found.clip)?;
-    for (scale, clamped) in found.scales.iter().zip(&found.clamped) {
-        let (before, after) = (clamped.norm, clamped.clamped_norm);
-        let share = 100. * clamped.share;
-        writeln!(
-            out,
-            "  waa x {scale:<4} norm {before:.3e}, then {after:.3e}; {share:.1} % clamped"
-        )?;
-    }
-    writeln!(
-        out,
-        "The clamp bounds an exploding gradient where it is summed; it restores no vanished one."
-    )
-}
-
 fn print_pair(out: &mut impl Write, pair: &Pair) -> Result<()> {
     let [first, second] = &pair.methods;
     let bound = pair.bound;
@@ -266,33 +183,13 @@ fn short(error: f64) -> String {
     if error == 0. { "0".to_string() } else { format!("{error:.1e}") }
 }
 
-pub fn print_step_sizes(out: &mut impl Write, found: &StepSizes, origin: &str) -> Result<()> {
-    writeln!(out, "{HEADING}Central differences by step size h{HEADING:#}: {origin}")?;
-    writeln!(out, "{}", sizes(&found.sizes))?;
-    writeln!(
-        out,
-        "relative error against the gradient of hand, f64; the smallest of each is marked"
-    )?;
-    write!(out, "\n{FAINT}  {:<8}", "h")?;
-    for (tensor, entries) in TENSORS.iter().zip(found.entries) {
-        write!(out, " {:>11}", format!("{tensor} ({entries})"))?;
-    }
-    writeln!(out, "{FAINT:#}")?;
-    for row in &found.steps {
-        write!(out, "  {:<8}", format!("{:.1e}", row.step))?;
-        for (error, best) in row.relative_errors.iter().zip(found.best) {
-            let error = short(*error);
-            match best == row.step {
-                true => write!(out, " {GOOD}{:>11}{GOOD:#}", format!("> {error}"))?,
-                false => write!(out, " {error:>11}")?,
-            }
-        }
-        writeln!(out)?;
-    }
-    let (style, verdict) = if found.agree { (GOOD, "within") } else { (BAD, "not all within") };
-    writeln!(
-        out,
-        "\n{style}At its best step each tensor's error is {verdict} the bound of {:e}.{style:#}",
-        found.bound
+fn sizes(sizes: &Sizes) -> String {
+    let count = |number: usize, what| count(number as u64, what);
+    format!(
+        "{}, {}, {} of up to {}",
+        count(sizes.hidden, "hidden unit"),
+        count(sizes.vocabulary, "character"),
+        count(sizes.batch, "name"),
+        count(sizes.steps, "step"),
     )
 }

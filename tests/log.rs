@@ -1,4 +1,4 @@
-//! `--log`, `--plot` and `char-rnn plot`.
+//! `--log`.
 
 mod common;
 
@@ -145,45 +145,6 @@ fn the_log_of_a_resumed_run_has_each_iteration_once() {
 }
 
 #[test]
-fn train_and_plot_draw_the_same_picture() {
-    let folder = Folder::with_names();
-    folder.succeeds(&format!("train names.txt --iterations 30 {FLAGS} --plot run.svg"));
-    let picture = String::from_utf8(folder.read("run.svg")).unwrap();
-    roxmltree::Document::parse(&picture).unwrap();
-    assert_says(
-        &picture,
-        &["names.txt: 3 names, 30 of 30 iterations", "\nheld out\n", "\nwaa\n", "\n20\n"],
-    );
-    folder.succeeds("plot names.safetensors");
-    let later = String::from_utf8(folder.read("names.svg")).unwrap();
-    assert_eq!(later, picture.replacen("names.txt:", "names.safetensors:", 1));
-    // An older picture is replaced.
-    folder.write("names.svg", "older");
-    folder.succeeds("plot names.safetensors");
-    assert_eq!(folder.read("names.svg"), later.as_bytes());
-}
-
-#[test]
-fn korean_names_are_in_a_picture_as_text() {
-    let folder = Folder::new();
-    folder.write("towns.txt", "서울\n부산\n대구\n");
-    folder.succeeds("train towns.txt --hidden 4 --iterations 5");
-    let run = folder.run("plot towns.safetensors");
-    assert_eq!((run.status, run.stderr.as_str()), (Some(0), "Wrote towns.svg\n"));
-    let picture = String::from_utf8(folder.read("towns.svg")).unwrap();
-    assert!(["서", "부", "대"].iter().any(|syllable| picture.contains(syllable)));
-}
-
-#[test]
-fn only_a_model_is_drawn_and_only_as_svg() {
-    let folder = Folder::with_model();
-    assert_says(&folder.refuses("plot none"), &["none"]);
-    assert_says(&folder.refuses("plot names.txt"), &["names.txt", "not a char-rnn model"]);
-    let refusal = folder.refuses("plot names.safetensors -o names.png");
-    assert_says(&refusal, &["--output", "names.png", "end in .svg"]);
-}
-
-#[test]
 fn a_file_that_cannot_be_written_is_refused_before_training() {
     let folder = Folder::with_model();
     folder.write("log.jsonl", "{\"settings\":{}}\n");
@@ -200,35 +161,28 @@ fn a_file_that_cannot_be_written_is_refused_before_training() {
         (&format!("--log names.safetensors {resume} -o new"), &["it is the run to resume"]),
         ("--log none/log", &["none/log"]),
         ("--log run", &["run", "exists already"]),
-        ("--plot a.png", &["--plot", "a.png", "end in .svg"]),
-        ("--plot a", &["--plot", "end in .svg"]),
-        ("--plot none/a.svg", &["there is no folder"]),
-        ("--plot a.svg --log a.svg", &["--plot", "it is where --log is written"]),
-        ("--plot a.svg -o a.svg", &["--plot", "it is the model file"]),
     ] {
         assert_says(&folder.refuses(&format!("train names.txt {flags}")), parts);
     }
 }
 
 #[test]
-fn a_run_that_diverges_is_logged_and_drawn() {
+fn a_run_that_diverges_is_logged() {
     let folder = Folder::with_names();
-    let flags = "--learning-rate 1e300 --log log --plot run.svg";
-    let run = folder.run(&format!("train names.txt {flags}"));
+    let run = folder.run("train names.txt --learning-rate 1e300 --log log");
     assert_eq!(run.status, Some(2), "{run:?}");
     let log = log(&folder, "log");
     let end = log.last().unwrap();
     assert_eq!((&end["end"], &end["iterations"]), (&json!("diverged"), &json!(1)));
     assert_says(end["because"].as_str().unwrap(), &["at iteration 1"]);
-    assert_eq!(names(&folder), ["log", "names.txt", "run.svg"]);
-    assert_says(&String::from_utf8(folder.read("run.svg")).unwrap(), &["1 of 35000 iterations"]);
+    assert_eq!(names(&folder), ["log", "names.txt"]);
 }
 
 #[cfg(target_os = "linux")]
 #[test]
 fn a_full_disk_is_reported_once_and_training_continues() {
     let folder = Folder::with_names();
-    let flags = "--iterations 3000 --hidden 4 --backprop hand --log /dev/full --plot run.svg";
+    let flags = "--iterations 3000 --hidden 4 --backprop hand --log /dev/full";
     let Run { status, stderr, stdout } = folder.run(&format!("train names.txt {flags}"));
     // The log cannot be opened: training does not begin.
     assert_eq!((status, stdout.as_str()), (Some(2), ""), "{stderr}");

@@ -1,0 +1,101 @@
+//! The check: all methods against each other.
+
+use super::compare::{Pair, bound};
+use super::gradients::{Gradients, Scope};
+use super::numeric::{
+    DIFFERENCES, DIRECTIONS, EXACT, STEP, central_differences, default_entries, exact, is_small,
+};
+use super::problem::{Problem, Sizes};
+use super::rounding::Rounding;
+use crate::error::{Error, Result};
+use crate::train::GradientMethod;
+use candle_core::{DType, Device, DeviceLocation};
+use serde::Serialize;
+
+/// The options of a check.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Options {
+    /// The most entries of each tensor whose derivatives are taken one by one, at least 1; by
+    /// default 200 differences, or fewer for a large network, and all exact derivatives of a small
+    /// one.
+    pub entries: Option<usize>,
+    /// Selects the entries if not all are taken.
+    pub seed: u64,
+}
+
+/// The result of a check.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Report {
+    /// The number type of the derived gradients: `f32` or `f64`.
+    pub dtype: &'static str,
+    /// Their device.
+    pub device: String,
+    /// The sizes of the problem.
+    pub sizes: Sizes,
+    /// The step of the central differences.
+    pub step: f64,
+    /// Each method with each other.
+    pub pairs: Vec<Pair>,
+    /// The methods that do not repeat their results bit for bit.
+    pub unrepeatable: Vec<GradientMethod>,
+    /// Whether every comparison is within its bound, and every method repeats its results.
+    pub agree: bool,
+}
+
+/// Computes loss, last states and gradients of `problem`, rounded to `dtype`, by every method,
+/// exactly, and by central differences, and compares each with each.
+///
+/// # Errors
+/// [`Error::Setting`] for zero `entries`; else if `dtype` is neither `F32` nor `F64`, or the
+/// device fails.
+pub fn check(
+    problem: &Problem,
+    dtype: DType,
+    device: &Device,
+    options: &Options,
+) -> Result<Report> {
+    if options.entries == Some(0) {
+        return Err(Error::setting("entries", 0, "it must be at least 1"));
+    }
+    let problem = problem.rounded(dtype);
+    let sizes = problem.sizes();
+    let [in_f64, in_f32] = Rounding::of(&problem);
+    let rounding = if dtype == DType::F64 { in_f64 } else { in_f32 };
+    let (mut gradients, mut unrepeatable) = (Vec::new(), Vec::new());
+    for method in GradientMethod::ALL {
+        let [first, again] = [(); 2].map(|()| problem.derived(method, dtype, device));
+        let first = Gradients { rounding, ..first? };
+        if !first.is_identical(&again?) {
+            unrepeatable.push(method);
+        }
+        gradients.push(first);
+    }
+    let entries = options.entries.unwrap_or_else(|| default_entries(sizes));
+    let entries = problem.entries(entries, options.seed);
+    let is_complete = options.entries.is_none() && is_small(&problem);
+    let scope = if is_complete { Scope::All } else { Scope::Entries(entries.clone()) };
+    for scope in [scope, Scope::Directions(options.seed)] {
+        gradients.push(Gradients { rounding: in_f64, ..exact(&problem, scope) });
+    }
+    gradients.push(central_differences(&problem, STEP, entries, &in_f64));
+
+    let mut pairs = Vec::new();
+    for (i, second) in gradients.iter().enumerate() {
+        for first in &gradients[..i] {
+            // Directions are derivatives of exact, and are not entries.
+            if first.method == DIRECTIONS || [&first.method, &second.method] == [EXACT, DIRECTIONS]
+            {
+                continue;
+            }
+            let bound = bound(dtype, second.method == DIFFERENCES);
+            pairs.push(Pair::of(&problem, first, second, bound));
+        }
+    }
+    let agree = pairs.iter().all(|pair| pair.agree) && unrepeatable.is_empty();
+    let device = match device.location() {
+        DeviceLocation::Cpu => "cpu".to_string(),
+        DeviceLocation::Cuda { gpu_id } => format!("cuda:{gpu_id}"),
+        DeviceLocation::Metal { gpu_id } => format!("metal:{gpu_id}"),
+    };
+    Ok(Report { dtype: dtype.as_str(), device, sizes, step: STEP, pairs, unrepeatable, agree })
+}
