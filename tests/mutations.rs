@@ -14,6 +14,7 @@ use char_rnn::train::{TrainConfig, Trainer};
 use common::Folder;
 use rand::{Rng, SeedableRng, seq::IndexedRandom};
 use rand_chacha::ChaCha8Rng;
+use serde_json::{Value, json};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -44,7 +45,7 @@ static ALLOCATOR: Measuring = Measuring;
 fn damaged(good: &[u8], random: &mut ChaCha8Rng) -> Vec<u8> {
     let mut bytes = good.to_vec();
     let header = 8..8 + u64::from_le_bytes(good[..8].try_into().unwrap()) as usize;
-    match random.random_range(0..7) {
+    match random.random_range(0..9) {
         0 => bytes.truncate(random.random_range(0..bytes.len())),
         1 => bytes.extend((0..random.random_range(1..100)).map(|_| random.random::<u8>())),
         2 => {
@@ -65,14 +66,58 @@ fn damaged(good: &[u8], random: &mut ChaCha8Rng) -> Vec<u8> {
                 bytes[random.random_range(header.clone())] = *other.choose(random).unwrap();
             }
         }
-        _ => {
+        6 => {
             for _ in 0..random.random_range(1..9) {
                 let at = random.random_range(0..bytes.len());
                 bytes[at] = random.random();
             }
         }
+        // Other values that keep the format.
+        _ => {
+            let mut json: Value = serde_json::from_slice(&good[header.clone()]).unwrap();
+            let training = &mut json["__metadata__"]["training"];
+            let mut run: Value = serde_json::from_str(training.as_str().unwrap()).unwrap();
+            for _ in 0..random.random_range(1..4) {
+                let mut places = vec![];
+                list_places(&run, String::new(), &mut places);
+                let place = places.choose(random).unwrap();
+                *run.pointer_mut(place).unwrap() = value(random);
+            }
+            *training = run.to_string().into();
+            let mut text = json.to_string().into_bytes();
+            text.resize(text.len().next_multiple_of(8), b' ');
+            let length = (text.len() as u64).to_le_bytes();
+            bytes = [&length[..], &text, &good[header.end..]].concat();
+        }
     }
     bytes
+}
+
+/// Adds a pointer to each value in `json`.
+fn list_places(json: &Value, place: String, places: &mut Vec<String>) {
+    let values: Vec<(String, &Value)> = match json {
+        Value::Object(fields) => fields.iter().map(|(key, value)| (key.clone(), value)).collect(),
+        Value::Array(values) => {
+            values.iter().enumerate().map(|(i, value)| (i.to_string(), value)).collect()
+        }
+        _ => vec![],
+    };
+    for (key, value) in values {
+        list_places(value, format!("{place}/{key}"), places);
+    }
+    places.push(place);
+}
+
+fn value(random: &mut ChaCha8Rng) -> Value {
+    match random.random_range(0..7) {
+        0 => Value::Null,
+        1 => json!(random.random::<bool>()),
+        2 => json!(random.random_range(0..10)),
+        3 => json!(random.random::<u64>()),
+        4 => json!(f64::from_bits(random.random())),
+        5 => json!(["", "f64", "5", "sgd", "none"].choose(random)),
+        _ => json!([random.random_range(0..10), 1]),
+    }
 }
 
 fn try_damaged_files(count: usize) {
