@@ -12,7 +12,7 @@ pub fn cuda(ordinal: usize) -> Result<Device> {
     #[cfg(not(feature = "cuda"))]
     return Err(Error::Device(format!(
         "this build has no CUDA, so there is no cuda:{ordinal}: build with cargo build --release \
-         --features cuda (docs/cuda.md), or use `device` cpu"
+         --features cuda (docs/cuda.md), or use the CPU"
     )));
     #[cfg(feature = "cuda")]
     open(ordinal)
@@ -53,7 +53,7 @@ fn free_memory() -> Option<u128> {
 fn open(ordinal: usize) -> Result<Device> {
     use candle_core::cuda_backend::cudarc::driver::{CudaContext, sys};
     let failed = |error: &dyn std::fmt::Display| {
-        Error::Device(format!("cannot open the GPU cuda:{ordinal}: {error}; use `device` cpu"))
+        Error::Device(format!("cannot open the GPU cuda:{ordinal}: {error}; use the CPU"))
     };
     let mut version = 0;
     // SAFETY: writes one number. An error leaves it 0.

@@ -18,10 +18,10 @@
 //! # Ok::<(), char_rnn::Error>(())
 //! ```
 
-use crate::data::{Batch, END, IGNORE_INDEX, START, Vocabulary};
+use crate::data::{Batch, END, IGNORE_INDEX, START, Vocabulary, check_indices};
 use crate::model::{CharRnn, CharRnnState};
 use crate::ops::scalar;
-use candle_core::{DType, Device, Result, Tensor, bail};
+use candle_core::{DType, Device, Result, Tensor};
 use candle_nn::RNN;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -256,14 +256,9 @@ fn distance<T: Ord>(a: &[Vec<u32>], b: &[Vec<u32>], feature: impl Fn(&Vec<u32>) 
     shares.values().map(|difference| difference.abs()).sum::<f64>() / 2.
 }
 
-/// Validates all indices: the ops validate inputs only, and a name's last index is none.
+/// Checks the indices of names, which index logits here.
 fn check(model: &CharRnn, names: &[impl AsRef<[u32]>]) -> Result<()> {
-    let vocabulary = model.config().vocabulary;
-    let mut indices = names.iter().flat_map(|name| name.as_ref());
-    match indices.find(|&&index| index as usize >= vocabulary) {
-        Some(index) => bail!("the index {index} is outside a vocabulary of {vocabulary}"),
-        None => Ok(()),
-    }
+    check_indices(names.iter().flat_map(|name| name.as_ref()), model.config().vocabulary)
 }
 
 /// The logits `z` of `state`, row by row, (B * n_y).

@@ -30,7 +30,7 @@
 //! # Ok::<(), candle_core::Error>(())
 //! ```
 
-use crate::data::Batch;
+use crate::data::{Batch, START, check_indices};
 use crate::ops;
 use candle_core::{D, DType, Device, Result, Tensor, Var, bail};
 use candle_nn::{Init, Module, RNN, VarBuilder, VarMap};
@@ -283,8 +283,8 @@ impl CharRnn {
     }
 
     /// Checks that there are names, and the shapes of the state, the dropout mask and the soft
-    /// targets: a state of another batch size could pass for one of more or fewer steps. On a GPU
-    /// checks the indices too, which the CPU's ops do by themselves.
+    /// targets: a state of another batch size could pass for one of more or fewer steps. For another
+    /// device checks the indices too: the ops can on the CPU only.
     pub(crate) fn check_start(&self, batch: &Batch, start: &CharRnnState) -> Result<()> {
         let expected = [batch.size(), self.config.hidden];
         if batch.size() == 0 {
@@ -307,8 +307,7 @@ impl CharRnn {
                      than {MAX_ENTRIES}: use a smaller batch, or the CPU"
                 );
             }
-            ops::check_indices(batch.x(), self.config.vocabulary)?;
-            ops::check_indices(batch.y(), self.config.vocabulary)?;
+            batch.check_indices(self.config.vocabulary)?;
         }
         Ok(())
     }
@@ -323,7 +322,8 @@ impl CharRnn {
     }
 }
 
-/// Indices, (rows), as vectors, (rows, size); [`crate::data::START`] is the zero vector.
+/// Indices, (rows), as vectors, (rows, size); [`START`] and [`IGNORE_INDEX`](crate::data::IGNORE_INDEX)
+/// are the zero vector.
 ///
 /// # Errors
 /// Where another index is not below `size`.
@@ -333,15 +333,13 @@ pub(crate) fn one_hot(
     dtype: DType,
     device: &Device,
 ) -> Result<Tensor> {
+    let is_hot = |index: &&u32| **index != START;
+    check_indices(indices.iter().filter(is_hot), size)?;
     let mut rows = vec![0u8; indices.len() * size];
     for (row, &index) in rows.chunks_exact_mut(size).zip(indices) {
-        if index == crate::data::START {
-            continue;
+        if is_hot(&&index) {
+            row[index as usize] = 1;
         }
-        let Some(hot) = row.get_mut(index as usize) else {
-            bail!("the index {index} is outside a vocabulary of {size}")
-        };
-        *hot = 1;
     }
     Tensor::from_vec(rows, (indices.len(), size), device)?.to_dtype(dtype)
 }
@@ -363,7 +361,7 @@ impl RNN for CharRnn {
     }
 
     /// One step. The input is a batch of vectors, (B, n_x), or of u32 indices, (B), where
-    /// [`START`](crate::data::START) is the zero vector.
+    /// [`START`] is the zero vector.
     fn step(&self, input: &Tensor, state: &Self::State) -> Result<Self::State> {
         check_rows(input, state)?;
         ops::recurrence(&self.project(input)?, &self.waa, &state.a).map(CharRnnState::new)

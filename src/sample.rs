@@ -10,7 +10,7 @@ mod options;
 
 pub use options::{MAX_LENGTH, SampleOptions, max_length_for};
 
-use crate::data::{END, START};
+use crate::data::{END, START, check_indices};
 use crate::kernels::Element;
 use crate::kernels::softmax::{choose, softmax_weights, total};
 use crate::model::{CharRnn, CharRnnState};
@@ -90,9 +90,9 @@ impl Sampler {
         range: Range<u64>,
     ) -> Result<Self> {
         options.check().map_err(Error::wrap)?;
-        let characters = 1..model.config().vocabulary;
-        if let Some(index) = options.prefix.iter().find(|&&i| !characters.contains(&(i as usize))) {
-            bail!("the prefix has the index {index}; characters have those of {characters:?}");
+        check_indices(&options.prefix, model.config().vocabulary)?;
+        if options.prefix.contains(&END) {
+            bail!("the prefix has {END}, the index of the end of a name");
         }
         let model = model.detached();
         let start = match options.prefix.split_last() {

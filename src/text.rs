@@ -4,11 +4,16 @@
 /// The maximum length of an [`excerpt`], in characters.
 const MAX_EXCERPT: usize = 400;
 
+/// Whether `character` is a control character or a line or paragraph separator.
+pub(crate) fn breaks_lines(character: char) -> bool {
+    character.is_control() || matches!(character, '\u{2028}' | '\u{2029}')
+}
+
 /// Whether `character` has no glyph: a control, format or unassigned character, a line or paragraph
 /// separator. Spaces have none either, but do no harm, and the joiners are part of words in Persian
 /// and Indic scripts.
 pub(crate) fn is_invisible(character: char) -> bool {
-    let is_space = character.is_whitespace() && !crate::data::breaks_lines(character);
+    let is_space = character.is_whitespace() && !breaks_lines(character);
     let is_ascii = matches!(character, ' '..='~');
     // After a letter, so that a combining mark is not escaped.
     let is_escaped = || format!("a{character}").escape_debug().count() > 2;

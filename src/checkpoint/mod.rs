@@ -21,10 +21,10 @@ mod state;
 pub(crate) use container::serialize;
 pub use state::{Change, ListInfo};
 
-use crate::data::{Corpus, KnownNames, LetterCase, Vocabulary, breaks_lines};
+use crate::data::{Corpus, KnownNames, LetterCase, Vocabulary};
 use crate::error::{Error, Result};
 use crate::model::{CharRnn, Config, PARAMETERS, char_rnn};
-use crate::text::excerpt;
+use crate::text::{breaks_lines, excerpt};
 use crate::train::{TrainConfig, Trained};
 use atomic::{temporary_beside, write_atomically};
 use candle_core::{Device, Tensor};
@@ -124,7 +124,7 @@ fn check_replaceable(path: &Path) -> Result<()> {
             if is_foreign(&mut file).map_err(|source| Error::read(path, source))? {
                 return Err(Error::model_file(
                     path,
-                    "this file is not a char-rnn model and will not be written over; choose another `output`",
+                    "this file is not a char-rnn model and will not be written over",
                 ));
             }
         }
@@ -477,7 +477,7 @@ mod tests {
         let refusal = |path: &Path| check_writable(path).unwrap_err().to_string();
         let letter = folder.path().join("letter.txt");
         std::fs::write(&letter, "dear").unwrap();
-        assert!(refusal(&letter).contains("another `output`"));
+        assert!(refusal(&letter).contains("not a char-rnn model"));
         assert!(refusal(&folder.path().join("model/")).contains("folder"));
         let missing = refusal(&folder.path().join("none/model"));
         assert!(missing.contains("there is no folder"), "{missing}");

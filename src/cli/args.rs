@@ -36,6 +36,22 @@ impl List {
     }
 }
 
+/// The number of names, as one in so many, from which on lost capitals are reported.
+const LOST_CAPITALS: usize = 10;
+
+/// What is unusual about a list and may not be intended, in lines.
+pub fn warnings(corpus: &Corpus) -> Vec<String> {
+    let (lost, names) = (corpus.lost_capitals(), corpus.names().len());
+    let capitals = (lost * LOST_CAPITALS >= names).then(|| {
+        format!(
+            "{lost} of {names} names have capitals after the first letter, which are lower-cased; to \
+             keep capitals, add --keep-case"
+        )
+    });
+    let line = |warning| format!("char-rnn: {}: {warning}", corpus.origin());
+    corpus.warning().into_iter().chain(capitals).map(line).collect()
+}
+
 /// The path of a list that is read from standard input.
 pub const STANDARD_INPUT: &str = "-";
 

@@ -209,14 +209,21 @@ impl TrainFlags {
         done: u64,
     ) -> crate::Result<()> {
         let Some(epochs) = self.epochs.as_ref().and_then(Value::as_u64) else { return Ok(()) };
-        config.iterations = config.iterations_for_epochs(epochs, corpus)?;
-        match config.iterations > done {
-            true => Ok(()),
-            false => {
-                let all = config.iterations;
-                let rule = format!("that is {all} iterations, and {done} are done already");
-                Err(Error::setting("epochs", epochs, rule))
-            }
+        let mut names = corpus.names().len() as u64;
+        if config.validation > 0. {
+            let held_out = corpus.validation_split(config.validation, config.seed)?;
+            names -= held_out.iter().filter(|is_held_out| **is_held_out).count() as u64;
         }
+        let Some(examples) = epochs.checked_mul(names).filter(|&examples| examples > 0) else {
+            let rule = format!("it must be from 1 to {}", u64::MAX / names);
+            return Err(Error::setting("epochs", epochs, rule));
+        };
+        config.iterations = examples.div_ceil(config.batch_size as u64);
+        if config.iterations <= done {
+            let all = config.iterations;
+            let rule = format!("that is {all} iterations, and {done} are done already");
+            return Err(Error::setting("epochs", epochs, rule));
+        }
+        Ok(())
     }
 }

@@ -1,8 +1,8 @@
 //! `char-rnn train`: train on a list.
 
-use super::args::{DeviceName, List, STANDARD_INPUT, count, whole_number, with_ending};
+use super::args::{DeviceName, List, STANDARD_INPUT, count, warnings, whole_number, with_ending};
 use super::best;
-use super::error::{Failure, with_flags};
+use super::error::Failure;
 use super::files::{FileLock, is_same_place};
 use super::flags::{OPTIMIZATION, OUTPUT, RUNTIME, TrainFlags};
 use super::metrics::{self, Metrics};
@@ -106,7 +106,12 @@ impl Train {
         let resumed = self.resume.as_deref().map(|path| ResumedRun::load(path, &device));
         let resumed = resumed.transpose()?;
         if let Some(path) = &output {
-            checkpoint::check_writable(path)?;
+            checkpoint::check_writable(path).map_err(|error| match error {
+                Error::ModelFile { path, problem } => {
+                    Error::model_file(&path, problem + "; choose another file with -o")
+                }
+                error => error,
+            })?;
         }
         let before = resumed.as_ref().map(|resumed| &resumed.checkpoint);
         let mut config = self.flags.resolve(before.map(|before| &before.config))?;
@@ -136,9 +141,9 @@ impl Train {
             None => (Trainer::new(&corpus, &config, &device)?, vec![]),
         };
         let bar = Bar::new(config.iterations, done, self.quiet);
-        let warnings = if resumed.is_some() { vec![] } else { corpus.warnings() };
+        let warnings = if resumed.is_some() { vec![] } else { warnings(&corpus) };
         for warning in warnings {
-            bar.say(&format!("char-rnn: {}: {}", corpus.origin(), with_flags(&warning)));
+            bar.say(&warning);
         }
         let run = metrics::Run {
             corpus: &corpus,

@@ -1,7 +1,7 @@
 //! `char-rnn vocab`: the vocabulary of a list, as the notebook's first cells print it.
 
-use super::args::{List, say};
-use super::error::{Failure, with_flags};
+use super::args::{List, say, warnings};
+use super::error::Failure;
 use super::python::python_str;
 use clap::Args;
 use std::io::{BufWriter, Write, stdout};
@@ -19,8 +19,8 @@ pub struct Vocab {
 impl Vocab {
     pub fn run(self) -> Result<(), Failure> {
         let corpus = self.list.read()?;
-        for warning in corpus.warnings() {
-            say(&format!("char-rnn: {}: {}", corpus.origin(), with_flags(&warning)));
+        for warning in warnings(&corpus) {
+            say(&warning);
         }
         let vocabulary = corpus.vocabulary();
         let quoted = quoted(vocabulary.characters().iter().copied());

@@ -9,8 +9,24 @@
 //! use them, by every gradient method.
 
 use super::vocabulary::END;
-pub use crate::kernels::{IGNORE_INDEX, START};
-use candle_core::{Device, Result, Tensor};
+use candle_core::{Device, Result, Tensor, bail};
+
+/// The input index of the zero vector: no character comes before this step.
+pub const START: u32 = u32::MAX;
+
+/// The target index of a padded step, which has neither loss nor gradient.
+pub const IGNORE_INDEX: u32 = u32::MAX;
+
+/// Returns an error where an index is not below `size`.
+pub(crate) fn check_indices<'a>(
+    indices: impl IntoIterator<Item = &'a u32>,
+    size: usize,
+) -> Result<()> {
+    match indices.into_iter().find(|&&index| index as usize >= size) {
+        Some(index) => bail!("the index {index} is outside a vocabulary of {size}"),
+        None => Ok(()),
+    }
+}
 
 /// A minibatch of names, `steps` (T) by `size` (B).
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -164,6 +180,12 @@ impl Batch {
             return Ok(a.clone());
         };
         a.reshape((rows / self.size, self.size, n_a))?.broadcast_mul(&mask)?.reshape((rows, n_a))
+    }
+
+    /// Returns an error where an index of [`x`](Self::x) or [`y`](Self::y) is not below `size`.
+    pub(crate) fn check_indices(&self, size: usize) -> Result<()> {
+        check_indices(self.x.iter().filter(|&&x| x != START), size)?;
+        check_indices(self.y.iter().filter(|&&y| y != IGNORE_INDEX), size)
     }
 
     /// The row of each name's last step, (B): the target is `'\n'`, and the hidden state is the

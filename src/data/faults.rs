@@ -1,6 +1,6 @@
 //! What is wrong with a list: lines that cannot be used, files of another kind, tables and markup.
 
-use super::spelling::breaks_lines;
+use crate::text::breaks_lines;
 use std::collections::BTreeSet;
 
 /// The number of lines that a message lists.

@@ -8,13 +8,13 @@ mod spelling;
 mod split;
 mod vocabulary;
 
+pub(crate) use batch::check_indices;
 pub use batch::{Batch, IGNORE_INDEX, START};
 pub(crate) use corpus::digest;
 #[cfg(feature = "cli")]
 pub(crate) use corpus::read_bytes;
 pub use corpus::{Corpus, DINOS, Listed, MAX_NAME_LENGTH, encode, encode_prefix, parse_listed};
 pub use known_names::KnownNames;
-pub(crate) use spelling::breaks_lines;
 pub use spelling::{LetterCase, shown};
 #[cfg(feature = "cli")]
 pub(crate) use spelling::{first_letter, titlecase, trimmed};

@@ -39,11 +39,6 @@ fn composed(text: String) -> String {
     if text.is_ascii() { text } else { text.nfc().collect() }
 }
 
-/// Whether `character` is a control character or a line or paragraph separator.
-pub(crate) fn breaks_lines(character: char) -> bool {
-    character.is_control() || matches!(character, '\u{2028}' | '\u{2029}')
-}
-
 /// `text` without white space and format characters around it: byte-order marks, zero-width spaces,
 /// soft hyphens, direction marks.
 pub(crate) fn trimmed(text: &str) -> &str {

@@ -1,6 +1,6 @@
 //! The check: all methods against each other.
 
-use super::compare::{Pair, bound};
+use super::compare::{Pair, bound, shared};
 use super::gradients::{Gradients, Scope};
 use super::numeric::{
     DIFFERENCES, DIRECTIONS, EXACT, STEP, central_differences, default_entries, exact, is_small,
@@ -88,7 +88,8 @@ pub fn check(
                 continue;
             }
             let bound = bound(dtype, second.method == DIFFERENCES);
-            pairs.push(Pair::of(&problem, first, second, bound));
+            let shared = shared([&first.method, &second.method], device.is_cpu());
+            pairs.push(Pair { shared, ..Pair::of(&problem, first, second, bound) });
         }
     }
     let agree = pairs.iter().all(|pair| pair.agree) && unrepeatable.is_empty();

@@ -162,8 +162,7 @@ impl Problem {
                 return Err(candle_core::Error::Msg(message).into());
             }
         }
-        crate::ops::check_indices(self.batch.x(), n_x)?;
-        crate::ops::check_indices(self.batch.y(), n_x)?;
+        self.batch.check_indices(n_x)?;
         Ok(self)
     }
 

@@ -1,10 +1,10 @@
 //! Softmax cross-entropy and its gradient.
 
-use super::IGNORE_INDEX;
 use super::element::Element;
 use super::projection::check_indices;
 use super::simd::{dispatch, map, zip};
 use super::softmax::{exponentials, maximum};
+use crate::data::IGNORE_INDEX;
 use pulp::{Simd, WithSimd};
 
 struct CrossEntropy<'a, F> {

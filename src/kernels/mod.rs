@@ -44,9 +44,3 @@ mod x86;
 
 pub use element::Element;
 pub(crate) use tile::{AsIs, Finish};
-
-/// The input index of the zero vector: no character comes before this step.
-pub const START: u32 = u32::MAX;
-
-/// The target index of a padded step, which has neither loss nor gradient.
-pub const IGNORE_INDEX: u32 = u32::MAX;

@@ -4,13 +4,13 @@
 //! the transpose `wax_t` (v, n), where a character is a row:
 //! [`transpose`](super::transpose::transpose) `wax` once a sequence, and the gradient back.
 
-use super::START;
 use super::element::Element;
 use super::matmul::{Packed, Strided, add_matmul, matmul};
 use super::simd::{dispatch, starts, zip};
 use super::threads::{for_rows, parts_of_elements};
 use super::tile::{AsIs, Finish};
 use super::update::ClippedDescent;
+use crate::data::START;
 use pulp::{Simd, WithSimd};
 
 struct Gather<'a, F>(&'a [F], &'a [F], &'a [u32], &'a mut [F]);

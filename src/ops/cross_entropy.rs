@@ -1,9 +1,8 @@
 //! Softmax cross-entropy as one node.
 
-use super::{check_indices, scalar, slice, values, with_float};
+use super::{primitive, scalar, slice, values, with_float};
+use crate::data::{IGNORE_INDEX, check_indices};
 use crate::kernels::{Element, cross_entropy as kernels};
-#[cfg(feature = "cuda")]
-use candle_core::CudaStorage;
 use candle_core::backend::BackendStorage;
 use candle_core::{
     CpuStorage, CustomOp1, D, Device, Layout, Result, Shape, Tensor, WithDType, bail,
@@ -12,25 +11,18 @@ use candle_nn::ops::log_softmax;
 use std::sync::OnceLock;
 
 /// The sum over rows of `-ln softmax(z)[y]`, in nats: logits `z` (R, n_y) and targets `y` (R) of
-/// `U32` to a scalar. Rows with the target [`crate::data::IGNORE_INDEX`] have no loss and no
+/// `U32` to a scalar. Rows with the target [`IGNORE_INDEX`] have no loss and no
 /// gradient.
 ///
 /// # Errors
 /// Where the shapes do not fit, a target is outside (0 .. n_y), or the type is not `F32` or
 /// `F64`.
 pub fn cross_entropy(z: &Tensor, y: &Tensor) -> Result<Tensor> {
+    if !z.device().is_cpu() {
+        return primitive::cross_entropy(z, y);
+    }
     let op = CrossEntropy { y: y.contiguous()?, dz: OnceLock::new() };
     z.contiguous()?.apply_op1(op)
-}
-
-/// [`cross_entropy`] and its gradient with respect to `z`, without a graph.
-///
-/// # Errors
-/// As [`cross_entropy`].
-pub(crate) fn cross_entropy_gradient(z: &Tensor, y: &Tensor) -> Result<[Tensor; 2]> {
-    let op = CrossEntropy { y: y.contiguous()?, dz: OnceLock::new() };
-    let loss = z.contiguous()?.apply_op1_no_bwd(&op)?;
-    Ok([loss, op.gradient()?.clone()])
 }
 
 /// The loss of targets that are probabilities: the sum over rows of `-q ln softmax(z)`, in nats, by
@@ -40,17 +32,6 @@ pub(crate) fn cross_entropy_gradient(z: &Tensor, y: &Tensor) -> Result<[Tensor; 
 /// Where the shapes do not fit, or the device fails.
 pub fn soft_cross_entropy(z: &Tensor, q: &Tensor) -> Result<Tensor> {
     (log_softmax(z, D::Minus1)? * q)?.sum_all()?.neg()
-}
-
-/// [`soft_cross_entropy`] and its gradient with respect to `z`, without a graph.
-///
-/// # Errors
-/// As [`soft_cross_entropy`].
-pub(crate) fn soft_cross_entropy_gradient(z: &Tensor, q: &Tensor) -> Result<[Tensor; 2]> {
-    let log_probabilities = log_softmax(z, D::Minus1)?;
-    let loss = (&log_probabilities * q)?.sum_all()?.neg()?;
-    let dz = log_probabilities.exp()?.broadcast_mul(&q.sum_keepdim(D::Minus1)?)?.sub(q)?;
-    Ok([loss, dz])
 }
 
 struct CrossEntropy {
@@ -85,7 +66,7 @@ impl CustomOp1 for CrossEntropy {
     fn cpu_fwd(&self, z: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let v = self.vocabulary(layout)?;
         values!(y: u32 = self.y);
-        check_indices(y, v)?;
+        check_indices(y.iter().filter(|&&y| y != IGNORE_INDEX), v)?;
         let loss = with_float!(z.dtype(), self.name(), F => {
             let z: &[F] = slice(z, layout)?;
             let mut dz = vec![F::ZERO; z.len()];
@@ -97,22 +78,8 @@ impl CustomOp1 for CrossEntropy {
         Ok((loss, ().into()))
     }
 
-    #[cfg(feature = "cuda")]
-    fn cuda_fwd(&self, z: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
-        self.vocabulary(layout)?;
-        let (loss, dz) = with_float!(z.dtype(), self.name(), F => {
-            super::cuda::cross_entropy::<F>((z, layout), &self.y)?
-        });
-        self.dz.get_or_init(|| dz);
-        Ok((loss, ().into()))
-    }
-
     fn bwd(&self, _z: &Tensor, _loss: &Tensor, dloss: &Tensor) -> Result<Option<Tensor>> {
         let dz = self.gradient()?;
-        if !dloss.device().is_cpu() {
-            // Reading the value of dloss would synchronize with the device.
-            return dz.broadcast_mul(dloss).map(Some);
-        }
         match scalar(dloss)? {
             1. => Ok(Some(dz.clone())),
             scale => (dz * scale).map(Some),

@@ -12,39 +12,33 @@
 //! [`soft_cross_entropy`] is the loss of targets that are probabilities, by candle's primitive ops.
 //!
 //! Any candle model can use them; `examples/fused_recurrence.rs` is one. All tensors of an op have
-//! the same float type, `F32` or `F64`, and the same device: the CPU or, in a build with the feature
-//! `cuda`, an NVIDIA GPU. Rows are time-major: step `t` of sequence `i` is row `t * B + i`.
+//! the same float type, `F32` or `F64`, and the same device. Rows are time-major: step `t` of sequence
+//! `i` is row `t * B + i`.
 //!
-//! On the CPU an index outside the vocabulary is an error. On a GPU the check would synchronize with
-//! the device, so such an index counts as [`START`] or
-//! [`IGNORE_INDEX`](crate::data::IGNORE_INDEX).
+//! On the CPU each is fused. On another device, such as a GPU, the same functions are compositions of
+//! candle's primitive ops (`primitive.rs`). On the CPU an index outside the vocabulary is an error. On
+//! a GPU it ends the process's use of that GPU: check indices before they are moved there.
 //!
 //! In candle 0.11 each gradient of a node is added to a fresh tensor of zeros. At the sizes of this
 //! project the number of nodes dominates the time of a step.
 
 mod cross_entropy;
-#[cfg(feature = "cuda")]
-mod cuda;
+pub(crate) mod primitive;
 mod project_input;
 mod project_output;
 mod recurrence;
 mod rnn;
-#[cfg(any(test, feature = "cuda"))]
-mod stepwise;
 mod update;
 
 pub use cross_entropy::{cross_entropy, soft_cross_entropy};
-pub(crate) use cross_entropy::{cross_entropy_gradient, soft_cross_entropy_gradient};
 pub use project_input::project_input;
-pub(crate) use project_input::project_input_gradients;
 pub use project_output::project_output;
 pub use recurrence::recurrence;
-pub(crate) use recurrence::recurrence_gradients;
 pub use rnn::rnn;
 pub(crate) use update::{adamw_descent, adamw_moments, clipped_descent};
 
+use crate::kernels::Element;
 use crate::kernels::matmul::Packed;
-use crate::kernels::{Element, START};
 use candle_core::{CpuStorage, Layout, Result, Storage, Tensor, WithDType, bail};
 use std::cell::RefCell;
 
@@ -127,14 +121,6 @@ fn slice_mut<'a, F>(values: &'a mut [F], layout: &Layout) -> Result<&'a mut [F]>
 /// tensor.
 pub(crate) fn scalar(tensor: &Tensor) -> Result<f64> {
     with_float!(tensor.dtype(), "a scalar", F => tensor.to_scalar::<F>().map(Element::to_f64))
-}
-
-/// Returns an error where an index is neither below `size` nor [`START`].
-pub(crate) fn check_indices(indices: &[u32], size: usize) -> Result<()> {
-    match indices.iter().find(|&&index| index != START && index as usize >= size) {
-        Some(index) => bail!("the index {index} is outside a vocabulary of {size}"),
-        None => Ok(()),
-    }
 }
 
 #[cfg(test)]

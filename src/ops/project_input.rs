@@ -1,21 +1,23 @@
 //! The input projection, a lookup.
 
-use super::{Float, check_indices, slice, values, with_float};
+use super::{Float, primitive, slice, values, with_float};
+use crate::data::{START, check_indices};
 use crate::kernels::projection as kernels;
 use crate::kernels::transpose::transpose;
-#[cfg(feature = "cuda")]
-use candle_core::CudaStorage;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, WithDType, bail};
 
 /// `px = wax x + b` for each row: `x` (R) of `U32`, `wax` (n_a, n_x) and `b` (n_a) to (R, n_a). The
-/// rows of the input are one-hot vectors given by their index; [`crate::data::START`] is the zero
+/// rows of the input are one-hot vectors given by their index; [`START`] is the zero
 /// vector.
 ///
 /// # Errors
 /// Where the shapes do not fit, an index is outside (0 .. n_x), or the type is not `F32` or
 /// `F64`.
 pub fn project_input(x: &Tensor, wax: &Tensor, b: &Tensor) -> Result<Tensor> {
+    if !wax.device().is_cpu() {
+        return primitive::project_input(x, wax, b);
+    }
     let op = ProjectInput { x: x.contiguous()? };
     wax.contiguous()?.apply_op2(&b.contiguous()?, op)
 }
@@ -25,14 +27,10 @@ pub fn project_input(x: &Tensor, wax: &Tensor, b: &Tensor) -> Result<Tensor> {
 ///
 /// # Errors
 /// As [`project_input`].
-pub(crate) fn project_input_gradients(x: &Tensor, dpx: &Tensor, v: usize) -> Result<[Tensor; 2]> {
+pub(super) fn project_input_gradients(x: &Tensor, dpx: &Tensor, v: usize) -> Result<[Tensor; 2]> {
     let (x, dpx) = (x.contiguous()?, dpx.contiguous()?);
     let (_, n) = dpx.dims2()?;
     with_float!(dpx.dtype(), "project-input", F => {
-        #[cfg(feature = "cuda")]
-        if dpx.device().is_cuda() {
-            return super::cuda::project_input_gradients::<F>(&x, &dpx, v);
-        }
         values!(x: u32 = x);
         values!(dpx_values: F = dpx);
         let [dwax, db] = backward(x, dpx_values, n, v);
@@ -86,24 +84,9 @@ impl CustomOp2 for ProjectInput {
     ) -> Result<(CpuStorage, Shape)> {
         let (rows, n, v) = sizes(&self.x, wax_layout, b_layout)?;
         values!(x: u32 = self.x);
-        check_indices(x, v)?;
+        check_indices(x.iter().filter(|&&x| x != START), v)?;
         let px = with_float!(wax.dtype(), self.name(), F => {
             F::to_cpu_storage_owned(forward::<F>(slice(wax, wax_layout)?, slice(b, b_layout)?, x))
-        });
-        Ok((px, (rows, n).into()))
-    }
-
-    #[cfg(feature = "cuda")]
-    fn cuda_fwd(
-        &self,
-        wax: &CudaStorage,
-        wax_layout: &Layout,
-        b: &CudaStorage,
-        b_layout: &Layout,
-    ) -> Result<(CudaStorage, Shape)> {
-        let (rows, n, _) = sizes(&self.x, wax_layout, b_layout)?;
-        let px = with_float!(wax.dtype(), self.name(), F => {
-            super::cuda::project_input::<F>(&self.x, (wax, wax_layout), (b, b_layout))?
         });
         Ok((px, (rows, n).into()))
     }

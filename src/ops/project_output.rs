@@ -1,6 +1,6 @@
 //! The output projection.
 
-use super::{Float, slice, values, with_float};
+use super::{Float, primitive, slice, values, with_float};
 use crate::kernels::{AsIs, projection as kernels};
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
@@ -11,8 +11,7 @@ use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
 /// Where the shapes do not fit, or the type is not `F32` or `F64`.
 pub fn project_output(a: &Tensor, wya: &Tensor, by: &Tensor) -> Result<Tensor> {
     if !a.device().is_cpu() {
-        // A product of cuBLAS and one launch: there is nothing to fuse.
-        return a.matmul(&wya.t()?)?.broadcast_add(by);
+        return primitive::project_output(a, wya, by);
     }
     a.contiguous()?.apply_op3(&wya.contiguous()?, &by.contiguous()?, ProjectOutput)
 }

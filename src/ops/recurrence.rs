@@ -1,14 +1,12 @@
 //! All time steps of the recurrence as one node.
 
-use super::{Float, slice, values, with_float};
+use super::{Float, primitive, slice, values, with_float};
 use crate::kernels::AsIs;
 use crate::kernels::recurrence::{
     recurrence_backward, recurrence_forward, recurrence_weight_gradient,
 };
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, WithDType, bail};
-#[cfg(feature = "cuda")]
-use candle_core::{CudaStorage, Device};
 
 /// `a_t = tanh(px_t + waa a_{t-1})` for t = 1 .. T: `px` (T * B, n_a), `waa` (n_a, n_a) and the
 /// initial states `a0` (B, n_a) to all states, (T * B, n_a). The final states are the last B rows.
@@ -29,21 +27,11 @@ use candle_core::{CudaStorage, Device};
 /// # Ok::<(), candle_core::Error>(())
 /// ```
 pub fn recurrence(px: &Tensor, waa: &Tensor, a0: &Tensor) -> Result<Tensor> {
-    let (waa, a0) = (waa.contiguous()?, a0.contiguous()?);
-    let a = px.contiguous()?.apply_op3(&waa, &a0, Recurrence)?;
-    #[cfg(feature = "cuda")]
-    if !is_one_launch(px)? {
-        // The node has copied px, which becomes the states in place.
-        super::stepwise::forward(&a, &waa, &a0)?;
+    if !px.device().is_cpu() {
+        sizes(px.shape(), waa.shape(), a0.shape())?;
+        return primitive::recurrence(px, waa, a0);
     }
-    Ok(a)
-}
-
-/// Whether the recurrence over `px`, (T * B, n), is one kernel launch or none (on the CPU).
-#[cfg(feature = "cuda")]
-fn is_one_launch(px: &Tensor) -> Result<bool> {
-    let (Device::Cuda(device), n) = (px.device(), px.dim(1)?) else { return Ok(true) };
-    with_float!(px.dtype(), "recurrence", F => super::cuda::is_one_launch::<F>(device, n))
+    px.contiguous()?.apply_op3(&waa.contiguous()?, &a0.contiguous()?, Recurrence)
 }
 
 /// The gradients of `px`, `waa` and, where it needs one, `a0` from `da`, the gradient of the states
@@ -51,7 +39,7 @@ fn is_one_launch(px: &Tensor) -> Result<bool> {
 ///
 /// # Errors
 /// As [`recurrence`].
-pub(crate) fn recurrence_gradients(
+pub(super) fn recurrence_gradients(
     waa: &Tensor,
     a0: &Tensor,
     a: &Tensor,
@@ -59,10 +47,6 @@ pub(crate) fn recurrence_gradients(
 ) -> Result<(Tensor, Tensor, Option<Tensor>)> {
     let sizes = sizes(a.shape(), waa.shape(), a0.shape())?;
     let da = da.contiguous()?;
-    #[cfg(feature = "cuda")]
-    if a.device().is_cuda() {
-        return cuda_gradients(waa, a0, a, &da, sizes.0);
-    }
     with_float!(a.dtype(), "recurrence", F => {
         values!(waa_values: F = waa);
         values!(a0_values: F = a0);
@@ -77,34 +61,6 @@ pub(crate) fn recurrence_gradients(
         });
         Ok((dpx, dwaa, da0.transpose()?))
     })
-}
-
-/// [`recurrence_gradients`] on a GPU.
-#[cfg(feature = "cuda")]
-fn cuda_gradients(
-    waa: &Tensor,
-    a0: &Tensor,
-    a: &Tensor,
-    da: &Tensor,
-    batch: usize,
-) -> Result<(Tensor, Tensor, Option<Tensor>)> {
-    let needs_da0 = a0.track_op();
-    let (waa, a0, a) = (waa.detach(), a0.detach(), a.detach());
-    let [dpx, da0] = if is_one_launch(&a)? {
-        with_float!(a.dtype(), "recurrence", F => {
-            super::cuda::recurrence_backward::<F>(&waa, &a, da, batch)
-        })?
-    } else {
-        let dpx = da.detach().copy()?;
-        let da0 = super::stepwise::backward(&waa, &a, &dpx, batch)?;
-        [dpx, da0]
-    };
-    let previous = match a.dim(0)? - batch {
-        0 => a0,
-        rows => Tensor::cat(&[&a0, &a.narrow(0, 0, rows)?], 0)?,
-    };
-    let dwaa = dpx.t()?.matmul(&previous)?;
-    Ok((dpx, dwaa, needs_da0.then_some(da0)))
 }
 
 /// B and n_a, or an error where the shapes do not fit.
@@ -163,35 +119,6 @@ impl CustomOp3 for Recurrence {
             F::to_cpu_storage_owned(a)
         });
         Ok((a, px_layout.shape().clone()))
-    }
-
-    #[cfg(feature = "cuda")]
-    fn cuda_fwd(
-        &self,
-        px: &CudaStorage,
-        px_layout: &Layout,
-        waa: &CudaStorage,
-        waa_layout: &Layout,
-        a0: &CudaStorage,
-        a0_layout: &Layout,
-    ) -> Result<(CudaStorage, Shape)> {
-        let shape = px_layout.shape().clone();
-        let (_, n) = sizes(&shape, waa_layout.shape(), a0_layout.shape())?;
-        if shape.elem_count() == 0 {
-            bail!("{}: there are no steps", self.name());
-        }
-        let a = with_float!(px.dtype(), self.name(), F => {
-            match super::cuda::is_one_launch::<F>(px.device(), n)? {
-                true => super::cuda::recurrence::<F>(
-                    (px, px_layout),
-                    (waa, waa_layout),
-                    (a0, a0_layout),
-                )?,
-                // Not candle's copy, which is of the whole storage even where px is a view of it.
-                false => super::cuda::copy::<F>((px, px_layout))?,
-            }
-        });
-        Ok((a, shape))
     }
 
     fn bwd(

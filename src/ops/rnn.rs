@@ -1,6 +1,7 @@
 //! The input projection and the recurrence as one node.
 
-use super::{check_indices, project_input, recurrence, slice, values, with_float};
+use super::{project_input, recurrence, slice, values, with_float};
+use crate::data::{START, check_indices};
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, WithDType};
 
@@ -43,7 +44,7 @@ impl CustomOp3 for Rnn {
         let shape = Shape::from((rows, n));
         let sizes = recurrence::sizes(&shape, waa_layout.shape(), self.a0.shape())?;
         values!(x: u32 = self.x);
-        check_indices(x, v)?;
+        check_indices(x.iter().filter(|&&x| x != START), v)?;
         let a = with_float!(wax.dtype(), self.name(), F => {
             values!(a0: F = self.a0);
             let mut a = project_input::forward::<F>(slice(wax, wax_layout)?, slice(b, b_layout)?, x);

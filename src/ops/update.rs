@@ -1,14 +1,9 @@
 //! The updates of the variables, in place and without a graph.
 
-use super::{Float, slice, slice_mut};
+use super::{Float, primitive, slice, slice_mut};
 use crate::kernels::update as kernels;
 use candle_core::{CpuStorage, InplaceOp2, Layout, Result, Shape, Tensor, Var, bail};
 use kernels::AdamW;
-#[cfg(feature = "cuda")]
-use {
-    super::with_float, crate::kernels::Element, candle_core::CudaStorage,
-    candle_core::backend::BackendStorage,
-};
 
 /// `w -= learning_rate * clamp(g, -clip, clip)`. An infinite `clip` does not clip; a NaN in the
 /// gradient reaches the variable.
@@ -24,7 +19,12 @@ pub(crate) fn clipped_descent(
     if clip.is_nan() || clip < 0. {
         bail!("clipped-descent: the clip cannot be {clip}");
     }
-    w.inplace_op2(&gradient.contiguous()?, &Update::ClippedDescent { learning_rate, clip })
+    let update = Update::ClippedDescent { learning_rate, clip };
+    if !w.device().is_cpu() {
+        update.check(w.shape(), gradient.shape())?;
+        return primitive::clipped_descent(w, gradient, learning_rate, clip);
+    }
+    w.inplace_op2(&gradient.contiguous()?, &update)
 }
 
 /// The update of AdamW's `moments`, of shape (2, ...) for a gradient of shape (...):
@@ -33,6 +33,9 @@ pub(crate) fn clipped_descent(
 /// # Errors
 /// Where the shapes do not fit, or the type is not `F32` or `F64`.
 pub(crate) fn adamw_moments(moments: &Var, gradient: &Tensor, adamw: &AdamW) -> Result<()> {
+    if !moments.device().is_cpu() {
+        return primitive::adamw_moments(moments, gradient, adamw);
+    }
     moments.inplace_op2(&gradient.contiguous()?, &Update::AdamWMoments(*adamw))
 }
 
@@ -42,6 +45,9 @@ pub(crate) fn adamw_moments(moments: &Var, gradient: &Tensor, adamw: &AdamW) -> 
 /// # Errors
 /// Where the shapes do not fit, or the type is not `F32` or `F64`.
 pub(crate) fn adamw_descent(w: &Var, moments: &Tensor, adamw: &AdamW) -> Result<()> {
+    if !w.device().is_cpu() {
+        return primitive::adamw_descent(w, moments, adamw);
+    }
     w.inplace_op2(&moments.contiguous()?, &Update::AdamWDescent(*adamw))
 }
 
@@ -107,72 +113,17 @@ impl InplaceOp2 for Update {
         }
         Ok(())
     }
-
-    #[cfg(feature = "cuda")]
-    fn cuda_fwd(
-        &self,
-        target: &mut CudaStorage,
-        target_layout: &Layout,
-        source: &CudaStorage,
-        source_layout: &Layout,
-    ) -> Result<()> {
-        use super::cuda::update;
-        let (target_shape, source_shape) = (target_layout.shape(), source_layout.shape());
-        self.check(target_shape, source_shape)?;
-        // The moments have twice as many entries.
-        let count = target_shape.elem_count().min(source_shape.elem_count());
-        with_float!(target.dtype(), self.name(), F => {
-            let (target, source) = ((target, target_layout), (source, source_layout));
-            let number = <F as Element>::from_f64;
-            match self {
-                Self::ClippedDescent { learning_rate, clip } => {
-                    let numbers = [*learning_rate, *clip].map(number);
-                    update("clipped_descent", target, source, numbers, count)
-                }
-                Self::AdamWMoments(adamw) => {
-                    let numbers = adamw.of_moments().map(number);
-                    update("adamw_moments", target, source, numbers, count)
-                }
-                Self::AdamWDescent(adamw) => {
-                    let numbers = adamw.of_descent().map(number);
-                    update("adamw_descent", target, source, numbers, count)
-                }
-            }
-        })
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::testing::{difference, noise};
     use super::*;
-    use crate::kernels::update::{BETA_1, BETA_2, EPSILON};
     use candle_core::{DType, Device};
     use proptest::prelude::*;
 
     fn var(shape: impl Into<Shape>, seed: u64, dtype: DType) -> Var {
         Var::from_tensor(&noise(shape, 1., seed, dtype)).unwrap()
-    }
-
-    /// [`clipped_descent`] in candle's primitive ops.
-    fn descended(w: &Tensor, g: &Tensor, rate: f64, clip: f64) -> Result<Tensor> {
-        w.sub(&(g.clamp(-clip, clip)? * rate)?)
-    }
-
-    /// [`adamw_moments`] likewise.
-    fn averaged(moments: &Tensor, g: &Tensor, adamw: &AdamW) -> Result<Tensor> {
-        let g = g.clamp(-adamw.clip, adamw.clip)?;
-        let (m, v) = (moments.get(0)?, moments.get(1)?);
-        let m = (&m + ((&g - &m)? * (1. - BETA_1))?)?;
-        let v = (&v + ((g.sqr()? - &v)? * (1. - BETA_2))?)?;
-        Tensor::stack(&[m, v], 0)
-    }
-
-    /// [`adamw_descent`] likewise.
-    fn adapted(w: &Tensor, moments: &Tensor, adamw: &AdamW) -> Result<Tensor> {
-        let (m, v) = (moments.get(0)?, moments.get(1)?);
-        let root = ((v.sqrt()? * adamw.correction)? + EPSILON)?;
-        w.affine(adamw.keep, 0.)? - (m / root)?.affine(adamw.rate, 0.)?
     }
 
     proptest! {
@@ -181,8 +132,10 @@ mod tests {
             n in 1usize..80, clip in 0.01f64..3., seed: u64, single: bool,
         ) {
             let (dtype, bound) = if single { (DType::F32, 1e-5) } else { (DType::F64, 1e-13) };
+            let copy = |var: &Var| Var::from_tensor(&var.copy().unwrap()).unwrap();
             let (w, g) = (var((n, 3), seed, dtype), noise((n, 3), 1., seed ^ 1, dtype));
-            let expected = descended(&w, &g, 0.3, clip).unwrap();
+            let expected = copy(&w);
+            primitive::clipped_descent(&expected, &g, 0.3, clip).unwrap();
             clipped_descent(&w, &g, 0.3, clip).unwrap();
             prop_assert!(difference(&w, &expected) < bound);
 
@@ -190,11 +143,13 @@ mod tests {
             // Second moments are not negative.
             let moments = noise((2, n, 3), 1., seed ^ 2, dtype).sqr().unwrap();
             let moments = Var::from_tensor(&moments).unwrap();
-            let expected = averaged(&moments, &g, &adamw).unwrap();
+            let expected = copy(&moments);
+            primitive::adamw_moments(&expected, &g, &adamw).unwrap();
             adamw_moments(&moments, &g, &adamw).unwrap();
             prop_assert!(difference(&moments, &expected) < bound);
 
-            let expected = adapted(&w, &moments, &adamw).unwrap();
+            let expected = copy(&w);
+            primitive::adamw_descent(&expected, &moments, &adamw).unwrap();
             adamw_descent(&w, &moments, &adamw).unwrap();
             prop_assert!(difference(&w, &expected) < 10. * bound);
         }
@@ -202,11 +157,13 @@ mod tests {
 
     #[test]
     fn a_nan_in_the_gradient_reaches_the_variable() {
-        let w = var(2, 4, DType::F32);
         let gradient = Tensor::new(&[f32::NAN, 1.], &Device::Cpu).unwrap();
-        clipped_descent(&w, &gradient, 0.1, 5.).unwrap();
-        let w: Vec<f32> = w.to_vec1().unwrap();
-        assert!(w[0].is_nan() && w[1].is_finite());
+        for descent in [clipped_descent, primitive::clipped_descent] {
+            let w = var(2, 4, DType::F32);
+            descent(&w, &gradient, 0.1, 5.).unwrap();
+            let w: Vec<f32> = w.to_vec1().unwrap();
+            assert!(w[0].is_nan() && w[1].is_finite());
+        }
     }
 
     #[test]

@@ -75,9 +75,10 @@ use crate::kernels::recurrence::{
 use crate::kernels::transpose::transpose;
 use crate::kernels::update::{ClippedDescent, clipped_descent};
 use crate::kernels::{AsIs, Element, Finish};
-use crate::model::{CharRnn, CharRnnState};
-use crate::ops;
-use candle_core::{Result, Tensor};
+use crate::model::{CharRnn, CharRnnState, one_hot};
+use crate::ops::{self, primitive};
+use candle_core::{D, Result, Tensor};
+use candle_nn::ops::log_softmax;
 
 /// Loss and gradients on slices, for one size of model. It owns the gradients and its working
 /// memory, which grow to the largest minibatch and are then reused: a step allocates nothing.
@@ -287,8 +288,7 @@ pub(crate) fn on_slices(
 ) -> Result<StepResult> {
     let config = model.config();
     model.check_start(batch, start)?;
-    ops::check_indices(batch.x(), config.vocabulary)?;
-    ops::check_indices(batch.y(), config.vocabulary)?;
+    batch.check_indices(config.vocabulary)?;
     let device = model.device();
     let [wax, waa, wya, b, by] = model.parameters().map(|(_, tensor)| tensor);
     let a0 = start.a().contiguous()?;
@@ -333,8 +333,7 @@ pub(crate) fn on_slices(
     })
 }
 
-/// The same on candle tensors, with the ops of [`crate::ops`] and their gradients one after the
-/// other and no graph: for a model on a GPU.
+/// The same in tensor operations, without a graph: for a model on another device, such as a GPU.
 ///
 /// # Errors
 /// Where an index is outside the vocabulary, a shape does not fit, or the device fails.
@@ -344,28 +343,52 @@ pub(crate) fn on_tensors(
     start: &CharRnnState,
     scale: f64,
 ) -> Result<StepResult> {
-    let [wax, waa, wya, b, by] = model.parameters().map(|(_, tensor)| tensor.detach());
-    let device = model.device();
     model.check_start(batch, start)?;
-    let a0 = start.a().detach();
-    let [x, y] = batch.x_and_y_on(device)?;
+    let [wax, waa, wya, b, by] = model.parameters().map(|(_, tensor)| tensor.detach());
+    let (device, a0) = (model.device(), start.a().detach());
+    let [x, _] = batch.x_and_y_on(device)?;
+    let (steps, size) = (batch.steps(), batch.size());
+    let at = |rows: &Tensor, t: usize| rows.narrow(0, t * size, size);
 
-    // (1) to (5).
-    let px = ops::project_input(&x, &wax, &b)?;
-    let a = ops::recurrence(&px, &waa, &a0)?;
+    // (1), (2).
+    let (px, waa_t) = (primitive::project_input(&x, &wax, &b)?, waa.t()?);
+    let mut states = vec![a0.clone()];
+    for t in 0..steps {
+        states.push((at(&px, t)? + states[t].matmul(&waa_t)?)?.tanh()?);
+    }
+    let (earlier, a) = (Tensor::cat(&states[..steps], 0)?, Tensor::cat(&states[1..], 0)?);
+    // (3), (4).
     let outputs = batch.drop_out(&a)?;
-    let z = ops::project_output(&outputs, &wya, &by)?;
-    let [loss, dz] = match batch.soft_targets_like(&z)? {
-        Some(q) => ops::soft_cross_entropy_gradient(&z, &q)?,
-        None => ops::cross_entropy_gradient(&z, &y)?,
+    let z = primitive::project_output(&outputs, &wya, &by)?;
+    let q = match batch.soft_targets_like(&z)? {
+        Some(q) => q,
+        None => one_hot(batch.y(), model.config().vocabulary, z.dtype(), device)?,
     };
-    let dz = (dz * scale)?;
+    let log_probabilities = log_softmax(&z, D::Minus1)?;
+    let loss = (&log_probabilities * &q)?.sum_all()?.neg()?;
+    // (5). A row of q sums to 1, or where padded to 0.
+    let softmax = log_probabilities.exp()?.broadcast_mul(&q.sum_keepdim(D::Minus1)?)?;
+    let dz = ((softmax - q)? * scale)?;
     // (6), (7).
     let (dwya, dby) = (dz.t()?.matmul(&outputs)?, dz.sum(0)?);
-    let da = batch.drop_out(&dz.matmul(&wya)?)?;
-    // (8) to (12).
-    let (dpx, dwaa, da0) = ops::recurrence_gradients(&waa, start.a(), &a, &da)?;
-    let [dwax, db] = ops::project_input_gradients(&x, &dpx, model.config().vocabulary)?;
+    let from_output = batch.drop_out(&dz.matmul(&wya)?)?;
+    // (8), (9).
+    let slope = a.sqr()?.affine(-1., 1.)?;
+    let mut dpre: Vec<Tensor> = Vec::with_capacity(steps);
+    for t in (0..steps).rev() {
+        let da = match dpre.last() {
+            Some(dpre_next) => (at(&from_output, t)? + dpre_next.matmul(&waa)?)?,
+            None => at(&from_output, t)?,
+        };
+        dpre.push((da * at(&slope, t)?)?);
+    }
+    dpre.reverse();
+    // (10).
+    let da0 = start.a().track_op().then(|| dpre[0].matmul(&waa)).transpose()?;
+    // (11), (12).
+    let dpre = Tensor::cat(&dpre, 0)?;
+    let (dwaa, db) = (dpre.t()?.matmul(&earlier)?, dpre.sum(0)?);
+    let dwax = wax.t()?.contiguous()?.zeros_like()?.index_add(&x, &dpre, 0)?.t()?.contiguous()?;
 
     Ok(StepResult {
         loss: ops::scalar(&loss)? * scale,
@@ -378,8 +401,8 @@ pub(crate) fn on_tensors(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::{IGNORE_INDEX, START};
     use crate::kernels::simd::tests::{assert_close, noise, on_every_path, tolerance};
-    use crate::kernels::{IGNORE_INDEX, START};
     use crate::model::Config;
     use crate::reference;
     use candle_core::{DType, Device, Var};

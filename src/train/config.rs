@@ -3,7 +3,6 @@
 
 use super::gradients::GradientMethod;
 use super::optimizer::{DECAYS, Decay, OptimizerKind};
-use crate::data::Corpus;
 use crate::error::{Error, Result};
 use crate::random::RngSource;
 use candle_core::DType;
@@ -200,30 +199,6 @@ impl TrainConfig {
         }
     }
 
-    /// The iterations of this many epochs over the names of `corpus` that are not held out.
-    ///
-    /// # Errors
-    /// Where a field is out of range ([`check`](Self::check)), no name can be held out
-    /// ([`Corpus::validation_split`]), or the number of iterations is 0 or too large.
-    pub fn iterations_for_epochs(&self, epochs: u64, corpus: &Corpus) -> Result<u64> {
-        self.check()?;
-        let names = match self.validation > 0. {
-            true => {
-                let held_out = corpus.validation_split(self.validation, self.seed)?;
-                held_out.iter().filter(|is_held_out| !**is_held_out).count()
-            }
-            false => corpus.names().len(),
-        };
-        let iterations = epochs.checked_mul(names as u64);
-        match iterations.map(|examples| examples.div_ceil(self.batch_size as u64)) {
-            Some(iterations) if iterations > 0 => Ok(iterations),
-            _ => {
-                let rule = format!("it must be from 1 to {}", u64::MAX / names as u64);
-                Err(Error::setting("epochs", epochs, rule))
-            }
-        }
-    }
-
     /// Whether training ends after this many `iterations`, the last `since_best` evaluations without
     /// improvement.
     pub fn is_done(&self, iterations: u64, since_best: u64) -> bool {
@@ -349,7 +324,6 @@ mod tests {
         for (name, config) in wrong {
             let message = config.check().unwrap_err().to_string();
             assert!(message.starts_with(&format!("{name} cannot be ")), "{message}");
-            assert!(config.iterations_for_epochs(3, &Corpus::dinos()).is_err(), "{name}");
         }
         assert!(default().check().is_ok() && TrainConfig::notebook().check().is_ok());
     }

@@ -13,7 +13,7 @@ use crate::kernels::update::{
     AdamW, ClippedDescent, adamw_descent, adamw_moments, clipped_descent,
 };
 use crate::model::{CharRnnState, Config};
-use crate::ops::{Float, check_indices};
+use crate::ops::Float;
 use candle_core::{DType, Device, Result, Tensor};
 
 /// A network in training whose numbers are in slices.
@@ -82,8 +82,7 @@ struct Hand<F> {
 
 impl<F: Float> OnSlices for Hand<F> {
     fn backpropagate(&mut self, batch: &Batch) -> Result<f64> {
-        check_indices(batch.x(), self.model.vocabulary)?;
-        check_indices(batch.y(), self.model.vocabulary)?;
+        batch.check_indices(self.model.vocabulary)?;
         let length = batch.size() * self.model.hidden;
         if !self.carry_state || self.state.len() != length {
             self.state.clear();

@@ -2,6 +2,7 @@
 
 use crate::kernels::Element;
 use crate::kernels::update::{AdamW, norm_and_clipped};
+use crate::ops::primitive::clamp;
 use crate::ops::{adamw_descent, adamw_moments, clipped_descent, values, with_float};
 use crate::text::{name_variants, serialize_as_text};
 use candle_core::backprop::GradStore;
@@ -21,7 +22,7 @@ pub fn clip(gradients: &mut GradStore, vars: &[Var], max: f64) -> Result<()> {
     }
     for var in vars {
         if let Some(gradient) = gradients.get(var) {
-            let clipped = gradient.clamp(-max, max)?;
+            let clipped = clamp(gradient, max)?;
             gradients.insert(var, clipped);
         }
     }

@@ -1,3 +1,0 @@
-// The kernels in single precision.
-#define F float
-#include "kernels.cuh"

@@ -1,3 +1,0 @@
-// The kernels in double precision.
-#define F double
-#include "kernels.cuh"
