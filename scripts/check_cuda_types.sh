@@ -10,6 +10,14 @@ cat > "$target/bin/nvcc" <<'END'
 #!/bin/sh
 case "$*" in
 --version) printf 'nvcc\n\n\nCuda compilation tools, release 13.0, V13.0.88\n' ;;
+*--ptx*)
+    for argument; do
+        case "$argument" in *.cu) name=$(basename "$argument" .cu) ;; esac
+        if [ "${previous-}" = --output-directory ]; then folder=$argument; fi
+        previous=$argument
+    done
+    : > "$folder/$name.ptx"
+    ;;
 *)
     for argument; do
         if [ "${previous-}" = -o ]; then : > "$argument"; fi
