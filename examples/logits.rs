@@ -17,7 +17,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
     let path = arguments.next().ok_or("a model and some names are needed")?;
     let saved = checkpoint::load(Path::new(&path), &Device::Cpu)?;
-    let (model, vocabulary) = (saved.model(), &saved.vocabulary);
+    let (model, vocabulary) = (&saved.model, &saved.vocabulary);
     for name in arguments {
         let mut state = model.zero_state(1)?;
         let mut logits = Vec::new();

@@ -17,7 +17,7 @@
 use candle_core::{DType, Device};
 use char_rnn::data::{Corpus, LetterCase};
 use char_rnn::random::RngSource;
-use char_rnn::train::best::plan;
+use char_rnn::train::plan::plan;
 use char_rnn::train::{GradientMethod, Observer, Progress, TrainConfig, Trainer};
 use clap::Parser;
 use std::error::Error;

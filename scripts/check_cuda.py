@@ -177,7 +177,7 @@ def measure(program, quick, with_torch):
     print("\n| training, f32 | µs an iteration |\n| --- | --- |")
     for list_, n, batch, (short, long), count in [
         (NAMES, 50, 1, (500, 4500), 500),
-        # The first 200 iterations are all in the history, with their gradients.
+        # The first 100 iterations are all in the history, with their gradients.
         (long_list, n, batch, (600, 1400), 20),
     ]:
         what = f"{list_.name}, n_a {n}, batch {batch}"

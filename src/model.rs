@@ -247,7 +247,7 @@ impl CharRnn {
         self.with_last(loss, &a.detach(), batch)
     }
 
-    /// The same by candle's primitive ops, a graph node for each op of each time step: the notebook's
+    /// The loss by candle's primitive ops, a graph node for each op of each time step: the notebook's
     /// `rnn_forward` line by line. It shares no code with [`loss`](Self::loss), and is slow.
     ///
     /// # Errors

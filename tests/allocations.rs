@@ -40,8 +40,8 @@ static ALLOCATOR: Counting = Counting;
 /// The iterations that are counted. Iteration 0 allocates: it evaluates, and makes the buffers for
 /// its minibatch. So do later ones where a longer name enlarges the buffers, or where a series of
 /// the history doubles its capacity, at its 5th, 9th, 17th, ... value. Nothing of that is left from
-/// iteration 514 on: every name was trained on, the loss curve has the capacity of 1,024 points,
-/// and of the gradients fewer than 200 are kept. Iteration 999 halves the loss curve.
+/// iteration 514 on: every name was trained on, the losses have the capacity of 512,
+/// and of the gradients fewer than 100 are kept.
 const COUNTED: std::ops::Range<u64> = 514..998;
 
 /// The allocations from the end of the first counted iteration to the end of the last.

@@ -56,6 +56,29 @@ fn a_pytorch_file_has_its_names_and_a_zero_second_bias() {
     assert_same(&theirs["rnn.bias_hh_l0"], &ours["b"].zeros_like().unwrap());
 }
 
+/// As docs/model-format.md shows it for PyTorch.
+#[test]
+fn five_tensors_a_format_and_a_vocabulary_are_a_model() {
+    let folder = Folder::with_model();
+    let bytes = folder.read("names.safetensors");
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let tensors = ["wax", "waa", "wya", "b", "by"].map(|name| (name, file.tensor(name).unwrap()));
+    let metadata = [("format", "char-rnn"), ("vocabulary", "\nabcelno")]
+        .map(|(key, value)| (key.to_string(), value.to_string()));
+    let bare = safetensors::serialize(tensors, Some(metadata.into())).unwrap();
+    folder.write("bare", bare);
+    for command in ["sample MODEL -n 20 --seed 1", "eval MODEL names.txt", "explain MODEL anna"] {
+        let of = |model| folder.succeeds(&command.replace("MODEL", model));
+        assert_eq!(of("bare"), of("names.safetensors"), "{command}");
+    }
+    folder.succeeds("gradcheck --model bare names.txt --entries 1");
+    folder.succeeds("export bare --format npz");
+    assert_says(&folder.succeeds("info bare"), &["8 hidden units", "no run"]);
+    assert_says(&folder.succeeds("info bare --json"), &["\"parameters\": 208"]);
+    assert_says(&folder.refuses("sample bare --new"), &["--new", "no names that are known"]);
+    assert_says(&folder.refuses("train --resume bare names.txt"), &["no run to resume", "\"run\""]);
+}
+
 #[test]
 fn existing_files_are_not_overwritten() {
     let folder = Folder::with_model();

@@ -75,15 +75,15 @@ fn damaged(good: &[u8], random: &mut ChaCha8Rng) -> Vec<u8> {
         // Other values that keep the format.
         _ => {
             let mut json: Value = serde_json::from_slice(&good[header.clone()]).unwrap();
-            let training = &mut json["__metadata__"]["training"];
-            let mut run: Value = serde_json::from_str(training.as_str().unwrap()).unwrap();
+            let text = &mut json["__metadata__"]["run"];
+            let mut run: Value = serde_json::from_str(text.as_str().unwrap()).unwrap();
             for _ in 0..random.random_range(1..4) {
                 let mut places = vec![];
                 list_places(&run, String::new(), &mut places);
                 let place = places.choose(random).unwrap();
                 *run.pointer_mut(place).unwrap() = value(random);
             }
-            *training = run.to_string().into();
+            *text = run.to_string().into();
             let mut text = json.to_string().into_bytes();
             text.resize(text.len().next_multiple_of(8), b' ');
             let length = (text.len() as u64).to_le_bytes();
@@ -138,14 +138,15 @@ fn try_damaged_files(count: usize) {
         assert!(peak <= 32 * bytes.len() + (64 << 10), "number {number} took {peak} bytes");
         let Ok(saved) = result else { continue };
         loaded += 1;
-        for name in Sampler::new(saved.model(), RngSource::Seed(1), 20, 0..3).unwrap() {
+        for name in Sampler::new(&saved.model, RngSource::Seed(1), 20, 0..3).unwrap() {
             saved.vocabulary.decode(&name.unwrap().indices);
         }
         // The program resumes a run only on its own list.
+        let Some(run) = saved.run else { continue };
         let config =
-            TrainConfig { iterations: saved.config.iterations.saturating_add(1), ..saved.config };
-        if saved.list.sha256 == corpus.digest()
-            && Trainer::resume(&corpus, &config, &saved.trained, &Device::Cpu).is_ok()
+            TrainConfig { iterations: run.config.iterations.saturating_add(1), ..run.config };
+        if run.list.sha256 == corpus.digest()
+            && Trainer::resume(&corpus, &config, &run.trained, &Device::Cpu).is_ok()
         {
             resumable += 1;
         }

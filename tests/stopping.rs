@@ -96,7 +96,7 @@ impl Drop for Running {
 
 /// The number of iterations of the run in the file at `path`, which must be complete to be loaded.
 fn iterations(path: &Path) -> u64 {
-    checkpoint::load(path, &Device::Cpu).unwrap().iterations()
+    checkpoint::load(path, &Device::Cpu).unwrap().run.unwrap().iterations()
 }
 
 #[track_caller]

@@ -93,11 +93,13 @@ pub(crate) fn folder_of(path: &Path) -> &Path {
 /// The folder of `place`, which `path` leads to.
 pub(crate) fn existing_folder_of<'a>(path: &Path, place: &'a Path) -> Result<&'a Path> {
     let folder = folder_of(place);
-    let problem = match () {
-        () if !folder.exists() => format!("there is no folder {}", folder.display()),
+    let problem = if !folder.exists() {
+        format!("there is no folder {}", folder.display())
+    } else if place.is_symlink() {
         // A rename would replace the link.
-        () if place.is_symlink() => "it is a broken link".to_string(),
-        () => return Ok(folder),
+        "it is a broken link".to_string()
+    } else {
+        return Ok(folder);
     };
     Err(Error::write(path, io::Error::new(io::ErrorKind::NotFound, problem)))
 }

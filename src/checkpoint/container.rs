@@ -4,7 +4,7 @@ use crate::device::is_available;
 use crate::error::{Error, Result};
 use candle_core::safetensors::Load;
 use candle_core::{DType, Device, Tensor};
-use safetensors::tensor::{Dtype, Metadata, SafeTensorError, SafeTensors, TensorView};
+use safetensors::tensor::{Dtype, Metadata, SafeTensorError, SafeTensors};
 use serde::Deserialize;
 use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Read};
@@ -85,17 +85,21 @@ pub(super) fn deserialize(bytes: &[u8]) -> std::result::Result<SafeTensors<'_>, 
     })
 }
 
-/// The tensor of a view, in its own number type.
+/// The tensor `name` of a file, in its own number type.
 ///
 /// # Errors
-/// Where the type is not `F32` or `F64`, a value is not finite, or the device fails.
+/// Where it is missing, the type is not `F32` or `F64`, a value is not finite, or the device fails.
 pub(super) fn tensor_of(
+    file: &SafeTensors,
     name: &str,
-    view: &TensorView,
     device: &Device,
 ) -> std::result::Result<Tensor, String> {
+    let view = file.tensor(name).map_err(|_| format!("it has no tensor {name:?}"))?;
     if !matches!(view.dtype(), Dtype::F32 | Dtype::F64) {
-        return Err(format!("its numbers are {:?}, not F32 or F64", view.dtype()));
+        return Err(format!(
+            "the numbers of its tensor {name:?} are {:?}, not F32 or F64",
+            view.dtype()
+        ));
     }
     let failed = |error: candle_core::Error| Error::from(error).to_string();
     let tensor = view.load(&Device::Cpu).map_err(failed)?;

@@ -1,97 +1,87 @@
 //! Model files.
 //!
 //! A model is one safetensors file that describes itself: the five tensors of
-//! [`crate::model::PARAMETERS`] in the notebook's layouts, `known_names` with a fingerprint of each
-//! name that was trained on ([`KnownNames`]), and in the header's metadata
+//! [`crate::model::PARAMETERS`] in the notebook's layouts, and in the header's metadata
 //!
 //! | key | value |
 //! | --- | --- |
 //! | `format` | `char-rnn` |
-//! | `format_version` | `3` |
 //! | `vocabulary` | the characters in index order, the first a newline |
-//! | `training` | configuration, list, progress and changes as JSON |
+//! | `run` | JSON: version, configuration, list, progress, history and changes of the run |
 //!
-//! Beside them are the tensors from which training continues. Anything that reads safetensors can
-//! open the file, and equal contents are equal bytes. It is written completely or not at all.
+//! The tensors and the first two keys are a model; another program can write one. `run` and further
+//! tensors are what training continues from. Anything that reads safetensors can open the file, and
+//! equal contents are equal bytes. It is written completely or not at all.
 
 pub(crate) mod atomic;
 mod container;
-mod state;
+mod run;
 
 pub(crate) use container::serialize;
-pub use state::{Change, ListInfo};
+pub use run::{Change, ListInfo, Run};
 
 use crate::data::{Corpus, KnownNames, LetterCase, Vocabulary};
 use crate::error::{Error, Result};
 use crate::model::{CharRnn, Config, PARAMETERS, char_rnn};
+use crate::sample::{MAX_LENGTH, max_length_for};
 use crate::text::{breaks_lines, excerpt};
 use crate::train::{TrainConfig, Trained};
 use atomic::{temporary_beside, write_atomically};
-use candle_core::{Device, Tensor};
+use candle_core::Device;
 use candle_nn::VarBuilder;
 use container::{NOT_A_MODEL, deserialize, read_data, read_header, tensor_of};
-use safetensors::tensor::{Dtype, SafeTensors};
-use serde_json::Value;
-use state::Metadata;
+use run::{Metadata, VERSION};
+use safetensors::tensor::SafeTensors;
+use serde::Deserialize;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
+/// The value of the key `format`.
 const FORMAT: &str = "char-rnn";
 
 /// This program and its version, as files name them.
 pub(crate) const PROGRAM: &str = concat!("char-rnn ", env!("CARGO_PKG_VERSION"));
-const FORMAT_VERSION: u32 = 3;
-const KNOWN_NAMES: &str = "known_names";
 
-/// The contents of a model file: a run, of which the network is a part.
+/// The contents of a model file.
 #[derive(Debug, Clone)]
 pub struct Checkpoint {
     /// The characters.
     pub vocabulary: Vocabulary,
-    /// The configuration. `iterations` is the number asked for.
-    pub config: TrainConfig,
-    /// The result of training, from which it can continue.
-    pub trained: Trained,
-    /// The list of names.
-    pub list: ListInfo,
-    /// The names that the network was trained on.
-    pub known: KnownNames,
-    /// The changes of the configuration on resume, the oldest first.
-    pub changes: Vec<Change>,
-    /// The program that wrote the file, with its version.
-    pub program: String,
+    /// The network to use: of a run, [`Trained::chosen`].
+    pub model: CharRnn,
+    /// The run that made it, if the file has one.
+    pub run: Option<Run>,
 }
 
 impl Checkpoint {
     /// The result of training on `corpus`, whose names were read with this letter `case`.
     pub fn new(corpus: &Corpus, case: LetterCase, config: &TrainConfig, trained: Trained) -> Self {
-        Self {
-            vocabulary: corpus.vocabulary().clone(),
+        let run = Run {
             config: config.clone(),
             trained,
             list: ListInfo::of(corpus, case),
             known: KnownNames::of(corpus.names(), case),
             changes: vec![],
             program: PROGRAM.to_string(),
-        }
+        };
+        Self::of_run(corpus.vocabulary().clone(), run)
     }
 
-    /// The network to use: [`Trained::chosen`].
-    pub fn model(&self) -> &CharRnn {
-        self.trained.chosen()
+    /// The contents of the file of `run`.
+    pub(crate) fn of_run(vocabulary: Vocabulary, run: Run) -> Self {
+        Self { vocabulary, model: run.trained.chosen().clone(), run: Some(run) }
     }
 
-    /// The number of iterations done.
-    pub fn iterations(&self) -> u64 {
-        self.trained.progress.iteration.saturating_add(1)
+    /// How names are read and shown. Without a run in lower case, the first letter as a capital.
+    pub fn case(&self) -> LetterCase {
+        self.run.as_ref().map_or(LetterCase::Lower, |run| run.list.case)
     }
 
-    /// Whether training ended before it was done.
-    pub fn is_unfinished(&self) -> bool {
-        let since_best = self.trained.validation.as_ref().map_or(0, |v| v.since_best);
-        !self.config.is_done(self.iterations(), since_best)
+    /// The default maximum length of sampled names, in characters.
+    pub fn max_length(&self) -> usize {
+        self.run.as_ref().map_or(MAX_LENGTH, |run| max_length_for(run.list.longest))
     }
 }
 
@@ -148,21 +138,17 @@ fn is_foreign(file: &mut File) -> io::Result<bool> {
 /// [`Error::Write`] where the folder is missing, full, or not writable; [`Error::ModelFile`] where a
 /// file of another kind is at `path`, or [`load`] would refuse the model.
 pub fn save(path: &Path, checkpoint: &Checkpoint) -> Result<()> {
-    let Checkpoint { vocabulary, config, trained, list, known, changes, program } = checkpoint;
-    let characters: String = vocabulary.characters().iter().collect();
-    let training = Metadata::new(program, config, list, changes, trained);
-    let training = serde_json::to_string(&training).expect("plain data");
-    let metadata = HashMap::from([
+    let Checkpoint { vocabulary, model, run } = checkpoint;
+    let mut metadata = HashMap::from([
         ("format".to_string(), FORMAT.to_string()),
-        ("format_version".to_string(), FORMAT_VERSION.to_string()),
-        ("vocabulary".to_string(), characters),
-        ("training".to_string(), training),
+        ("vocabulary".to_string(), vocabulary.characters().iter().collect()),
     ]);
-    let parameters = checkpoint.model().parameters();
-    let mut tensors = Vec::from(parameters.map(|(name, t)| (name.to_string(), t.clone())));
-    let fingerprints = Tensor::new(known.fingerprints(), &Device::Cpu)?;
-    tensors.push((KNOWN_NAMES.to_string(), fingerprints));
-    tensors.extend(state::tensors(trained)?);
+    let mut tensors = Vec::from(model.parameters().map(|(name, t)| (name.to_string(), t.clone())));
+    if let Some(run) = run {
+        let json = serde_json::to_string(&Metadata::of(run)).expect("plain data");
+        metadata.insert("run".to_string(), json);
+        tensors.extend(run::tensors(run)?);
+    }
     let bytes = serialize(&tensors, metadata)?;
     contents(&bytes, &Device::Cpu).map_err(|problem| {
         Error::model_file(path, format!("this model cannot be saved: {}", excerpt(&problem)))
@@ -203,7 +189,11 @@ pub fn read(file: &mut dyn Read, path: &Path, device: &Device) -> Result<Checkpo
     let (mut bytes, metadata) =
         read_header(file).map_err(cannot_read)?.ok_or_else(|| wrong(NOT_A_MODEL.to_string()))?;
     // Before the rest is read: a file of another kind can be large.
-    describe(&metadata).map_err(wrong)?;
+    if !names_format(&metadata) {
+        let problem = "this is a safetensors file, but not a char-rnn model: its metadata has no \
+                       \"format\" of \"char-rnn\"";
+        return Err(Error::model_file(path, problem));
+    }
     read_data(file, &mut bytes).map_err(cannot_read)?;
     contents(&bytes, device).map_err(wrong)
 }
@@ -211,73 +201,41 @@ pub fn read(file: &mut dyn Read, path: &Path, device: &Device) -> Result<Checkpo
 /// The contents of a file of these bytes.
 fn contents(mut bytes: &[u8], device: &Device) -> std::result::Result<Checkpoint, String> {
     let file = deserialize(bytes)?;
-    let header = read_header(&mut bytes).ok().flatten().ok_or(NOT_A_MODEL)?;
-    let (vocabulary, training) = describe(&header.1)?;
-    parse(&file, vocabulary, training, device)
-        .map_err(|problem| format!("the file is damaged: {problem}"))
-}
-
-/// The contents of a whole file.
-fn parse(
-    file: &SafeTensors,
-    vocabulary: Vocabulary,
-    training: Metadata,
-    device: &Device,
-) -> std::result::Result<Checkpoint, String> {
-    let (tensors, hidden) = parameters_of(file, &vocabulary, device)?;
-    let known = known_names_of(file)?;
-    let network = Config { vocabulary: vocabulary.size(), hidden };
-    let dtype = tensors["waa"].dtype();
-    let model = char_rnn(network, VarBuilder::from_tensors(tensors, dtype, device))
-        .map_err(|error| Error::from(error).to_string())?;
-    let tensor = |name: &str| {
-        let view = file.tensor(name).map_err(|error| error.to_string())?;
-        tensor_of(name, &view, device)
-    };
-    let trained = state::restore(&training, &file.names(), tensor, model)?;
-    let Metadata { program, config, list, changes, .. } = training;
-    Ok(Checkpoint { vocabulary, config, trained, list, known, changes, program })
+    let (_, metadata) = read_header(&mut bytes).ok().flatten().ok_or(NOT_A_MODEL)?;
+    let run = metadata.get("run").map(|json| run_of(json)).transpose()?;
+    let damaged = |problem: String| format!("the file is damaged: {problem}");
+    let vocabulary = metadata.get("vocabulary").ok_or("its metadata has no \"vocabulary\"".into());
+    let vocabulary = vocabulary
+        .and_then(|characters| Vocabulary::from_characters(characters).and_then(of_a_list))
+        .map_err(damaged)?;
+    let model = model_of(&file, &vocabulary, device).map_err(damaged)?;
+    Ok(match run {
+        Some(metadata) => {
+            let run = run::restore(metadata, &file, model).map_err(damaged)?;
+            Checkpoint::of_run(vocabulary, run)
+        }
+        None => Checkpoint { vocabulary, model, run: None },
+    })
 }
 
 fn names_format(metadata: &HashMap<String, String>) -> bool {
     metadata.get("format").is_some_and(|format| format == FORMAT)
 }
 
-/// The vocabulary and the training metadata.
-fn describe(
-    metadata: &HashMap<String, String>,
-) -> std::result::Result<(Vocabulary, Metadata), String> {
-    if !names_format(metadata) {
-        return Err("this is a safetensors file, but not a char-rnn model".to_string());
+/// The metadata of a run, of this version.
+fn run_of(json: &str) -> std::result::Result<Metadata<'static>, String> {
+    #[derive(Deserialize)]
+    struct Version {
+        version: u64,
     }
-    let value = |key: &str| {
-        let missing = || format!("the file is damaged: its header has no {key:?}");
-        metadata.get(key).ok_or_else(missing)
-    };
-    let version = value("format_version")?;
-    match version.parse::<u32>() {
-        Ok(FORMAT_VERSION) => {}
-        Ok(other) => {
-            return Err(format!(
-                "this model has format version {other}; {PROGRAM} reads version \
-                 {FORMAT_VERSION}: {}",
-                if other > FORMAT_VERSION { "use a newer char-rnn" } else { "train it again" }
-            ));
-        }
-        Err(_) => return Err(format!("the file is damaged: its format version is {version:?}")),
+    let damaged = |error| format!("the file is damaged: its run: {error}");
+    match serde_json::from_str(json).map_err(damaged)? {
+        Version { version: VERSION } => serde_json::from_str(json).map_err(damaged),
+        Version { version } => Err(format!(
+            "this model has format version {version}; {PROGRAM} reads version {VERSION}: {}",
+            if version > VERSION { "use a newer char-rnn" } else { "train it again" }
+        )),
     }
-    let vocabulary = Vocabulary::from_characters(value("vocabulary")?)
-        .and_then(of_a_list)
-        .map_err(|problem| format!("the file is damaged: {problem}"))?;
-    let training = serde_json::from_str(value("training")?).and_then(|mut training: Value| {
-        // The first files of this version have the number of threads, on which nothing depends.
-        if let Some(config) = training.get_mut("config").and_then(Value::as_object_mut) {
-            config.remove("threads");
-        }
-        serde_json::from_value(training)
-    });
-    let wrong = |error| format!("the file is damaged: its training metadata: {error}");
-    Ok((vocabulary, training.map_err(wrong)?))
 }
 
 /// Refuses a vocabulary that no list has. A control character could reach a terminal.
@@ -294,39 +252,40 @@ fn of_a_list(vocabulary: Vocabulary) -> std::result::Result<Vocabulary, String> 
     }
 }
 
-/// The five parameters, and `n_a`.
-fn parameters_of(
+/// The network of a file.
+fn model_of(
     file: &SafeTensors,
     vocabulary: &Vocabulary,
     device: &Device,
-) -> std::result::Result<(HashMap<String, Tensor>, usize), String> {
-    let view = |name: &str| file.tensor(name).map_err(|_| format!("it has no tensor {name:?}"));
-    let b = view("b")?;
+) -> std::result::Result<CharRnn, String> {
+    let b = file.tensor("b").map_err(|_| "it has no tensor \"b\"")?;
     let &[hidden] = b.shape() else { return Err("its tensor \"b\" is not a vector".to_string()) };
-    let config = Config { vocabulary: vocabulary.size(), hidden };
-    let mut tensors = HashMap::new();
-    for name in PARAMETERS {
-        let (found, expected) = (view(name)?, config.shape(name));
-        if found.shape() != expected || found.dtype() != b.dtype() || hidden == 0 {
-            return Err(format!(
-                "its tensor {name:?} is {:?} {:?}, which does not fit the others",
-                found.dtype(),
-                found.shape()
-            ));
-        }
-        tensors.insert(name.to_string(), tensor_of(name, &found, device)?);
-    }
-    Ok((tensors, hidden))
+    network(file, "", Config { vocabulary: vocabulary.size(), hidden }, device)
 }
 
-/// The names that the model was trained on.
-fn known_names_of(file: &SafeTensors) -> std::result::Result<KnownNames, String> {
-    let view = file.tensor(KNOWN_NAMES).map_err(|_| format!("it has no tensor {KNOWN_NAMES:?}"))?;
-    if view.dtype() != Dtype::U32 || view.shape().len() != 1 {
-        return Err(format!("its tensor {KNOWN_NAMES:?} is not a vector of U32"));
+/// The network of these sizes whose tensors have names with this `prefix`.
+fn network(
+    file: &SafeTensors,
+    prefix: &str,
+    config: Config,
+    device: &Device,
+) -> std::result::Result<CharRnn, String> {
+    let mut tensors = HashMap::new();
+    for name in PARAMETERS {
+        let (full, expected) = (format!("{prefix}{name}"), config.shape(name));
+        let tensor = tensor_of(file, &full, device)?;
+        if tensor.dims() != expected {
+            return Err(format!("its tensor {full:?} is {:?}, not {expected:?}", tensor.dims()));
+        }
+        tensors.insert(name.to_string(), tensor);
     }
-    let fingerprint = |bytes: &[u8]| u32::from_le_bytes(bytes.try_into().expect("four bytes"));
-    KnownNames::from_fingerprints(view.data().chunks_exact(4).map(fingerprint).collect())
+    let dtype = tensors["waa"].dtype();
+    if let Some((name, other)) = tensors.iter().find(|(_, tensor)| tensor.dtype() != dtype) {
+        let (other, dtype) = (other.dtype().as_str(), dtype.as_str());
+        return Err(format!("its tensor {name:?} is {other}, and \"waa\" is {dtype}"));
+    }
+    char_rnn(config, VarBuilder::from_tensors(tensors, dtype, device))
+        .map_err(|error| Error::from(error).to_string())
 }
 
 #[cfg(test)]
@@ -360,10 +319,12 @@ mod tests {
         for dtype in [DType::F32, DType::F64] {
             let (folder, path, saved) = saved(dtype);
             let loaded = load(&path, &Device::Cpu).unwrap();
-            assert_eq!(loaded.config, saved.config);
-            assert_eq!((&loaded.vocabulary, &loaded.list), (&saved.vocabulary, &saved.list));
-            assert_eq!((&loaded.known, &loaded.program), (&saved.known, &saved.program));
-            assert_eq!(loaded.trained.progress, saved.trained.progress);
+            assert_eq!(loaded.vocabulary, saved.vocabulary);
+            let (run, saved) = (loaded.run.as_ref().unwrap(), saved.run.unwrap());
+            assert_eq!((&run.config, &run.list), (&saved.config, &saved.list));
+            assert_eq!((&run.known, &run.program), (&saved.known, &saved.program));
+            assert_eq!(run.trained.progress, saved.trained.progress);
+            assert_eq!(run.trained.history, saved.trained.history);
             let again = folder.path().join("again");
             save(&again, &loaded).unwrap();
             assert_eq!(std::fs::read(again).unwrap(), std::fs::read(path).unwrap());
@@ -415,25 +376,26 @@ mod tests {
         assert!(refusal(&good[..40]).contains("not a char-rnn model"));
         assert!(refusal(&[good.as_slice(), b"x"].concat()).contains("has grown"));
         assert!(changed("format", None).contains("but not a char-rnn model"));
-        assert!(changed("format_version", Some("4")).contains("use a newer char-rnn"));
-        assert!(changed("format_version", Some("1")).contains("train it again"));
-        assert!(changed("format_version", Some("x")).contains("damaged"));
+        assert!(changed("run", Some(r#"{"version":5}"#)).contains("use a newer char-rnn"));
+        assert!(changed("run", Some(r#"{"version":1}"#)).contains("train it again"));
+        for run in ["{}", "x", r#"{"version":4}"#, r#"{"version":"4"}"#] {
+            assert!(changed("run", Some(run)).contains("damaged: its run: "), "{run}");
+        }
         assert!(changed("vocabulary", Some("abc")).contains("line end"));
-        assert!(changed("vocabulary", Some("\nab")).contains("does not fit"));
+        assert!(changed("vocabulary", Some("\nab")).contains("\"wax\" is [4, 8], not [4, 3]"));
         assert!(changed("vocabulary", Some("\nab\u{1b}")).contains("control character '\\u{1b}'"));
         assert!(changed("vocabulary", Some("\n")).contains("no character but"));
         assert!(changed("vocabulary", None).contains("vocabulary"));
-        assert!(changed("training", Some("{}")).contains("training metadata"));
 
         let mut nan = good.clone();
-        let wya = saved.model().parameters()[2].1.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let wya = saved.model.parameters()[2].1.flatten_all().unwrap().to_vec1::<f32>().unwrap();
         let bytes: Vec<u8> = wya.iter().flat_map(|w| w.to_le_bytes()).collect();
         let place = nan.windows(bytes.len()).position(|part| part == bytes).unwrap();
         nan[place..place + 4].copy_from_slice(&f32::NAN.to_le_bytes());
         assert!(refusal(&nan).contains("not finite"));
 
         let known: Vec<u8> =
-            saved.known.fingerprints().iter().flat_map(|f| f.to_le_bytes()).collect();
+            saved.run.unwrap().known.fingerprints().iter().flat_map(|f| f.to_le_bytes()).collect();
         let place = good.windows(known.len()).rposition(|part| part == known).unwrap();
         let mut unsorted = good.clone();
         unsorted[place..place + 4].fill(0xff);
@@ -441,19 +403,41 @@ mod tests {
     }
 
     #[test]
+    fn five_tensors_format_and_vocabulary_are_a_model() {
+        let (_folder, path, saved) = saved(DType::F64);
+        let bytes = std::fs::read(&path).unwrap();
+        let tensors: Vec<_> = SafeTensors::deserialize(&bytes).unwrap().tensors();
+        let tensors = tensors.into_iter().filter(|(name, _)| PARAMETERS.contains(&&**name));
+        let metadata = [("format", "char-rnn"), ("vocabulary", "\nabnoамэ")];
+        let metadata = metadata.map(|(key, value)| (key.to_string(), value.to_string()));
+        let bare = safetensors::serialize(tensors, Some(HashMap::from(metadata))).unwrap();
+        std::fs::write(&path, bare).unwrap();
+        let loaded = load(&path, &Device::Cpu).unwrap();
+        assert!(loaded.run.is_none() && loaded.vocabulary.size() == 8);
+        assert_eq!((loaded.case(), loaded.max_length()), (LetterCase::Lower, MAX_LENGTH));
+        for ((_, a), (_, b)) in loaded.model.parameters().iter().zip(saved.model.parameters()) {
+            let bits = |t: &candle_core::Tensor| t.flatten_all().unwrap().to_vec1::<f64>().unwrap();
+            assert_eq!(bits(a), bits(b));
+        }
+    }
+
+    #[test]
     fn what_load_refuses_is_not_saved() {
         let (_folder, path, good) = saved(DType::F32);
         let before = std::fs::read(&path).unwrap();
-        let edits: [fn(&mut Checkpoint); 5] = [
-            |c| c.config.batch_size = 0,
-            |c| c.vocabulary = Vocabulary::of(["ab"]),
-            |c| c.trained.progress.iteration = u64::MAX,
-            |c| c.trained.progress.smoothed = f64::NAN,
-            |c| c.trained.model = c.trained.model.map(|t| t / 0.).unwrap(),
+        let edits: [fn(&mut Run); 4] = [
+            |run| run.config.batch_size = 0,
+            |run| run.trained.progress.iteration = u64::MAX,
+            |run| run.trained.progress.smoothed = f64::NAN,
+            |run| run.trained.model = run.trained.model.map(|t| t / 0.).unwrap(),
         ];
-        for edit in edits {
-            let mut bad = good.clone();
-            edit(&mut bad);
+        let edited = |edit: fn(&mut Run)| {
+            let mut run = good.run.clone().unwrap();
+            edit(&mut run);
+            Checkpoint::of_run(good.vocabulary.clone(), run)
+        };
+        let other = Checkpoint { vocabulary: Vocabulary::of(["ab"]), ..good.clone() };
+        for bad in edits.into_iter().map(edited).chain([other]) {
             let refusal = save(&path, &bad).unwrap_err().to_string();
             assert!(refusal.contains("this model cannot be saved"), "{refusal}");
         }
@@ -491,10 +475,10 @@ mod tests {
         let (folder, path, mut checkpoint) = saved(DType::F32);
         let link = folder.path().join("latest");
         std::os::unix::fs::symlink(&path, &link).unwrap();
-        checkpoint.program = "another".to_string();
+        checkpoint.run = None;
         save(&link, &checkpoint).unwrap();
         assert!(link.is_symlink());
-        assert_eq!(load(&path, &Device::Cpu).unwrap().program, "another");
+        assert!(load(&path, &Device::Cpu).unwrap().run.is_none());
     }
 
     proptest! {

@@ -4,12 +4,12 @@ use super::args::count;
 use super::error::Failure;
 use super::info::flags_of;
 use super::progress::Bar;
+use super::session::{Every, Watch};
 use super::signals::Signals;
 use crate::data::Corpus;
-use crate::train::best::{Plan, held_out_share, plan};
-use crate::train::{Baseline, Observer, Progress, TrainConfig, Trained, Trainer};
+use crate::train::plan::{Plan, held_out_share, plan};
+use crate::train::{Baseline, TrainConfig, Trained, Trainer};
 use candle_core::Device;
-use std::ops::ControlFlow;
 
 /// Chooses the settings for `corpus`, each candidate with the given flags `applied`, by the loss of
 /// held-out names. Reports what it chose, and how good that is.
@@ -43,7 +43,8 @@ pub fn choose(
             TrainConfig { validation, eval_every: u64::MAX, samples: 0, ..config.clone() };
         let bar = Bar::new(held_out.iterations, 0, quiet);
         let mut trainer = Trainer::new(corpus, &held_out, device)?;
-        let trained = trainer.run(&mut Search { bar: &bar, signals })?;
+        let trained =
+            trainer.run(&mut Watch::new(bar.clone(), Every::Iterations(u64::MAX), signals))?;
         bar.finish();
         if let Some(signal) = signals.caught() {
             return Err(Failure::Stopped(signal, " while it chose settings".to_string()));
@@ -72,20 +73,4 @@ pub fn comparison(trained: &Trained, baseline: &Baseline) -> String {
         count(*names as u64, "held-out name"),
         network * *names as f64 / *characters as f64
     )
-}
-
-/// Moves the bar, and stops at a signal.
-struct Search<'a> {
-    bar: &'a Bar,
-    signals: &'a Signals,
-}
-
-impl Observer for Search<'_> {
-    fn iteration(&mut self, progress: &Progress) -> ControlFlow<()> {
-        self.bar.show(progress);
-        match self.signals.caught() {
-            Some(_) => ControlFlow::Break(()),
-            None => ControlFlow::Continue(()),
-        }
-    }
 }

@@ -7,7 +7,7 @@ use crate::data::{Listed, parse_listed, shown};
 use crate::eval::{Encoded, Evaluation, Likeness, evaluate, evaluate_stateful};
 use crate::ngram::NGram;
 use crate::random::RngSource;
-use crate::sample::{Sampler, max_length_for};
+use crate::sample::Sampler;
 use crate::text::escaped;
 use clap::Args;
 use clap::builder::styling::Style;
@@ -63,59 +63,30 @@ const FAINT: Style = Style::new().dimmed();
 impl Eval {
     pub fn run(self) -> Result<(), Failure> {
         let saved = checkpoint::load(&self.model, &self.device.open()?)?;
-        let case = saved.list.case;
         let (bytes, list) = list_bytes(self.names.as_deref())?;
-        let listed = parse_listed(&bytes, &list, case)?;
-        let names = listed.iter().map(|listed| listed.name.as_str());
-        let encoded = Encoded::new(names, &saved.vocabulary);
-        if encoded.names.is_empty() {
-            return Err(crate::Error::Names {
-                origin: list,
-                problem: format!(
-                    "no name can be evaluated: each has characters unknown to the model ({})",
-                    unknown(&encoded)
-                ),
-            }
-            .into());
-        }
-        let evaluation = evaluate(saved.model(), &encoded.names)?;
-        let stateful = evaluate_stateful(saved.model(), &encoded.names)?;
+        let (listed, encoded) = encoded(&bytes, &list, &saved, "no name can be evaluated: each")?;
+        let evaluation = evaluate(&saved.model, &encoded.names)?;
+        let stateful = evaluate_stateful(&saved.model, &encoded.names)?;
         let stateful = stateful / encoded.names.len() as f64;
         let baseline = match &self.baseline {
             Some(path) => {
                 let (bytes, origin) = list_bytes(Some(path))?;
-                let counted = parse_listed(&bytes, &origin, case)?;
-                let counted = counted.iter().map(|listed| listed.name.as_str());
-                let counted = Encoded::new(counted, &saved.vocabulary).names;
-                if counted.is_empty() {
-                    return Err(crate::Error::setting(
-                        "baseline",
-                        path.display(),
-                        "each of its names has characters unknown to the model",
-                    )
-                    .into());
-                }
-                let model = NGram::choose(&counted, saved.vocabulary.size());
+                let problem = "it cannot be counted: each of its names";
+                let (_, counted) = self::encoded(&bytes, &origin, &saved, problem)?;
+                let model = NGram::choose(&counted.names, saved.vocabulary.size());
                 let nats = encoded.names.iter().map(|name| model.loss(name)).sum::<f64>();
                 Some((model, nats / evaluation.characters() as f64))
             }
             None => None,
         };
-        let max_length = max_length_for(saved.list.longest);
-        let sampled = Sampler::new(saved.model(), RngSource::Seed(1), max_length, 0..SAMPLED)?
-            .map(|name| name.map(|name| name.indices))
-            .collect::<candle_core::Result<Vec<_>>>()?;
+        let sampled =
+            Sampler::new(&saved.model, RngSource::Seed(1), saved.max_length(), 0..SAMPLED)?
+                .map(|name| name.map(|name| name.indices))
+                .collect::<candle_core::Result<Vec<_>>>()?;
         let likeness = Likeness::of(&sampled, &encoded.names);
-        let report = Report {
-            list: escaped(&list),
-            listed,
-            encoded,
-            evaluation,
-            stateful,
-            baseline,
-            likeness,
-            saved,
-        };
+        let list = escaped(&list);
+        let report =
+            Report { list, listed, encoded, evaluation, stateful, baseline, likeness, saved };
         let mut out = anstream::stdout().lock();
         if self.json {
             writeln!(out, "{:#}", report.json())?;
@@ -135,6 +106,25 @@ impl Eval {
         }
         Ok(())
     }
+}
+
+/// The lines of a list, and those of its names that the model can read: one at least, or else the
+/// error begins with `problem`.
+fn encoded(
+    bytes: &[u8],
+    origin: &str,
+    saved: &Checkpoint,
+    problem: &str,
+) -> crate::Result<(Vec<Listed>, Encoded)> {
+    let listed = parse_listed(bytes, origin, saved.case())?;
+    let names = listed.iter().map(|listed| listed.name.as_str());
+    let encoded = Encoded::new(names, &saved.vocabulary);
+    if encoded.names.is_empty() {
+        let characters = unknown(&encoded);
+        let problem = format!("{problem} has characters unknown to the model ({characters})");
+        return Err(crate::Error::Names { origin: origin.to_string(), problem });
+    }
+    Ok((listed, encoded))
 }
 
 struct Report {
@@ -200,7 +190,8 @@ impl Report {
             evaluation.characters()
         )?;
         writeln!(out, "  loss        {:9.4} nats a name", evaluation.nats_per_name())?;
-        let trained = if self.saved.config.carry_state { ", as in training" } else { "" };
+        let carries = self.saved.run.as_ref().is_some_and(|run| run.config.carry_state);
+        let trained = if carries { ", as in training" } else { "" };
         writeln!(out, "              {:9.4} with the state kept{trained}", self.stateful)?;
         writeln!(out, "              {:9.4} nats a character", evaluation.nats_per_character())?;
         writeln!(out, "              {:9.4} bits a character", evaluation.bits_per_character())?;
@@ -233,7 +224,7 @@ impl Report {
         for &i in names {
             let loss = self.evaluation.losses[i];
             let per_character = loss / self.evaluation.lengths[i] as f64;
-            let name = shown(&self.name(i).name, self.saved.list.case);
+            let name = shown(&self.name(i).name, self.saved.case());
             writeln!(out, "  {per_character:8.4} {loss:9.4}  {name}")?;
         }
         Ok(())

@@ -50,11 +50,11 @@ const FAINT: Style = Style::new().dimmed();
 impl Explain {
     pub fn run(self) -> Result<(), Failure> {
         let saved = checkpoint::load(&self.model, &self.device.open()?)?;
-        let case = saved.list.case;
+        let case = saved.case();
         let name = encode(&self.name, &saved.vocabulary, case).map_err(|error| {
             Error::setting("NAME", format!("{:?}", self.name), error.to_string())
         })?;
-        let steps = explain(saved.model(), &name, ALTERNATIVES)?;
+        let steps = explain(&saved.model, &name, ALTERNATIVES)?;
         let loss: f64 = steps.iter().map(|step| -step.log_probability).sum();
         let mut out = anstream::stdout().lock();
         if self.json {

@@ -45,7 +45,7 @@ impl Export {
             _ => (Format::Npz, ".npz"),
         };
         let path = self.output.unwrap_or_else(|| with_ending(&self.model, ending));
-        files::write_new(&path, &export(saved.model(), &saved.vocabulary, format)?)?;
+        files::write_new(&path, &export(&saved.model, &saved.vocabulary, format)?)?;
         say(&format!("Wrote {}", path.display()));
         Ok(())
     }

@@ -5,12 +5,12 @@ use super::error::{Failure, flag};
 use super::progress::rounded;
 use super::python::visible;
 use super::resume::quoted;
-use crate::checkpoint::{self, Checkpoint};
+use crate::checkpoint::{self, Change, Checkpoint, Run};
 use crate::data::LetterCase;
 use crate::model::PARAMETERS;
 use crate::random::RngSource;
 use crate::text::{escaped, excerpt};
-use crate::train::{LossCurve, TrainConfig};
+use crate::train::TrainConfig;
 use candle_core::Device;
 use clap::Args;
 use serde_json::{Value, json};
@@ -43,28 +43,34 @@ impl Info {
 }
 
 fn parameters(saved: &Checkpoint) -> usize {
-    saved.model().parameters().iter().map(|(_, tensor)| tensor.elem_count()).sum()
+    saved.model.parameters().iter().map(|(_, tensor)| tensor.elem_count()).sum()
 }
 
 fn as_json(path: &Path, saved: &Checkpoint) -> Value {
-    let (model, history) = (saved.model(), &saved.trained.history);
-    let shapes: BTreeMap<_, _> =
-        model.parameters().iter().map(|(name, tensor)| (*name, tensor.dims().to_vec())).collect();
-    let gradients = history.gradients.values().iter().map(|(iteration, stats)| {
-        json!([iteration, PARAMETERS.iter().zip(stats).collect::<BTreeMap<_, _>>()])
-    });
-    let points = history.loss.points();
-    json!({
+    let shapes: BTreeMap<_, _> = saved
+        .model
+        .parameters()
+        .iter()
+        .map(|(name, tensor)| (*name, tensor.dims().to_vec()))
+        .collect();
+    let mut json = json!({
         "file": path.display().to_string(),
-        "program": saved.program,
         "vocabulary": saved.vocabulary.characters().iter().collect::<String>(),
         "parameters": parameters(saved),
         "shapes": shapes,
-        "config": saved.config,
-        "list": saved.list,
-        "progress": saved.trained.progress,
-        "changes": saved.changes,
-        "validation": saved.trained.validation.as_ref().map(|validation| json!({
+    });
+    let Some(run) = &saved.run else { return json };
+    let history = &run.trained.history;
+    let gradients = history.gradients.values().iter().map(|(iteration, stats)| {
+        json!([iteration, PARAMETERS.iter().zip(stats).collect::<BTreeMap<_, _>>()])
+    });
+    let of_run = json!({
+        "program": run.program,
+        "config": run.config,
+        "list": run.list,
+        "progress": run.trained.progress,
+        "changes": run.changes,
+        "validation": run.trained.validation.as_ref().map(|validation| json!({
             "names_sha256": validation.names,
             "loss": validation.loss,
             "since_best": validation.since_best,
@@ -72,86 +78,97 @@ fn as_json(path: &Path, saved: &Checkpoint) -> Value {
             "best_loss": validation.best.as_ref().map(|best| best.loss),
         })),
         "history": {
-            "iterations_per_point": history.loss.stride(),
-            "loss": points.iter().map(|point| point.loss).collect::<Vec<_>>(),
-            "smoothed_loss": points.iter().map(|point| point.smoothed).collect::<Vec<_>>(),
+            "smoothed_loss": history.loss.values(),
             "validation": history.validation.values(),
             "gradients": gradients.collect::<Value>(),
             "samples": history.samples.values(),
         },
-    })
+    });
+    if let (Value::Object(json), Value::Object(of_run)) = (&mut json, of_run) {
+        json.extend(of_run);
+    }
+    json
 }
 
+type Lines = Vec<(&'static str, String)>;
+
 fn print(out: &mut impl Write, path: &Path, saved: &Checkpoint) -> Result<(), Failure> {
-    let Checkpoint { config, list, trained, .. } = saved;
-    let network = saved.model().config();
-    let mut line = |what: &str, text: String| writeln!(out, "{what:<11} {}", escaped(&text));
-    line("model", path.display().to_string())?;
-    line(
-        "network",
-        format!(
-            "{}, {} characters with the end of a name, {} parameters in {}",
-            count(network.hidden as u64, "hidden unit"),
-            network.vocabulary,
-            parameters(saved),
-            saved.model().dtype().as_str()
+    let network = saved.model.config();
+    let characters = saved.vocabulary.characters()[1..].iter().copied();
+    let mut lines: Lines = vec![
+        ("model", path.display().to_string()),
+        (
+            "network",
+            format!(
+                "{}, {} characters with the end of a name, {} parameters in {}",
+                count(network.hidden as u64, "hidden unit"),
+                network.vocabulary,
+                parameters(saved),
+                saved.model.dtype().as_str()
+            ),
         ),
-    )?;
-    line("characters", saved.vocabulary.characters()[1..].iter().copied().map(visible).collect())?;
+        ("characters", characters.map(visible).collect()),
+    ];
+    match &saved.run {
+        Some(run) => lines.extend(lines_of(path, run)),
+        None => lines.push(("trained", "elsewhere: the file has no run".to_string())),
+    }
+    for (what, text) in lines {
+        writeln!(out, "{what:<11} {}", escaped(&text))?;
+    }
+    Ok(())
+}
+
+/// The lines about a run.
+fn lines_of(path: &Path, run: &Run) -> Lines {
+    let Run { config, list, trained, .. } = run;
     let case = match list.case {
         LetterCase::Lower => "in lower case",
         LetterCase::Keep => "as they are written",
     };
-    let names = count(list.names as u64, "name");
-    line("list", format!("{names}, {case}, SHA-256 {}", excerpt(&list.sha256)))?;
-    line(
-        "trained",
-        format!(
-            "{} of {} iterations, to a smoothed loss of {} nats a name",
-            saved.iterations(),
-            config.iterations,
-            rounded(trained.progress.smoothed)
+    let (names, sha256) = (count(list.names as u64, "name"), excerpt(&list.sha256));
+    let (done, all) = (run.iterations(), config.iterations);
+    let loss = rounded(trained.progress.smoothed);
+    let mut lines = vec![
+        ("list", format!("{names}, {case}, SHA-256 {sha256}")),
+        (
+            "trained",
+            format!("{done} of {all} iterations, to a smoothed loss of {loss} nats a name"),
         ),
-    )?;
-    line("flags", flags_of(config))?;
-    line("saved by", excerpt(&saved.program))?;
-    for change in &saved.changes {
-        line(
-            "changed",
-            excerpt(&format!(
-                "after {} iterations: {} from {} to {}",
-                change.iteration,
-                flag(&change.field),
-                change.from,
-                change.to
-            )),
-        )?;
+        ("flags", flags_of(config)),
+        ("saved by", excerpt(&run.program)),
+    ];
+    for Change { iteration, field, from, to } in &run.changes {
+        let change = format!("after {iteration} iterations: {} from {from} to {to}", flag(field));
+        lines.push(("changed", excerpt(&change)));
     }
     if let Some(validation) = &trained.validation {
         let last = rounded(validation.loss);
-        line(
-            "held out",
-            match validation.better() {
-                Some(best) => format!(
-                    "{} nats a name after iteration {}, which is this model; {last} after the last",
-                    rounded(best.loss),
-                    best.iteration
-                ),
-                None => format!("{last} nats a name after the last iteration"),
-            },
-        )?;
+        let held_out = match validation.better() {
+            Some(best) => format!(
+                "{} nats a name after iteration {}, which is this model; {last} after the last",
+                rounded(best.loss),
+                best.iteration
+            ),
+            None => format!("{last} nats a name after the last iteration"),
+        };
+        lines.push(("held out", held_out));
     }
-    if let Some((lowest, highest, bars)) = sparkline(&trained.history.loss) {
+    let losses = trained.history.loss.values().iter().map(|(_, loss)| *loss);
+    let losses: Vec<f64> = losses.chain([trained.progress.smoothed]).collect();
+    if let Some((lowest, highest, bars)) = sparkline(&losses) {
         let (lowest, highest) = (rounded(lowest), rounded(highest));
-        line("loss", format!("{bars}  smoothed, from {lowest} to {highest}"))?;
+        lines.push(("loss", format!("{bars}  smoothed, from {lowest} to {highest}")));
     }
-    let more = match saved.is_unfinished() {
-        true => "",
-        false if saved.iterations() < config.iterations => " --patience N, with a larger N",
-        false => " --iterations N, with a larger N",
+    let more = if run.is_unfinished() {
+        ""
+    } else if done < all {
+        " --patience N, with a larger N"
+    } else {
+        " --iterations N, with a larger N"
     };
-    line("resume", format!("char-rnn train --resume {} [NAMES]{more}", quoted(path)))?;
-    Ok(())
+    lines.push(("resume", format!("char-rnn train --resume {} [NAMES]{more}", quoted(path))));
+    lines
 }
 
 /// The flags that give this configuration, without those of default values.
@@ -177,15 +194,14 @@ pub fn flags_of(config: &TrainConfig) -> String {
     }
 }
 
-/// The smoothed loss as bars, at most so many, with the lowest and the highest of them.
-fn sparkline(curve: &LossCurve) -> Option<(f64, f64, String)> {
+/// Losses as bars, at most so many, with the lowest and the highest of them.
+fn sparkline(losses: &[f64]) -> Option<(f64, f64, String)> {
     const COLUMNS: usize = 50;
     const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
-    let points = curve.points();
-    let columns = points.len().min(COLUMNS);
-    // The last of each column's points, so that the last bar is the last loss.
+    let columns = losses.len().min(COLUMNS);
+    // The last of each column's losses, so that the last bar is the last loss.
     let losses: Vec<f64> =
-        (1..=columns).map(|column| points[column * points.len() / columns - 1].smoothed).collect();
+        (1..=columns).map(|column| losses[column * losses.len() / columns - 1]).collect();
     let lowest = losses.iter().copied().reduce(f64::min)?;
     let highest = losses.iter().copied().reduce(f64::max)?;
     let bars = losses.iter().map(|loss| {
@@ -199,14 +215,9 @@ fn sparkline(curve: &LossCurve) -> Option<(f64, f64, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::train::Progress;
 
     fn bars(losses: &[f64]) -> String {
-        let mut curve = LossCurve::default();
-        for (iteration, &smoothed) in (0..).zip(losses) {
-            curve.push(&Progress { iteration, loss: 0., smoothed });
-        }
-        sparkline(&curve).unwrap().2
+        sparkline(losses).unwrap().2
     }
 
     #[test]
@@ -218,6 +229,6 @@ mod tests {
         let long = bars(&long);
         assert_eq!(long.chars().count(), 50);
         assert!(long.starts_with('▁') && long.ends_with('█'));
-        assert_eq!(sparkline(&LossCurve::default()), None);
+        assert_eq!(sparkline(&[]), None);
     }
 }

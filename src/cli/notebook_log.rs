@@ -3,42 +3,36 @@
 use super::error::Failure;
 use super::progress::Bar;
 use super::python::python_list;
-use crate::data::{Corpus, LetterCase};
+use super::session::Job;
+use crate::data::LetterCase;
 use crate::sample::{MAX_LENGTH, SampledName};
-use crate::train::{Observer, Progress, Trainer, initial_loss};
+use crate::train::{Observer, Progress, initial_loss};
 use std::io;
 use std::ops::ControlFlow;
 
 /// Writes the log to standard output as training goes.
 pub struct NotebookLog<'a> {
     bar: Bar,
-    corpus: &'a Corpus,
-    case: LetterCase,
+    job: Job<'a>,
     verbose: bool,
     /// The number of examples.
     examples: u64,
-    /// Whether the log is the only output, so that training stops when it cannot be written.
-    alone: bool,
     written: io::Result<()>,
 }
 
 impl<'a> NotebookLog<'a> {
-    pub fn new(
-        bar: Bar,
-        corpus: &'a Corpus,
-        case: LetterCase,
-        verbose: bool,
-        trainer: &Trainer,
-        alone: bool,
-    ) -> Self {
-        let (examples, written) = (trainer.sizes().0 as u64, Ok(()));
-        let mut log = Self { bar, corpus, case, verbose, examples, alone, written };
-        if verbose && trainer.history().loss.iterations() == 0 {
-            // What the notebook prints before its loop.
+    pub fn new(bar: Bar, job: Job<'a>, examples: u64) -> Self {
+        Self { bar, job, verbose: false, examples, written: Ok(()) }
+    }
+
+    /// Adds the debug lines, from the `start` those that the notebook prints before its loop.
+    pub fn write_debug_lines(&mut self, start: bool) {
+        self.verbose = true;
+        if start {
+            let corpus = self.job.corpus;
             let loss = initial_loss(corpus.vocabulary().size());
-            log.write(&format!("{loss:?}\n{}\n", python_list(corpus.names())));
+            self.write(&format!("{loss:?}\n{}\n", python_list(corpus.names())));
         }
-        log
     }
 
     /// Reports whether all of the log could be written.
@@ -76,7 +70,8 @@ impl Observer for NotebookLog<'_> {
 
     fn iteration(&mut self, _progress: &Progress) -> ControlFlow<()> {
         match self.written {
-            Err(_) if self.alone => ControlFlow::Break(()),
+            // Without a model the log is the only output.
+            Err(_) if self.job.model.is_none() => ControlFlow::Break(()),
             _ => ControlFlow::Continue(()),
         }
     }
@@ -85,8 +80,8 @@ impl Observer for NotebookLog<'_> {
         let mut text =
             format!("Iteration: {}, Loss: {:.6}\n\n", progress.iteration, progress.smoothed);
         for sampled in names {
-            let name = self.corpus.vocabulary().decode(&sampled.indices);
-            text += &capitalized(&name, self.case);
+            let name = self.job.corpus.vocabulary().decode(&sampled.indices);
+            text += &capitalized(&name, self.job.case);
             text.push('\n');
             // After its 50th character the notebook adds a line end, even if that was one.
             if sampled.ended && sampled.indices.len() + 1 == MAX_LENGTH {

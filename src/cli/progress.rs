@@ -48,7 +48,7 @@ impl Bar {
         }
     }
 
-    /// The same even if `quiet`: something went wrong.
+    /// Writes a line even if `quiet`: something went wrong.
     pub fn warn(&self, line: &str) {
         self.bar.suspend(|| say(line));
     }

@@ -2,9 +2,10 @@
 
 use super::args::{DeviceName, STANDARD_INPUT};
 use super::error::{Failure, flag};
+use super::progress::Bar;
 use crate::Error;
-use crate::checkpoint::{self, Change, Checkpoint};
-use crate::data::{Corpus, LetterCase};
+use crate::checkpoint::{self, Change, Checkpoint, Run};
+use crate::data::{Corpus, LetterCase, Vocabulary};
 use crate::text::excerpt;
 use crate::train::{Decay, TrainConfig, Trainer};
 use candle_core::Device;
@@ -17,36 +18,48 @@ const FREELY_CHANGEABLE: [&str; 6] =
 /// A run out of a file.
 pub struct ResumedRun {
     path: PathBuf,
-    pub checkpoint: Checkpoint,
+    vocabulary: Vocabulary,
+    pub run: Run,
 }
 
 impl ResumedRun {
     pub fn load(path: &Path, device: &Device) -> crate::Result<Self> {
-        Ok(Self { path: path.to_path_buf(), checkpoint: checkpoint::load(path, device)? })
+        let Checkpoint { vocabulary, run, .. } = checkpoint::load(path, device)?;
+        let Some(run) = run else {
+            let problem = "it has a network, but no run to resume: its metadata has no \"run\"";
+            return Err(Error::model_file(path, problem));
+        };
+        Ok(Self { path: path.to_path_buf(), vocabulary, run })
     }
 
     fn refuse(&self, problem: String) -> Failure {
         Error::model_file(&self.path, problem).into()
     }
 
-    /// Whether `trainer` holds out names that this run has not held out before.
-    pub fn has_trained_on_held_out(&self, trainer: &Trainer) -> bool {
-        let before = self.checkpoint.trained.validation.as_ref();
+    /// Reports if `trainer` holds out names that this run has not held out before.
+    pub fn warn(&self, trainer: &Trainer, bar: &Bar) {
+        let before = self.run.trained.validation.as_ref();
         let before = before.map(|validation| validation.names.as_str());
-        trainer.held_out_digest().is_some_and(|names| before != Some(names))
+        if trainer.held_out_digest().is_some_and(|names| before != Some(names)) {
+            let done = self.run.iterations();
+            bar.say(&format!(
+                "Other names are held out from here on; the first {done} iterations trained on \
+                 them, so that their loss is too low"
+            ));
+        }
     }
 
     /// The list to continue on, `corpus` of the file at `list`, with the vocabulary of the network,
     /// which may have more characters.
     pub fn adopt(&self, corpus: Corpus, list: Option<&Path>) -> Result<Corpus, Failure> {
-        if list.is_none() && corpus.digest() != self.checkpoint.list.sha256 {
+        if list.is_none() && corpus.digest() != self.run.list.sha256 {
             return Err(self.refuse(format!(
                 "this run was trained on another list than the built-in one; to resume it, give the \
                  list too: char-rnn train --resume {} NAMES",
                 quoted(&self.path)
             )));
         }
-        corpus.with_vocabulary(&self.checkpoint.vocabulary).map_err(|error| match error {
+        corpus.with_vocabulary(&self.vocabulary).map_err(|error| match error {
             Error::UnknownCharacter { character } => self.refuse(format!(
                 "the list has the character {character:?}, which the network does not have and \
                  cannot get: train a new model"
@@ -55,7 +68,7 @@ impl ResumedRun {
         })
     }
 
-    /// The changes from this run to `config` and `corpus`. Refuses what cannot change, and, without
+    /// The changes of this run so far, and those to `config` and `corpus`. Refuses what cannot change, and, without
     /// `force`, what makes it another run.
     pub fn changes(
         &self,
@@ -64,7 +77,7 @@ impl ResumedRun {
         corpus: &Corpus,
         force: bool,
     ) -> Result<Vec<Change>, Failure> {
-        let before = &self.checkpoint;
+        let before = &self.run;
         let (was, iteration) = (&before.config, before.iterations());
         let sha256 = corpus.digest();
         self.check_unfinished(config)?;
@@ -108,13 +121,13 @@ impl ResumedRun {
             "samples" | "patience" => false,
             _ => true,
         });
-        Ok(changes)
+        Ok([before.changes.clone(), changes].concat())
     }
 
     /// Refuses a run that has ended, unless `config` makes it longer.
     fn check_unfinished(&self, config: &TrainConfig) -> Result<(), Failure> {
-        let (was, iterations) = (&self.checkpoint.config, self.checkpoint.iterations());
-        if self.checkpoint.is_unfinished() {
+        let (was, iterations) = (&self.run.config, self.run.iterations());
+        if self.run.is_unfinished() {
             return Ok(());
         }
         let patience = config.patience;

@@ -8,7 +8,7 @@ use crate::data::{KnownNames, LetterCase, Vocabulary, encode_prefix, shown, trim
 use crate::eval::evaluate;
 use crate::model::CharRnn;
 use crate::random::RngSource;
-use crate::sample::{SampleOptions, SampledName, Sampler, max_length_for};
+use crate::sample::{SampleOptions, SampledName, Sampler};
 use clap::Args;
 use serde::Serialize;
 use std::collections::HashSet;
@@ -116,14 +116,21 @@ impl Sample {
     pub fn run(self) -> Result<(), Failure> {
         let saved = checkpoint::load(&self.model, &self.device.open()?)?;
         let options = self.options(&saved)?;
-        let known = self.sampling.new.then_some(&saved.known);
+        let known = match (&saved.run, self.sampling.new) {
+            (_, false) => None,
+            (Some(run), true) => Some(&run.known),
+            (None, true) => {
+                let rule = "the model file has no run, and so no names that are known";
+                return Err(Error::setting("new", "given", rule).into());
+            }
+        };
         let rng = RngSource::Seed(self.sampling.seed.unwrap_or_else(rand::random));
         let mut filter = Filter { known, seen: self.sampling.unique.then(HashSet::new) };
         let mut printer = Printer::new(&saved, &self.output);
         let (count, mut cut) = (self.sampling.count, 0);
-        let (vocabulary, case) = (&saved.vocabulary, saved.list.case);
+        let (vocabulary, case) = (&saved.vocabulary, saved.case());
         let (found, tries) =
-            sample_until(saved.model(), vocabulary, case, rng, &options, count, |name| {
+            sample_until(&saved.model, vocabulary, case, rng, &options, count, |name| {
                 let accepted = filter.accepts(&name);
                 if accepted {
                     cut += u64::from(!name.ended);
@@ -153,7 +160,7 @@ impl Sample {
     fn options(&self, saved: &Checkpoint) -> crate::Result<SampleOptions> {
         let flags = &self.sampling;
         let prefix = flags.prefix.as_deref().map(|text| {
-            encode_prefix(text, &saved.vocabulary, saved.list.case)
+            encode_prefix(text, &saved.vocabulary, saved.case())
                 .map_err(|error| Error::setting("prefix", format!("{text:?}"), error.to_string()))
         });
         let options = SampleOptions {
@@ -162,7 +169,7 @@ impl Sample {
             top_p: flags.top_p,
             prefix: prefix.transpose()?.unwrap_or_default(),
             min_length: flags.min_length,
-            max_length: flags.max_length.unwrap_or_else(|| max_length_for(saved.list.longest)),
+            max_length: flags.max_length.unwrap_or_else(|| saved.max_length()),
         };
         options.check()?;
         Ok(options)
@@ -213,7 +220,7 @@ struct Printer<'a> {
 
 /// A name as JSON.
 #[derive(Serialize)]
-struct Line<'a> {
+struct NameLine<'a> {
     name: &'a str,
     ended: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -250,7 +257,7 @@ impl<'a> Printer<'a> {
         let names = std::mem::take(&mut self.pending);
         let encoded: crate::Result<Vec<Vec<u32>>> =
             names.iter().map(|name| self.saved.vocabulary.encode(&name.text)).collect();
-        let losses = evaluate(self.saved.model(), &encoded?)?.losses;
+        let losses = evaluate(&self.saved.model, &encoded?)?.losses;
         for (name, loss) in names.into_iter().zip(losses) {
             match self.flags.sort {
                 true => self.evaluated.push((name, -loss)),
@@ -275,7 +282,7 @@ impl<'a> Printer<'a> {
         let log_probability = log_probability.filter(|_| self.flags.with_probability);
         match log_probability {
             _ if self.flags.json => {
-                let line = Line { name, ended: *ended, log_probability };
+                let line = NameLine { name, ended: *ended, log_probability };
                 serde_json::to_writer(&mut self.out, &line)?;
                 writeln!(self.out)?;
             }

@@ -5,19 +5,20 @@ use super::best;
 use super::error::Failure;
 use super::files::{FileLock, is_same_place};
 use super::flags::{OPTIMIZATION, OUTPUT, RUNTIME, TrainFlags};
-use super::metrics::{self, Metrics};
+use super::log::Log;
 use super::notebook_log::NotebookLog;
 use super::progress::{Bar, Live, rounded};
-use super::resume::{self, ResumedRun, quoted};
+use super::resume::{ResumedRun, quoted};
 use super::sample::{Sampled, sample_until};
-use super::saving::{self, Saver};
-use super::signals::{Signal, Signals};
+use super::saving::Saver;
+use super::session::{Job, Session};
+use super::signals::Signals;
 use crate::Error;
-use crate::checkpoint;
+use crate::checkpoint::{self, Run};
 use crate::data::{Corpus, LetterCase, shown};
 use crate::random::RngSource;
 use crate::sample::{SampleOptions, max_length_for};
-use crate::train::{Observer, TrainConfig, Trained, Trainer};
+use crate::train::{TrainConfig, Trained, Trainer};
 use candle_core::Device;
 use clap::Args;
 use std::collections::HashSet;
@@ -93,103 +94,83 @@ impl Train {
         let device = self.device.open()?;
         let output = self.output_path()?;
         self.check_checkpoint_every(output.is_some())?;
-        if let Some(log) = &self.log {
-            let taken = [
-                (output.as_deref(), "it is the model file"),
-                (self.resume.as_deref(), "it is the run to resume"),
-                (self.list.path.as_deref(), "it is the list"),
-            ];
-            metrics::check_path(log, taken)?;
-        }
+        self.check_log(output.as_deref())?;
         // Locked before it is read, so that no other run continues it at the same time.
         let _lock = output.as_deref().map(FileLock::new).transpose()?;
         let resumed = self.resume.as_deref().map(|path| ResumedRun::load(path, &device));
         let resumed = resumed.transpose()?;
+        let before = resumed.as_ref().map(|resumed| &resumed.run);
         if let Some(path) = &output {
-            checkpoint::check_writable(path).map_err(|error| match error {
-                Error::ModelFile { path, problem } => {
-                    Error::model_file(&path, problem + "; choose another file with -o")
-                }
-                error => error,
-            })?;
+            check_writable(path)?;
         }
-        let before = resumed.as_ref().map(|resumed| &resumed.checkpoint);
         let mut config = self.flags.resolve(before.map(|before| &before.config))?;
-        let case = match before {
-            Some(before) if !self.list.keep_case => before.list.case,
-            _ => self.list.case(),
-        };
-        let list = List { path: self.list.path.clone(), keep_case: case == LetterCase::Keep };
-        let mut corpus = list.read()?;
-        if let Some(resumed) = &resumed {
-            corpus = resumed.adopt(corpus, self.list.path.as_deref())?;
-        }
-        let done = before.map_or(0, |before| before.iterations());
+        let (case, corpus) = self.read_list(resumed.as_ref())?;
+        let done = before.map_or(0, Run::iterations);
         let signals = Signals::watch();
         if self.best {
             let applied = |candidate: &TrainConfig| self.flags.resolve(Some(candidate));
             config = best::choose(&corpus, applied, &device, &signals, self.quiet)?;
         }
         self.flags.count_epochs(&mut config, &corpus, done)?;
-        let (mut trainer, changes) = match &resumed {
+        let (trainer, changes) = match &resumed {
             Some(resumed) => {
-                let new = resumed.changes(&config, case, &corpus, self.force)?;
-                let before = &resumed.checkpoint;
-                let trainer = Trainer::resume(&corpus, &config, &before.trained, &device)?;
-                (trainer, [before.changes.clone(), new].concat())
+                let changes = resumed.changes(&config, case, &corpus, self.force)?;
+                let trained = &resumed.run.trained;
+                (Trainer::resume(&corpus, &config, trained, &device)?, changes)
             }
             None => (Trainer::new(&corpus, &config, &device)?, vec![]),
         };
         let bar = Bar::new(config.iterations, done, self.quiet);
-        let warnings = if resumed.is_some() { vec![] } else { warnings(&corpus) };
-        for warning in warnings {
-            bar.say(&warning);
+        let (list, model) = (self.list.path.as_deref(), output.as_deref());
+        let device = self.device;
+        let job = Job { corpus: &corpus, case, config: &config, list, model, device };
+        match &resumed {
+            Some(resumed) => resumed.warn(&trainer, &bar),
+            None => warnings(&corpus).iter().for_each(|warning| bar.say(warning)),
         }
-        let run = metrics::Run {
-            corpus: &corpus,
-            case,
-            config: &config,
-            list: self.list.path.as_deref(),
-            model: output.as_deref(),
-            device: self.device,
-        };
-        let mut saver = match &output {
-            Some(path) => Some(Saver::new(path, self.replaces(path)?, run, changes, before, &bar)),
+        let saver = match model {
+            Some(path) => Some(Saver::new(path, self.replaces(path)?, job, changes, before)),
             None => None,
         };
-        if resumed.as_ref().is_some_and(|resumed| resumed.has_trained_on_held_out(&trainer)) {
-            bar.say(&format!(
-                "Other names are held out from here on; the first {done} iterations trained on \
-                 them, so that their loss is too low"
-            ));
-        }
         let progress = before.map(|before| before.trained.progress);
-        let mut metrics = Metrics::open(self.log.as_deref(), run, progress, &bar)?;
-        if config.seed == RngSource::Notebook {
-            let alone = output.is_none();
-            let mut log =
-                NotebookLog::new(bar.clone(), &corpus, case, self.verbose, &trainer, alone);
-            let trained =
-                self.train(&mut trainer, &mut log, &mut metrics, &bar, &mut saver, &signals)?;
-            if trained.validation.is_some() {
-                bar.say(held_out_of(&trained).trim_start_matches(", "));
-            }
-            log.finish()?;
-            return metrics.finish();
+        let log = Log::open(self.log.as_deref(), job, progress, &bar)?;
+        let every = self.checkpoint_every.into();
+        let session = Session { job, trainer, bar, log, saver, every, signals };
+        match config.seed {
+            RngSource::Notebook => self.train_notebook(session, done),
+            RngSource::Seed(_) => self.train(session, done),
         }
+    }
 
-        bar.say(&introduction(&trainer, &corpus, &config, done));
-        let mut live = Live::new(bar.clone(), &corpus, case);
-        let trained =
-            self.train(&mut trainer, &mut live, &mut metrics, &bar, &mut saver, &signals)?;
-        self.print_new_names(&mut live, &corpus, case, &config, &trained)?;
-        if let Some(path) = &output {
+    /// Trains with the notebook's log on standard output.
+    fn train_notebook(&self, mut session: Session, done: u64) -> Result<(), Failure> {
+        let Session { job, trainer, bar, .. } = &session;
+        let mut names = NotebookLog::new(bar.clone(), *job, trainer.sizes().0 as u64);
+        if self.verbose {
+            names.write_debug_lines(done == 0);
+        }
+        let trained = session.train(&mut names)?;
+        if trained.validation.is_some() {
+            session.bar.say(held_out_of(&trained).trim_start_matches(", "));
+        }
+        names.finish()?;
+        session.log.finish()
+    }
+
+    /// Trains, prints names on the way, and new ones at the end.
+    fn train(&self, mut session: Session, done: u64) -> Result<(), Failure> {
+        let job = session.job;
+        session.bar.say(&introduction(&session.trainer, &job, done));
+        let mut live = Live::new(session.bar.clone(), job.corpus, job.case);
+        let trained = session.train(&mut live)?;
+        print_new_names(&mut live, &job, &trained)?;
+        if let Some(path) = job.model {
             live.bar.say("");
-            if corpus.names().len() < FEW_NAMES && !self.best {
+            if job.corpus.names().len() < FEW_NAMES && !self.best {
                 live.bar.say("The list is short: train --best makes better names from it");
             }
             if !self.quiet
-                && let Some(baseline) = trainer.baseline()
+                && let Some(baseline) = session.trainer.baseline()
             {
                 live.bar.say(&best::comparison(&trained, &baseline));
             }
@@ -197,7 +178,36 @@ impl Train {
             live.bar.say(&format!("Saved {file}; for more names: char-rnn sample {quoted}"));
         }
         live.finish()?;
-        metrics.finish()
+        session.log.finish()
+    }
+
+    /// The list, as a resumed run has read it.
+    fn read_list(&self, resumed: Option<&ResumedRun>) -> Result<(LetterCase, Corpus), Failure> {
+        let case = match resumed {
+            Some(resumed) if !self.list.keep_case => resumed.run.list.case,
+            _ => self.list.case(),
+        };
+        let list = List { path: self.list.path.clone(), keep_case: case == LetterCase::Keep };
+        let corpus = list.read()?;
+        Ok(match resumed {
+            Some(resumed) => (case, resumed.adopt(corpus, self.list.path.as_deref())?),
+            None => (case, corpus),
+        })
+    }
+
+    /// Requires that the log is none of the other files of the run.
+    fn check_log(&self, output: Option<&Path>) -> crate::Result<()> {
+        let Some(log) = &self.log else { return Ok(()) };
+        for (other, rule) in [
+            (output, "it is the model file"),
+            (self.resume.as_deref(), "it is the run to resume"),
+            (self.list.path.as_deref(), "it is the list"),
+        ] {
+            if other.is_some_and(|other| is_same_place(log, other)) {
+                return Err(Error::setting("log", log.display(), rule));
+            }
+        }
+        Ok(())
     }
 
     /// The model file; without -o the notebook's run is not saved.
@@ -234,160 +244,67 @@ impl Train {
         if !path.exists() || self.resume.as_ref().is_some_and(same) {
             return Ok(false);
         }
-        let Ok(older) = checkpoint::load(path, &Device::Cpu) else {
-            // A damaged model is kept too; an empty file is not.
-            return Ok(path.metadata().is_ok_and(|metadata| metadata.len() > 0));
-        };
-        if older.is_unfinished() && !self.force {
+        let older = checkpoint::load(path, &Device::Cpu).ok().and_then(|older| older.run);
+        if let Some(older) = older.filter(|older| older.is_unfinished() && !self.force) {
             let problem = format!(
                 "this run was stopped after {} of {} iterations; continue it with --resume {}, \
-                     choose another file with -o, or add --force to start anew in its place",
+                 choose another file with -o, or add --force to start anew in its place",
                 older.iterations(),
                 older.config.iterations,
                 quoted(path)
             );
             return Err(Error::model_file(path, problem));
         }
-        Ok(true)
-    }
-
-    /// Trains, saves and reports how it ended; after divergence, with how to continue.
-    fn train(
-        &self,
-        trainer: &mut Trainer,
-        observer: &mut dyn Observer,
-        metrics: &mut Metrics,
-        bar: &Bar,
-        saver: &mut Option<Saver>,
-        signals: &Signals,
-    ) -> Result<Trained, Failure> {
-        let every = self.checkpoint_every.into();
-        let config = metrics.run.config;
-        let ended = match saving::run(trainer, observer, metrics, bar, every, saver, signals) {
-            Ok(trained) => {
-                self.save(trainer, &trained, config, bar, saver, signals).map(|()| trained)
-            }
-            Err(Failure::Library(error @ Error::Diverged { .. })) => {
-                bar.finish();
-                Err(Failure::Diverged(error, self.what_is_left(config, saver.as_ref())))
-            }
-            Err(failure) => Err(failure),
-        };
-        metrics.end(&ended, trainer);
-        ended
-    }
-
-    /// What is left of a run that diverged, and of the model that it was to replace.
-    fn what_is_left(&self, config: &TrainConfig, saver: Option<&Saver>) -> String {
-        let own = saver.filter(|saver| !saver.replaces()).map(Saver::path);
-        let saved = own.into_iter().chain(self.resume.as_deref()).find_map(|path| {
-            let saved = checkpoint::load(path, &Device::Cpu).ok()?;
-            Some((path, saved.iterations(), saved.config.iterations))
-        });
-        let mut outcome = String::new();
-        if let Some((path, done, all)) = saved {
-            outcome +=
-                &format!("; {} holds the run after {done} of {all} iterations", path.display());
-            if own == Some(path) && saver.is_some_and(Saver::has_saved) {
-                let command = resume::command(path, self.list.path.as_deref(), self.device);
-                let rate = config.learning_rate / 2.;
-                outcome += &format!("; to continue from there: {command} --learning-rate {rate:?}");
-            } else {
-                outcome += ", as it was before";
-            }
-        }
-        if let Some(saver) = saver.filter(|saver| saver.replaces()) {
-            outcome += &format!("; the older model in {} is as it was", saver.path().display());
-        }
-        outcome + &saver.and_then(Saver::kept).map(kept_as).unwrap_or_default()
-    }
-
-    /// Saves the run as it ended; after a signal, reports how to continue.
-    fn save(
-        &self,
-        trainer: &Trainer,
-        trained: &Trained,
-        config: &TrainConfig,
-        bar: &Bar,
-        saver: &mut Option<Saver>,
-        signals: &Signals,
-    ) -> Result<(), Failure> {
-        bar.finish();
-        if trainer.is_done() && trained.progress.iteration + 1 < config.iterations {
-            bar.say(&format!(
-                "Stopped early, after {} of {} iterations: {} evaluations without improvement",
-                trained.progress.iteration + 1,
-                config.iterations,
-                config.patience
-            ));
-        }
-        let stopped: Option<Signal> = signals.caught().filter(|_| !trainer.is_done());
-        match (saver.as_mut(), stopped) {
-            (Some(saver), None) => saver.save_finished(trained)?,
-            (Some(saver), Some(_)) => saver.save_unfinished(trained)?,
-            (None, _) => {}
-        }
-        // The rest can be done again, and a signal may stop it.
-        signals.restore_default();
-        let Some(signal) = stopped else { return Ok(()) };
-        let (done, all) = (trained.progress.iteration + 1, config.iterations);
-        let outcome = match saver {
-            None => "; nothing is saved without -o".to_string(),
-            Some(saver) => {
-                let file = quoted(saver.path());
-                let command = resume::command(saver.path(), self.list.path.as_deref(), self.device);
-                let kept = saver.kept().map(kept_as);
-                format!("; saved as {file}; to continue: {command}{}", kept.unwrap_or_default())
-            }
-        };
-        Err(Failure::Stopped(signal, format!(" after {done} of {all} iterations{outcome}")))
-    }
-
-    /// Prints names that are not in the list, each once.
-    fn print_new_names(
-        &self,
-        live: &mut Live,
-        corpus: &Corpus,
-        case: LetterCase,
-        config: &TrainConfig,
-        trained: &Trained,
-    ) -> Result<(), Failure> {
-        let (model, vocabulary, seed) = (trained.chosen(), corpus.vocabulary(), config.seed);
-        let mut seen: HashSet<String> =
-            corpus.names().iter().map(|name| shown(name, case)).collect();
-        let mut new = Vec::new();
-        let max_length = max_length_for(corpus.longest());
-        let options = SampleOptions { max_length, ..SampleOptions::default() };
-        let accept = |sampled: Sampled| {
-            let is_new = sampled.ended && seen.insert(sampled.name.clone());
-            if is_new {
-                new.push(sampled.name);
-            }
-            Ok(is_new)
-        };
-        let (found, _) =
-            sample_until(model, vocabulary, case, seed, &options, config.samples, accept)?;
-        let held_out = held_out_of(trained);
-        live.bar.say(&format!(
-            "New names, after {} with the loss at {}{held_out}:",
-            count(trained.progress.iteration + 1, "iteration"),
-            rounded(trained.progress.smoothed)
-        ));
-        live.print(&new);
-        if found < config.samples {
-            live.bar.say(&format!(
-                "No more than {found} of {} were found: the others were in the list, repeated or \
-                 cut off",
-                config.samples
-            ));
-        }
-        Ok(())
+        // A damaged model is kept too; an empty file is not.
+        Ok(path.metadata().is_ok_and(|metadata| metadata.len() > 0))
     }
 }
 
+/// As [`checkpoint::check_writable`], with the flag that helps.
+fn check_writable(path: &Path) -> crate::Result<()> {
+    checkpoint::check_writable(path).map_err(|error| match error {
+        Error::ModelFile { path, problem } => {
+            Error::model_file(&path, problem + "; choose another file with -o")
+        }
+        error => error,
+    })
+}
+
+/// Prints names that are not in the list, each once.
+fn print_new_names(live: &mut Live, job: &Job, trained: &Trained) -> Result<(), Failure> {
+    let Job { corpus, case, config, .. } = *job;
+    let (model, vocabulary, wanted) = (trained.chosen(), corpus.vocabulary(), config.samples);
+    let mut seen: HashSet<String> = corpus.names().iter().map(|name| shown(name, case)).collect();
+    let mut new = Vec::new();
+    let max_length = max_length_for(corpus.longest());
+    let options = SampleOptions { max_length, ..SampleOptions::default() };
+    let accept = |sampled: Sampled| {
+        let is_new = sampled.ended && seen.insert(sampled.name.clone());
+        if is_new {
+            new.push(sampled.name);
+        }
+        Ok(is_new)
+    };
+    let (found, _) = sample_until(model, vocabulary, case, config.seed, &options, wanted, accept)?;
+    live.bar.say(&format!(
+        "New names, after {} with the loss at {}{}:",
+        count(trained.progress.iteration + 1, "iteration"),
+        rounded(trained.progress.smoothed),
+        held_out_of(trained)
+    ));
+    live.print(&new);
+    if found < wanted {
+        live.bar.say(&format!(
+            "No more than {found} of {wanted} were found: the others were in the list, repeated or \
+             cut off"
+        ));
+    }
+    Ok(())
+}
+
 /// The first line: what is trained.
-fn introduction(trainer: &Trainer, corpus: &Corpus, config: &TrainConfig, done: u64) -> String {
-    let (names, held_out) = trainer.sizes();
+fn introduction(trainer: &Trainer, job: &Job, done: u64) -> String {
+    let (Job { corpus, config, .. }, (names, held_out)) = (job, trainer.sizes());
     let held_out = match held_out {
         0 => String::new(),
         _ => format!(", and {held_out} held out"),
@@ -415,8 +332,4 @@ fn held_out_of(trained: &Trained) -> String {
             ),
         }
     })
-}
-
-fn kept_as(kept: &Path) -> String {
-    format!("; the older model is kept as {}", kept.display())
 }

@@ -34,8 +34,6 @@ pub struct Comparison {
     pub values: [f64; 2],
     /// ||g1 - g2|| / (||g1|| + ||g2||).
     pub relative_error: f64,
-    /// The cosine of the angle between g1 and g2; 1 if both are zero, 0 if one is.
-    pub cosine: f64,
     /// The largest relative error at which they agree: that of the pair and the rounding.
     pub bound: f64,
     /// Whether the relative error is within the bound.
@@ -137,7 +135,7 @@ pub(super) fn compare(
         None if is_whole => unravel(largest, &shape),
         None => vec![largest], // a direction
     };
-    let Errors { relative_error, cosine, norms } = errors(g1, g2);
+    let (relative_error, norms) = errors(g1, g2);
     let bound = if norms > 0. { bound + floor / norms } else { bound };
     Comparison {
         tensor,
@@ -146,39 +144,29 @@ pub(super) fn compare(
         at,
         values: [g1[largest], g2[largest]],
         relative_error,
-        cosine,
         bound,
         agree: relative_error <= bound, // false for NaN
         shape,
     }
 }
 
-struct Errors {
-    relative_error: f64,
-    cosine: f64,
-    /// ||g1|| + ||g2||.
-    norms: f64,
-}
-
-/// The first two are NaN if a value is not finite.
-fn errors(g1: &[f64], g2: &[f64]) -> Errors {
+/// The relative error, NaN if a value is not finite, and ||g1|| + ||g2||.
+fn errors(g1: &[f64], g2: &[f64]) -> (f64, f64) {
     if !g1.iter().chain(g2).all(|g| g.is_finite()) {
-        return Errors { relative_error: f64::NAN, cosine: f64::NAN, norms: 0. };
+        return (f64::NAN, 0.);
     }
     let largest = g1.iter().chain(g2).fold(0., |most: f64, g| g.abs().max(most));
     if largest == 0. {
-        return Errors { relative_error: 0., cosine: 1., norms: 0. };
+        return (0., 0.);
     }
     // Divided by the largest entry, so that no square underflows or overflows: a tiny gradient
     // whose squares are zero would agree with any other.
     let norm = |values: &mut dyn Iterator<Item = f64>| {
         values.map(|value| (value / largest).powi(2)).sum::<f64>().sqrt()
     };
-    let (n1, n2) = (norm(&mut g1.iter().copied()), norm(&mut g2.iter().copied()));
+    let norms = norm(&mut g1.iter().copied()) + norm(&mut g2.iter().copied());
     let difference = norm(&mut g1.iter().zip(g2).map(|(g1, g2)| g1 - g2));
-    let product: f64 = g1.iter().zip(g2).map(|(g1, g2)| (g1 / largest) * (g2 / largest)).sum();
-    let cosine = if n1 == 0. || n2 == 0. { 0. } else { (product / n1 / n2).clamp(-1., 1.) };
-    Errors { relative_error: difference / (n1 + n2), cosine, norms: (n1 + n2) * largest }
+    (difference / norms, norms * largest)
 }
 
 /// The index along each dimension of the entry `flat` of a tensor of this shape.
@@ -205,16 +193,15 @@ mod tests {
         assert_eq!((found.largest_difference, found.at), (4., vec![1]));
         assert_eq!(found.values, [4., 0.]);
         assert!((found.relative_error - 4. / 8.).abs() < 1e-15);
-        assert!((found.cosine - 9. / 15.).abs() < 1e-15);
         assert!(!found.agree);
     }
 
     #[test]
     fn a_zero_gradient_agrees_only_with_zero() {
         let both = comparison(&[0.; 3], &[0.; 3]);
-        assert_eq!((both.relative_error, both.cosine, both.agree), (0., 1., true));
+        assert_eq!((both.relative_error, both.agree), (0., true));
         let one = comparison(&[0.; 3], &[1e-200; 3]);
-        assert_eq!((one.relative_error, one.cosine, one.agree), (1., 0., false));
+        assert_eq!((one.relative_error, one.agree), (1., false));
     }
 
     #[test]

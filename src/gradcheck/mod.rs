@@ -13,7 +13,7 @@
 //! `autograd` and `hand` share kernels, so their agreement verifies the graph, not the derivation.
 //!
 //! For two gradients g1 and g2 of a tensor, a check reports the largest absolute difference, its
-//! index, the cosine of the angle between them, and the error that must be within its bound:
+//! index, and the error that must be within its bound:
 //!
 //! ```text
 //! relative error = ||g1 - g2|| / (||g1|| + ||g2||)        0 if both are zero, 1 if one is
@@ -49,8 +49,6 @@ mod rounding;
 pub use against::{Against, Diagnosis, Entry, Unexplained, against};
 pub use check::{Options, Report, check};
 pub use compare::{Comparison, Pair};
-#[cfg(feature = "cli")]
-pub(crate) use numeric::DIRECTIONS;
 #[cfg(feature = "cli")]
 pub(crate) use problem::TENSORS;
 pub use problem::{Problem, Sizes};

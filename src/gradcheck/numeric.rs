@@ -11,7 +11,7 @@ use std::array::from_fn;
 /// The names of these methods in a report.
 pub(super) const EXACT: &str = "exact";
 /// Exact derivatives along random directions through all entries of a tensor.
-pub(crate) const DIRECTIONS: &str = "directions";
+pub(super) const DIRECTIONS: &str = "directions";
 /// Central differences.
 pub(super) const DIFFERENCES: &str = "differences";
 

@@ -258,7 +258,7 @@ impl Problem {
         [wax, waa, wya, b, by, self.a0.concat()]
     }
 
-    /// The same problem with each value rounded to `dtype`.
+    /// This problem with each value rounded to `dtype`.
     pub(super) fn rounded(&self, dtype: DType) -> Self {
         match dtype {
             DType::F32 => self.map(|value| f64::from(value as f32)),
@@ -266,7 +266,7 @@ impl Problem {
         }
     }
 
-    /// The same problem with `f` of each parameter and each initial state.
+    /// This problem with `f` of each parameter and each initial state.
     pub(super) fn map(&self, f: impl Fn(f64) -> f64) -> Self {
         let mut problem = self.clone();
         let Parameters { wax, waa, wya, b, by } = &mut problem.parameters;

@@ -333,7 +333,8 @@ pub(crate) fn on_slices(
     })
 }
 
-/// The same in tensor operations, without a graph: for a model on another device, such as a GPU.
+/// Loss and gradients as [`on_slices`] has them, in tensor operations without a graph: for a model on
+/// another device, such as a GPU.
 ///
 /// # Errors
 /// Where an index is outside the vocabulary, a shape does not fit, or the device fails.

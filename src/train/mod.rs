@@ -1,7 +1,6 @@
 //! Training, in the notebook's order: take a minibatch, optimize, smooth the loss, and now and then
 //! evaluate the network and sample names.
 
-pub mod best;
 mod bptt;
 pub(crate) mod config;
 pub(crate) mod factors;
@@ -11,12 +10,13 @@ mod history;
 mod observer;
 pub(crate) mod optimize;
 mod optimizer;
+pub mod plan;
 mod smoothing;
 mod validation;
 
 pub use config::{Difference, TrainConfig};
 pub use gradients::GradientMethod;
-pub use history::{History, LossCurve, Point, Thinned, Thinning};
+pub use history::{History, Series};
 pub use observer::{Observer, Progress, Stats};
 pub use optimize::OptimizeState;
 pub use optimizer::{Decay, GradientStats, OptimizerKind, clip};
@@ -245,7 +245,7 @@ impl<'a> Trainer<'a> {
                 }
             }
             // Losses on other names are no part of the curve.
-            _ => trainer.history.clear_validation(),
+            _ => trainer.history.validation = Series::default(),
         }
         trainer.next = done;
         (trainer.loss, trainer.smoothed) = (trained.progress.loss, trained.progress.smoothed);
@@ -255,11 +255,6 @@ impl<'a> Trainer<'a> {
     /// Whether all iterations are done, or the patience is exhausted.
     pub fn is_done(&self) -> bool {
         self.config.is_done(self.next, self.validator.as_ref().map_or(0, Validator::since_best))
-    }
-
-    /// The course so far, also of a run that has failed.
-    pub fn history(&self) -> &History {
-        &self.history
     }
 
     /// The digest of the held-out names, as in [`Validation::names`].
@@ -339,7 +334,7 @@ impl<'a> Trainer<'a> {
         self.next = iteration + 1;
 
         let now = Progress { iteration, loss: self.loss, smoothed: self.smoothed };
-        self.history.loss.push(&now);
+        self.history.loss.push(iteration, || now.smoothed);
         self.history.gradients.push(iteration, || stats.unwrap_or_default());
         if let Some(stats) = &stats {
             observer.gradients(&now, stats);

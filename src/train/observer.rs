@@ -41,3 +41,32 @@ pub trait Observer {
 
 /// Ignores every event.
 impl Observer for () {}
+
+/// Passes every event to each of them, in their order. One that breaks stops training.
+impl<const N: usize> Observer for [&mut dyn Observer; N] {
+    fn example(&mut self, iteration: u64, index: usize, name: &str, indices: &[u32]) {
+        self.iter_mut().for_each(|each| each.example(iteration, index, name, indices));
+    }
+
+    fn gradients(&mut self, progress: &Progress, stats: &Stats) {
+        self.iter_mut().for_each(|each| each.gradients(progress, stats));
+    }
+
+    fn validation(&mut self, progress: &Progress, loss: f64) {
+        self.iter_mut().for_each(|each| each.validation(progress, loss));
+    }
+
+    fn samples(&mut self, progress: &Progress, names: &[SampledName]) {
+        self.iter_mut().for_each(|each| each.samples(progress, names));
+    }
+
+    fn iteration(&mut self, progress: &Progress) -> ControlFlow<()> {
+        let mut answer = ControlFlow::Continue(());
+        for each in self {
+            // Each is called, also after one that breaks.
+            let own = each.iteration(progress);
+            answer = if answer.is_break() { answer } else { own };
+        }
+        answer
+    }
+}

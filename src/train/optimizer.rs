@@ -30,7 +30,8 @@ pub fn clip(gradients: &mut GradStore, vars: &[Var], max: f64) -> Result<()> {
 }
 
 /// Statistics of a gradient before it is clipped.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct GradientStats {
     /// Its norm, `sqrt(sum g^2)`; the largest number where that is not finite.
     pub norm: f64,

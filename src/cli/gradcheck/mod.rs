@@ -79,11 +79,7 @@ pub struct Gradcheck {
     #[arg(long, value_name = "X", requires = "against", help_heading = "Instead")]
     clip: Option<f64>,
 
-    /// Print each comparison
-    #[arg(long, conflicts_with_all = ["against", "json"], help_heading = "Output")]
-    verbose: bool,
-
-    /// Print the result as JSON
+    /// Print the result as JSON, with the details of each comparison
     #[arg(long, help_heading = "Output")]
     json: bool,
 
@@ -162,13 +158,13 @@ impl Gradcheck {
             return Problem::random(sizes, self.seed);
         };
         let saved = checkpoint::load(path, &Device::Cpu)?;
-        let keep_case = saved.list.case == crate::data::LetterCase::Keep;
+        let keep_case = saved.case() == crate::data::LetterCase::Keep;
         let corpus = List { path: self.names.clone(), keep_case }.read()?;
         let names = corpus.names().iter().map(|name| saved.vocabulary.encode(name));
         let mut names = names.collect::<crate::Result<Vec<_>>>()?;
         RngSource::Seed(self.seed).shuffle(&mut names);
         names.truncate(self.batch);
-        Problem::of_model(saved.model(), &names)
+        Problem::of_model(&saved.model, &names)
     }
 
     /// The source of the parameters, in words.
@@ -191,12 +187,9 @@ impl Gradcheck {
         } else {
             for report in reports {
                 let (out, origin) = (&mut out, self.origin());
-                if self.verbose {
-                    table::print_report(out, report, &origin)?;
-                } else if report.agree && reports.len() > 1 {
-                    table::print_result(out, report, &origin)?;
-                } else {
-                    table::print_summary(out, report, &origin)?;
+                match report.agree && reports.len() > 1 {
+                    true => table::print_result(out, report, &origin)?,
+                    false => table::print_summary(out, report, &origin)?,
                 }
             }
         }

@@ -2,7 +2,7 @@
 
 use crate::cli::args::count;
 use crate::cli::error::with_flags;
-use crate::gradcheck::{Against, Comparison, DIRECTIONS, Pair, Report, Sizes, TENSORS};
+use crate::gradcheck::{Against, Comparison, Report, Sizes, TENSORS};
 use clap::builder::styling::{AnsiColor, Style};
 use std::io::{Result, Write};
 
@@ -76,17 +76,6 @@ fn print_verdict(out: &mut impl Write, report: &Report) -> Result<()> {
     }
 }
 
-pub fn print_report(out: &mut impl Write, report: &Report, origin: &str) -> Result<()> {
-    print_heading(out, report, origin)?;
-    writeln!(out, "exact: derivatives of the reference's loss in dual numbers, in f64")?;
-    writeln!(out, "differences: (L(w + h) - L(w - h)) / 2h in f64 with h = {:e}", report.step)?;
-    for pair in &report.pairs {
-        print_pair(out, pair)?;
-    }
-    print_rest(out, report)?;
-    print_verdict(out, report)
-}
-
 pub fn print_against(out: &mut impl Write, found: &Against) -> Result<()> {
     let Sizes { hidden, vocabulary, steps, .. } = found.sizes;
     writeln!(
@@ -135,41 +124,6 @@ pub fn print_against(out: &mut impl Write, found: &Against) -> Result<()> {
         writeln!(out, "\n{GOOD}All arrays are right.{GOOD:#}")?;
     }
     Ok(())
-}
-
-fn print_pair(out: &mut impl Write, pair: &Pair) -> Result<()> {
-    let [first, second] = &pair.methods;
-    let bound = pair.bound;
-    writeln!(out, "\n{HEADING}{first} and {second}{HEADING:#}, relative error at most {bound:e}")?;
-    writeln!(
-        out,
-        "{FAINT}  {:<7} {:>9} {:>13}  {:>10}  {:>8}  {:>12}  {:>12}  {:>11}{FAINT:#}",
-        "tensor", "shape", "compared", "rel. error", "at most", "largest diff", "at", "cosine"
-    )?;
-    let directions = second == DIRECTIONS;
-    pair.tensors.iter().try_for_each(|tensor| print_comparison(out, tensor, directions))
-}
-
-fn print_comparison(out: &mut impl Write, tensor: &Comparison, directions: bool) -> Result<()> {
-    let entries: usize = tensor.shape.iter().product();
-    let compared = match tensor.compared {
-        some if directions && tensor.tensor.len() < 4 => format!("{some} along v"),
-        all if all == entries => "all".to_string(),
-        some => format!("{some} of {entries}"),
-    };
-    let (style, verdict) = if tensor.agree { (GOOD, "ok") } else { (BAD, "OUT OF BOUNDS") };
-    writeln!(
-        out,
-        "  {:<7} {:>9} {compared:>13}  {:>10}  {:>8}  {:>12}  {:>12}  {:>11.8}  \
-         {style}{verdict}{style:#}",
-        tensor.tensor,
-        shape(tensor),
-        short(tensor.relative_error),
-        short(tensor.bound),
-        short(tensor.largest_difference),
-        at(tensor),
-        tensor.cosine,
-    )
 }
 
 fn shape(tensor: &Comparison) -> String {
