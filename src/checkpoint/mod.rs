@@ -145,7 +145,7 @@ pub fn save(path: &Path, checkpoint: &Checkpoint) -> Result<()> {
     ]);
     let mut tensors = Vec::from(model.parameters().map(|(name, t)| (name.to_string(), t.clone())));
     if let Some(run) = run {
-        let json = serde_json::to_string(&Metadata::of(run)).expect("plain data");
+        let json = serde_json::to_string(&Metadata::from(run)).expect("plain data");
         metadata.insert("run".to_string(), json);
         tensors.extend(run::tensors(run)?);
     }
@@ -223,7 +223,7 @@ fn names_format(metadata: &HashMap<String, String>) -> bool {
 }
 
 /// The metadata of a run, of this version.
-fn run_of(json: &str) -> std::result::Result<Metadata<'static>, String> {
+fn run_of(json: &str) -> std::result::Result<Metadata, String> {
     #[derive(Deserialize)]
     struct Version {
         version: u64,
@@ -294,7 +294,6 @@ mod tests {
     use crate::random::RngSource;
     use crate::train::train;
     use candle_core::DType;
-    use proptest::prelude::*;
 
     /// A small saved run: its folder, its path, and the run.
     fn saved(dtype: DType) -> (tempfile::TempDir, std::path::PathBuf, Checkpoint) {
@@ -479,25 +478,5 @@ mod tests {
         save(&link, &checkpoint).unwrap();
         assert!(link.is_symlink());
         assert!(load(&path, &Device::Cpu).unwrap().run.is_none());
-    }
-
-    proptest! {
-        #[test]
-        fn a_mutated_file_is_loaded_or_refused(
-            edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
-            cut in any::<prop::sample::Index>(),
-        ) {
-            let (_folder, path, _) = saved(DType::F32);
-            let mut bytes = std::fs::read(&path).unwrap();
-            for (place, value) in edits {
-                let place = place.index(bytes.len());
-                bytes[place] = value;
-            }
-            std::fs::write(&path, &bytes).unwrap();
-            let _ = load(&path, &Device::Cpu);
-            bytes.truncate(cut.index(bytes.len()));
-            std::fs::write(&path, &bytes).unwrap();
-            prop_assert!(load(&path, &Device::Cpu).is_err());
-        }
     }
 }

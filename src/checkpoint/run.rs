@@ -19,7 +19,6 @@ use crate::train::{Best, History, OptimizeState, Progress, TrainConfig, Trained,
 use candle_core::{Device, Tensor};
 use safetensors::tensor::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
-use std::borrow::Cow;
 
 const KNOWN_NAMES: &str = "known_names";
 const STATE: &str = "state.";
@@ -95,48 +94,41 @@ pub struct Change {
     pub to: String,
 }
 
-/// The JSON in the file's metadata, without copies where it is written.
+/// The JSON in the file's metadata.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Metadata<'a> {
+pub(super) struct Metadata {
     version: u64,
-    program: Cow<'a, str>,
-    config: Cow<'a, TrainConfig>,
-    list: Cow<'a, ListInfo>,
-    changes: Cow<'a, [Change]>,
+    program: String,
+    config: TrainConfig,
+    list: ListInfo,
+    changes: Vec<Change>,
     progress: Progress,
-    history: Cow<'a, History>,
-    validation: Option<Losses<'a>>,
+    history: History,
+    validation: Option<Losses>,
 }
 
 /// A [`Validation`] without its network.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Losses<'a> {
-    names: Cow<'a, str>,
+struct Losses {
+    names: String,
     loss: f64,
     since_best: u64,
     best: Option<(u64, f64)>,
 }
 
-impl<'a> Metadata<'a> {
-    pub fn of(run: &'a Run) -> Self {
-        let Trained { progress, history, validation, .. } = &run.trained;
-        Self {
-            version: VERSION,
-            program: Cow::from(&run.program),
-            config: Cow::Borrowed(&run.config),
-            list: Cow::Borrowed(&run.list),
-            changes: Cow::from(&run.changes),
-            progress: *progress,
-            history: Cow::Borrowed(history),
-            validation: validation.as_ref().map(|validation| Losses {
-                names: Cow::from(&validation.names),
-                loss: validation.loss,
-                since_best: validation.since_best,
-                best: validation.best.as_ref().map(|best| (best.iteration, best.loss)),
-            }),
-        }
+impl From<&Run> for Metadata {
+    fn from(run: &Run) -> Self {
+        let Run { config, trained, list, changes, program, .. } = run.clone();
+        let validation = trained.validation.map(|validation| Losses {
+            names: validation.names,
+            loss: validation.loss,
+            since_best: validation.since_best,
+            best: validation.best.map(|best| (best.iteration, best.loss)),
+        });
+        let (progress, history) = (trained.progress, trained.history);
+        Self { version: VERSION, program, config, list, changes, progress, history, validation }
     }
 }
 
@@ -168,7 +160,6 @@ pub(super) fn restore(
     model: CharRnn,
 ) -> Result<Run, String> {
     let Metadata { program, config, list, changes, progress, history, validation, .. } = metadata;
-    let (config, history) = (config.into_owned(), history.into_owned());
     if config.hidden != model.config().hidden || config.dtype != model.dtype() {
         return Err("its configuration does not fit its network".to_string());
     }
@@ -185,7 +176,6 @@ pub(super) fn restore(
     }
     let mut trained = Trained { model, progress, state, history, validation: None };
     if let Some(Losses { names, loss, since_best, best }) = validation {
-        let names = names.into_owned();
         let mut validation = Validation { names, loss, best: None, since_best };
         if let Some((iteration, best_loss)) = best {
             if iteration > progress.iteration {
@@ -204,14 +194,7 @@ pub(super) fn restore(
         }
         trained.validation = Some(validation);
     }
-    Ok(Run {
-        config,
-        trained,
-        list: list.into_owned(),
-        known: known_names(file)?,
-        changes: changes.into_owned(),
-        program: program.into_owned(),
-    })
+    Ok(Run { config, trained, list, known: known_names(file)?, changes, program })
 }
 
 /// The names that the model was trained on.

@@ -100,8 +100,10 @@ impl Train {
         let resumed = self.resume.as_deref().map(|path| ResumedRun::load(path, &device));
         let resumed = resumed.transpose()?;
         let before = resumed.as_ref().map(|resumed| &resumed.run);
+        let mut replaces = false;
         if let Some(path) = &output {
             check_writable(path)?;
+            replaces = self.replaces(path)?;
         }
         let mut config = self.flags.resolve(before.map(|before| &before.config))?;
         let (case, corpus) = self.read_list(resumed.as_ref())?;
@@ -128,10 +130,7 @@ impl Train {
             Some(resumed) => resumed.warn(&trainer, &bar),
             None => warnings(&corpus).iter().for_each(|warning| bar.say(warning)),
         }
-        let saver = match model {
-            Some(path) => Some(Saver::new(path, self.replaces(path)?, job, changes, before)),
-            None => None,
-        };
+        let saver = model.map(|path| Saver::new(path, replaces, job, changes, before));
         let progress = before.map(|before| before.trained.progress);
         let log = Log::open(self.log.as_deref(), job, progress, &bar)?;
         let every = self.checkpoint_every.into();
