@@ -19,19 +19,12 @@
 //! ```
 
 use crate::data::{Batch, END, IGNORE_INDEX, START, Vocabulary, check_indices};
-use crate::model::{CharRnn, CharRnnState};
+use crate::model::CharRnn;
 use crate::ops::scalar;
-use candle_core::{DType, Device, Result, Tensor};
-use candle_nn::RNN;
+use candle_core::{D, DType, Device, Result, Tensor};
+use candle_nn::{RNN, ops::log_softmax};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
-
-/// The maximum number of names in a batch, and of logits in memory.
-const BATCH: usize = 256;
-const MAX_LOGITS: usize = 1 << 20;
-
-/// The maximum number of steps in a chunk of [`evaluate_stateful`].
-const STEPS: usize = 1024;
 
 /// The losses of a list of names.
 #[derive(Debug, Clone, PartialEq)]
@@ -49,19 +42,14 @@ impl Evaluation {
         self.lengths.iter().sum()
     }
 
-    /// The loss of all names together, in nats.
-    pub fn total(&self) -> f64 {
-        self.losses.iter().sum()
-    }
-
     /// The mean loss of a name, in nats.
     pub fn nats_per_name(&self) -> f64 {
-        self.total() / self.losses.len() as f64
+        self.losses.iter().sum::<f64>() / self.losses.len() as f64
     }
 
     /// The mean loss of a character, in nats.
     pub fn nats_per_character(&self) -> f64 {
-        self.total() / self.characters() as f64
+        self.losses.iter().sum::<f64>() / self.characters() as f64
     }
 
     /// The mean loss of a character, in bits.
@@ -88,40 +76,52 @@ impl Evaluation {
 /// state. The loss of a name does not depend on the others.
 ///
 /// # Errors
-/// If an index is outside the vocabulary, or the device fails.
+/// If an index is outside the vocabulary.
 pub fn evaluate(model: &CharRnn, names: &[Vec<u32>]) -> Result<Evaluation> {
-    check(model, names)?;
-    let model = &model.detached();
-    let vocabulary = model.config().vocabulary;
     let mut losses = vec![0.; names.len()];
     // Batches of similar lengths need little padding.
     let mut order: Vec<usize> = (0..names.len()).collect();
     order.sort_by_key(|&name| names[name].len());
-    for group in order.chunks((MAX_LOGITS / vocabulary).clamp(1, BATCH)) {
-        let batch = Batch::new(group.iter().map(|&name| names[name].as_slice()));
-        let mut state = model.zero_state(batch.size())?;
-        let steps = batch.x().chunks_exact(batch.size()).zip(batch.y().chunks_exact(batch.size()));
-        for (x, y) in steps {
-            state = model.step(&Tensor::new(x, model.device())?, &state)?;
-            let mut z = logits(model, &state)?;
-            for ((z, &y), &name) in z.chunks_exact_mut(vocabulary).zip(y).zip(group) {
-                if y != IGNORE_INDEX {
-                    log_softmax(z);
-                    losses[name] -= z[y as usize];
-                }
+    for group in order.chunks(model.config().max_batch()) {
+        let names = group.iter().map(|&name| names[name].as_slice());
+        predict(model, names, |i, y, log_p| losses[group[i]] -= log_p[y as usize])?;
+    }
+    Ok(Evaluation { losses, lengths: names.iter().map(|name| name.len() + 1).collect() })
+}
+
+/// Runs `names` side by side from the zero state. At each step calls `take` for each name that has
+/// not ended: with its position, the target, and the log-probabilities of all characters.
+fn predict<'a>(
+    model: &CharRnn,
+    names: impl Iterator<Item = &'a [u32]> + Clone,
+    mut take: impl FnMut(usize, u32, &[f64]),
+) -> Result<()> {
+    let (model, vocabulary) = (model.detached(), model.config().vocabulary);
+    // Targets index the log-probabilities.
+    check_indices(names.clone().flatten(), vocabulary)?;
+    let batch = Batch::new(names);
+    let mut state = model.zero_state(batch.size())?;
+    let steps = batch.x().chunks_exact(batch.size()).zip(batch.y().chunks_exact(batch.size()));
+    for (x, y) in steps {
+        state = model.step(&Tensor::new(x, model.device())?, &state)?;
+        let z = model.logits(state.a())?.to_device(&Device::Cpu)?.to_dtype(DType::F64)?;
+        let log_p: Vec<f64> = log_softmax(&z, D::Minus1)?.flatten_all()?.to_vec1()?;
+        for (i, (log_p, &y)) in log_p.chunks_exact(vocabulary).zip(y).enumerate() {
+            if y != IGNORE_INDEX {
+                take(i, y, log_p);
             }
         }
     }
-    Ok(Evaluation { losses, lengths: names.iter().map(|name| name.len() + 1).collect() })
+    Ok(())
 }
 
 /// Stateful evaluation: the total loss of `names`, in nats, with the hidden state kept from name to
 /// name, as in training with a batch size of 1. The first name starts from the zero state.
 ///
 /// # Errors
-/// As [`evaluate`].
+/// If an index is outside the vocabulary.
 pub fn evaluate_stateful(model: &CharRnn, names: &[Vec<u32>]) -> Result<f64> {
-    check(model, names)?;
+    check_indices(names.iter().flatten(), model.config().vocabulary)?;
     let model = &model.detached();
     // One sequence, in which each name starts with the zero vector.
     let x = names.iter().flat_map(|name| std::iter::once(START).chain(name.iter().copied()));
@@ -129,7 +129,8 @@ pub fn evaluate_stateful(model: &CharRnn, names: &[Vec<u32>]) -> Result<f64> {
     let (x, y): (Vec<u32>, Vec<u32>) = (x.collect(), y.collect());
     let mut state = model.zero_state(1)?;
     let mut total = 0.;
-    let steps = (MAX_LOGITS / model.config().vocabulary).clamp(1, STEPS);
+    // In chunks, whose logits take up to 8 MiB.
+    let steps = ((1 << 20) / model.config().vocabulary).clamp(1, 1024);
     for (x, y) in x.chunks(steps).zip(y.chunks(steps)) {
         let part = model.loss(&Batch::sequence(x, y), &state)?;
         state = part.last;
@@ -153,27 +154,16 @@ pub struct Step {
 /// `alternatives` most likely other characters. The losses of the steps sum to the name's.
 ///
 /// # Errors
-/// As [`evaluate`].
+/// If an index is outside the vocabulary.
 pub fn explain(model: &CharRnn, name: &[u32], alternatives: usize) -> Result<Vec<Step>> {
-    check(model, &[name])?;
-    let model = &model.detached();
-    let batch = Batch::new([name]);
-    let mut state = model.zero_state(1)?;
-    let mut steps = Vec::with_capacity(batch.steps());
-    for (&x, &index) in batch.x().iter().zip(batch.y()) {
-        state = model.step(&Tensor::new(&[x], model.device())?, &state)?;
-        let mut z = logits(model, &state)?;
-        log_softmax(&mut z);
-        let mut others: Vec<u32> = (0..z.len() as u32).filter(|&other| other != index).collect();
-        others.sort_by(|&a, &b| z[b as usize].total_cmp(&z[a as usize]));
+    let mut steps = Vec::with_capacity(name.len() + 1);
+    predict(model, std::iter::once(name), |_, index, log_p| {
+        let mut others: Vec<u32> = (0..log_p.len() as u32).filter(|&y| y != index).collect();
+        others.sort_by(|&a, &b| log_p[b as usize].total_cmp(&log_p[a as usize]));
         others.truncate(alternatives);
-        let probability = |other: u32| (other, z[other as usize].exp());
-        steps.push(Step {
-            index,
-            log_probability: z[index as usize],
-            alternatives: others.into_iter().map(probability).collect(),
-        });
-    }
+        let alternatives = others.into_iter().map(|y| (y, log_p[y as usize].exp())).collect();
+        steps.push(Step { index, log_probability: log_p[index as usize], alternatives });
+    })?;
     Ok(steps)
 }
 
@@ -197,7 +187,6 @@ impl Encoded {
             if let Ok(indices) = vocabulary.encode(name) {
                 encoded.names.push(indices);
                 encoded.places.push(place);
-                continue;
             }
             let unknown: BTreeSet<char> = name.chars().filter(|c| !known.contains(c)).collect();
             for character in unknown {
@@ -217,10 +206,10 @@ pub struct Likeness {
     pub in_list: usize,
     /// How many of them are different.
     pub distinct: usize,
-    /// The total variation distance between the distributions of the first character, from 0 (the
-    /// same) to 1 (none in common).
+    /// The total variation distance between the distributions of the first character, from 0 (they
+    /// are equal) to 1 (none in common).
     pub first_characters: f64,
-    /// The same of the lengths.
+    /// The total variation distance between the distributions of the length.
     pub lengths: f64,
 }
 
@@ -256,41 +245,12 @@ fn distance<T: Ord>(a: &[Vec<u32>], b: &[Vec<u32>], feature: impl Fn(&Vec<u32>) 
     shares.values().map(|difference| difference.abs()).sum::<f64>() / 2.
 }
 
-/// Checks the indices of names, which index logits here.
-fn check(model: &CharRnn, names: &[impl AsRef<[u32]>]) -> Result<()> {
-    check_indices(names.iter().flat_map(|name| name.as_ref()), model.config().vocabulary)
-}
-
-/// The logits `z` of `state`, row by row, (B * n_y).
-fn logits(model: &CharRnn, state: &CharRnnState) -> Result<Vec<f64>> {
-    let z = model.logits(state.a())?.to_device(&Device::Cpu)?;
-    z.to_dtype(DType::F64)?.flatten_all()?.to_vec1()
-}
-
-/// Replaces the logits `z` by `ln softmax(z)`. The largest is subtracted first: beside it the
-/// logarithm of the sum would be lost.
-fn log_softmax(z: &mut [f64]) {
-    let max = z.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    z.iter_mut().for_each(|z| *z -= max);
-    let log_sum = z.iter().map(|z| z.exp()).sum::<f64>().ln();
-    z.iter_mut().for_each(|z| *z -= log_sum);
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Config, char_rnn, initialize};
-    use crate::random::RngSource;
     use crate::reference::{Parameters, rnn_forward};
-    use candle_nn::VarBuilder;
+    use crate::sample::tests::random_model;
     use proptest::prelude::*;
-
-    fn model(vocabulary: usize, hidden: usize, dtype: DType, seed: u64) -> CharRnn {
-        let config = Config { vocabulary, hidden };
-        let mut normals = RngSource::Seed(seed).normals();
-        let vars = initialize(config, || normals() * 50., dtype, &Device::Cpu).unwrap();
-        char_rnn(config, VarBuilder::from_varmap(&vars, dtype, &Device::Cpu)).unwrap()
-    }
 
     /// The loss of `name` from the state `a`, by the reference, and its last state.
     fn reference_loss(parameters: &Parameters<f64>, name: &[u32], a: &[f64]) -> (f64, Vec<f64>) {
@@ -314,7 +274,7 @@ mod tests {
             seed: u64,
         ) {
             let (dtype, tolerance) = if double { (DType::F64, 1e-11) } else { (DType::F32, 1e-5) };
-            let model = model(6, hidden, dtype, seed);
+            let model = random_model(6, hidden, 50., dtype, seed);
             let evaluation = evaluate(&model, &names).unwrap();
             let parameters = Parameters::of(&model);
             let zeros = vec![0.; hidden];
@@ -326,86 +286,48 @@ mod tests {
                 (a, expected_stateful) = (a_last, expected_stateful + loss);
             }
             let stateful = evaluate_stateful(&model, &names).unwrap();
-            prop_assert!(
-                close(stateful, expected_stateful, 10. * tolerance),
-                "{stateful} {expected_stateful}"
-            );
-            let lengths: usize = names.iter().map(|name| name.len() + 1).sum();
-            prop_assert_eq!(evaluation.characters(), lengths);
-        }
-
-        #[test]
-        fn the_steps_of_a_name_sum_to_its_loss(name in prop::collection::vec(1u32..6, 0..9)) {
-            let model = model(6, 5, DType::F64, 1);
-            let steps = explain(&model, &name, 5).unwrap();
-            let indices: Vec<u32> = steps.iter().map(|step| step.index).collect();
-            prop_assert_eq!(&indices[..name.len()], &name[..]);
-            prop_assert_eq!(&indices[name.len()..], &[END]);
-            let loss: f64 = steps.iter().map(|step| -step.log_probability).sum();
-            prop_assert!(close(loss, evaluate(&model, &[name]).unwrap().losses[0], 1e-12));
-            for step in &steps {
-                let others: f64 = step.alternatives.iter().map(|&(_, p)| p).sum();
-                prop_assert!(close(others + step.log_probability.exp(), 1., 1e-12));
-                prop_assert!(step.alternatives.is_sorted_by(|a, b| a.1 >= b.1));
-                prop_assert!(step.alternatives.iter().all(|&(other, _)| other != step.index));
-            }
+            prop_assert!(close(stateful, expected_stateful, 10. * tolerance), "{stateful}");
+            check_steps(&model, &names[0], evaluation.losses[0]);
         }
     }
 
+    /// Checks that the steps of `name` have this loss, and all other characters as alternatives.
+    fn check_steps(model: &CharRnn, name: &[u32], loss: f64) {
+        let steps = explain(model, name, usize::MAX).unwrap();
+        assert!(steps.iter().map(|step| step.index).eq(name.iter().copied().chain([END])));
+        let sum: f64 = steps.iter().map(|step| -step.log_probability).sum();
+        assert!(close(sum, loss, 1e-12), "{sum} {loss}");
+        for Step { index, log_probability, alternatives } in steps {
+            let others: f64 = alternatives.iter().map(|&(_, p)| p).sum();
+            assert!(close(others + log_probability.exp(), 1., 1e-12));
+            assert!(alternatives.is_sorted_by(|a, b| a.1 >= b.1));
+            assert!(alternatives.iter().all(|&(other, _)| other != index));
+        }
+        assert!(explain(model, name, 2).unwrap().iter().all(|step| step.alternatives.len() == 2));
+    }
+
+    /// e^1000 is infinite, and beside 1e16 the logarithm of a sum is lost.
     #[test]
     fn losses_of_huge_logits_are_those_of_the_reference() {
-        for (dtype, size) in [(DType::F64, 1e16), (DType::F64, -1e300), (DType::F32, 1e30)] {
-            let model = model(4, 3, dtype, 1).map(|parameter| match parameter.dims() {
-                [4] => {
-                    let by = [size, size + 8., size - 6., size];
-                    Tensor::new(&by, &Device::Cpu)?.to_dtype(dtype)
-                }
+        let far = |size: f64| ([size, size + 8., size - 6., size], vec![1, 2, 3]);
+        for (dtype, (by, name)) in [
+            (DType::F64, ([1000., 998., -1000., 0.], vec![1])),
+            (DType::F32, ([1000., 998., -1000., 0.], vec![1])),
+            (DType::F64, far(1e16)),
+            (DType::F64, far(-1e300)),
+            (DType::F32, far(1e30)),
+        ] {
+            let model = random_model(4, 3, 1., dtype, 1).map(|parameter| match parameter.dims() {
+                [4] => Tensor::new(&by, &Device::Cpu)?.to_dtype(dtype),
                 _ => parameter.zeros_like(),
             });
-            let model = model.unwrap();
-            let parameters = Parameters::of(&model);
-            let name = vec![1, 2, 3];
-            let (expected, _) = reference_loss(&parameters, &name, &[0.; 3]);
-            assert!(expected > 5., "{expected}");
-            let loss = evaluate(&model, std::slice::from_ref(&name)).unwrap().losses[0];
+            let (model, names) = (model.unwrap(), [name]);
+            let (expected, _) = reference_loss(&Parameters::of(&model), &names[0], &[0.; 3]);
+            assert!(expected > 2., "{expected}");
+            let loss = evaluate(&model, &names).unwrap().losses[0];
             assert!(close(loss, expected, 1e-6), "{loss} {expected}");
-            for step in explain(&model, &name, 3).unwrap() {
-                let others: f64 = step.alternatives.iter().map(|&(_, p)| p).sum();
-                assert!(close(others + step.log_probability.exp(), 1., 1e-12));
-            }
-        }
-    }
-
-    #[test]
-    fn the_perplexity_of_a_zero_network_is_the_size_of_the_vocabulary() {
-        let config = Config { vocabulary: 8, hidden: 3 };
-        let vars = initialize(config, || 0., DType::F32, &Device::Cpu).unwrap();
-        let vb = VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu);
-        let evaluation = evaluate(&char_rnn(config, vb).unwrap(), &[vec![1, 2], vec![]]).unwrap();
-        assert!(close(evaluation.perplexity(), 8., 1e-6));
-        assert!(close(evaluation.bits_per_character(), 3., 1e-6));
-        assert!(close(evaluation.nats_per_name(), 2. * 8f64.ln(), 1e-6));
-    }
-
-    /// e^1000 is infinite: the largest logit must be subtracted first.
-    #[test]
-    fn logits_beyond_the_range_of_exp_have_a_finite_loss() {
-        for dtype in [DType::F64, DType::F32] {
-            let vars = initialize(Config { vocabulary: 4, hidden: 2 }, || 0., dtype, &Device::Cpu);
-            let vars = vars.unwrap();
-            let by = Tensor::new(&[1000f64, 998., -1000., 0.], &Device::Cpu).unwrap();
-            vars.data().lock().unwrap()["by"].set(&by.to_dtype(dtype).unwrap()).unwrap();
-            let vb = VarBuilder::from_varmap(&vars, dtype, &Device::Cpu);
-            let model = char_rnn(Config { vocabulary: 4, hidden: 2 }, vb).unwrap();
-            let normalizer = (-2f64).exp().ln_1p();
-            let expected = [2. + normalizer, normalizer].iter().sum::<f64>();
-            let name = [vec![1]];
-            let found = evaluate(&model, &name).unwrap().losses[0];
-            assert!(close(found, expected, 1e-6), "{found}, not {expected}");
-            assert!(close(evaluate_stateful(&model, &name).unwrap(), expected, 1e-6));
-            let steps = explain(&model, &name[0], 2).unwrap();
-            assert!(close(-steps[0].log_probability, 2. + normalizer, 1e-6));
-            assert!(close(steps[0].alternatives[0].1, (-normalizer).exp(), 1e-6));
+            assert!(close(evaluate_stateful(&model, &names).unwrap(), expected, 1e-6));
+            check_steps(&model, &names[0], loss);
         }
     }
 
@@ -413,24 +335,5 @@ mod tests {
     fn difficulty_is_loss_per_character() {
         let evaluation = Evaluation { losses: vec![8., 6., 9.], lengths: vec![4, 2, 9] };
         assert_eq!(evaluation.by_difficulty(), [2, 0, 1]);
-    }
-
-    #[test]
-    fn an_index_outside_the_vocabulary_is_refused() {
-        let model = model(4, 3, DType::F32, 1);
-        for name in [vec![4], vec![1, START]] {
-            assert!(evaluate(&model, std::slice::from_ref(&name)).is_err());
-            assert!(explain(&model, &name, 2).is_err());
-            assert!(evaluate_stateful(&model, &[name]).is_err());
-        }
-    }
-
-    #[test]
-    fn names_with_unknown_characters_are_left_out_and_the_characters_counted() {
-        let vocabulary = Vocabulary::of(["abc"]);
-        let encoded = Encoded::new(["cab", "xax", "bay", "xyb"], &vocabulary);
-        assert_eq!(encoded.places, [0]);
-        assert_eq!(encoded.names, [[3, 1, 2]]);
-        assert_eq!(encoded.unknown, BTreeMap::from([('x', 2), ('y', 2)]));
     }
 }

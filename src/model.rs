@@ -61,6 +61,12 @@ impl Config {
         (count >= MAX_ENTRIES).then_some(count)
     }
 
+    /// The most names to run side by side without a graph: enough to outweigh the overhead of a
+    /// step, few enough that their states stay in the cache and their logits below 8 MiB.
+    pub(crate) fn max_batch(&self) -> usize {
+        ((1 << 20) / self.vocabulary).clamp(1, 256)
+    }
+
     /// Refuses a size of 0, and parameters of more bytes than a machine can address.
     fn check(&self) -> Result<()> {
         let bytes =

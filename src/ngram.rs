@@ -73,20 +73,15 @@ impl NGram {
     /// ```
     /// use char_rnn::ngram::NGram;
     /// let model = NGram::new(&[vec![1, 2], vec![1, 3]], 4, 3, 0.75);
-    /// let total: f64 = model.probabilities(&[1]).iter().sum();
-    /// assert!((total - 1.).abs() < 1e-12);
+    /// assert!(model.loss(&[1, 2]) < model.loss(&[2, 1]));
     /// ```
     pub fn new(names: &[Vec<u32>], vocabulary: usize, order: usize, discount: f64) -> Self {
         assert!(order > 0 && discount > 0. && discount < 1., "order {order}, discount {discount}");
         let distinct: BTreeSet<&Vec<u32>> = names.iter().collect();
         let outside = distinct.iter().find(|name| name.iter().any(|&y| y as usize >= vocabulary));
         assert_eq!(outside, None, "the vocabulary is {vocabulary}");
-        Self::of(
-            distinct.into_iter().flat_map(|name| occurrences(name)),
-            vocabulary,
-            order,
-            discount,
-        )
+        let counted = distinct.into_iter().flat_map(|name| occurrences(name));
+        Self::of(counted, vocabulary, order, discount)
     }
 
     /// Counts characters after their contexts.
@@ -105,11 +100,9 @@ impl NGram {
         }
         // Longer contexts come later, so that the counts of a node are complete in its turn.
         for node in (1..model.nodes.len()).rev() {
-            let suffix = model.nodes[node].suffix as usize;
-            for i in 0..model.nodes[node].counts.len() {
-                let (y, _) = model.nodes[node].counts[i];
-                model.nodes[suffix].add(y);
-            }
+            let (shorter, longer) = model.nodes.split_at_mut(node);
+            let Node { suffix, counts, .. } = &longer[0];
+            counts.iter().for_each(|&(y, _)| shorter[*suffix as usize].add(y));
         }
         model
     }
@@ -122,24 +115,23 @@ impl NGram {
     pub fn choose(names: &[Vec<u32>], vocabulary: usize) -> Self {
         let every = names.len().div_ceil(COMPARED);
         let compared: Vec<&Vec<u32>> = names.iter().step_by(every).collect();
-        let mut best = (f64::INFINITY, None);
+        let mut best: Option<(f64, Self)> = None;
         for order in ORDERS {
             let mut model = Self::new(names, vocabulary, order, DISCOUNTS[0]);
-            let mut discount_of_order = (f64::INFINITY, 0.);
-            for discount in DISCOUNTS {
+            let losses = DISCOUNTS.map(|discount| {
                 model.discount = discount;
-                let loss: f64 = compared.iter().map(|name| model.loss_of(name, true)).sum();
-                if loss < discount_of_order.0 {
-                    discount_of_order = (loss, discount);
-                }
-            }
-            model.discount = discount_of_order.1;
-            if discount_of_order.0 >= best.0 {
+                compared.iter().map(|name| model.loss_of(name, true)).sum::<f64>()
+            });
+            let of_order = losses.into_iter().zip(DISCOUNTS);
+            let (loss, discount) =
+                of_order.min_by(|a, b| a.0.total_cmp(&b.0)).expect("there are discounts");
+            model.discount = discount;
+            if best.as_ref().is_some_and(|(lowest, _)| loss >= *lowest) {
                 break;
             }
-            best = (discount_of_order.0, Some(model));
+            best = Some((loss, model));
         }
-        best.1.expect("a loss is finite")
+        best.expect("there are orders").1
     }
 
     /// The length of an n-gram, the predicted character included.
@@ -150,13 +142,6 @@ impl NGram {
     /// D.
     pub fn discount(&self) -> f64 {
         self.discount
-    }
-
-    /// The probability of each character, by index, after `context`, the beginning of a name.
-    pub fn probabilities(&self, context: &[u32]) -> Vec<f64> {
-        let mut probabilities = vec![0.; self.vocabulary];
-        self.write(&self.path(self.longest(context)), None, &mut probabilities);
-        probabilities
     }
 
     /// The loss of `name`, `-ln p(name)` in nats, its end included.
@@ -171,20 +156,17 @@ impl NGram {
     /// The loss of `name`; of a counted name, if `left_out`, each of its characters predicted
     /// without that occurrence.
     fn loss_of(&self, name: &[u32], left_out: bool) -> f64 {
-        let loss =
-            |(context, y)| -self.probability(&self.path(self.longest(context)), y, left_out).ln();
+        let loss = |(context, y)| {
+            let mut p = [0.];
+            self.write(self.longest(context), left_out.then_some(y), y, &mut p);
+            -p[0].ln()
+        };
         occurrences(name).map(loss).sum()
     }
 
     /// The node of the longest context of each character of a counted name, and of its end.
     pub(crate) fn nodes(&self, name: &[u32]) -> Vec<u32> {
         occurrences(name).map(|(context, _)| self.longest(context)).collect()
-    }
-
-    /// Writes the probabilities after the context of `node` to `p`, (n_y), without one occurrence
-    /// of `y` there.
-    pub(crate) fn write_left_out(&self, node: u32, y: u32, p: &mut [f64]) {
-        self.write(&self.path(node), Some(y), p);
     }
 
     /// The node of the longest context, created with those on the way.
@@ -205,68 +187,35 @@ impl NGram {
     fn longest(&self, context: &[u32]) -> u32 {
         let mut node = 0;
         for character in backwards(context).take(self.order - 1) {
-            match self.longer.get(&(node, character)) {
-                Some(&next) => node = next,
-                None => break,
-            }
+            let Some(&next) = self.longer.get(&(node, character)) else { break };
+            node = next;
         }
         node
     }
 
-    /// The nodes from the root to `node`.
-    fn path(&self, node: u32) -> Vec<&Node> {
-        let mut path = vec![&self.nodes[node as usize]];
-        let mut node = node;
-        while node != 0 {
-            node = self.nodes[node as usize].suffix;
-            path.push(&self.nodes[node as usize]);
+    /// Writes the probabilities after the context of `node` to `p`: those of the characters from
+    /// index `first` on. One occurrence of `left_out` after this context is not counted.
+    pub(crate) fn write(&self, node: u32, left_out: Option<u32>, first: u32, p: &mut [f64]) {
+        let here = &self.nodes[node as usize];
+        // Without its only occurrence `h y` does not count for the shorter context either.
+        let gone = left_out.filter(|&y| here.count(y) == 1);
+        if node == 0 {
+            p.fill(1. / self.vocabulary as f64);
+        } else {
+            self.write(here.suffix, gone, first, p);
         }
-        path.reverse();
-        path
-    }
-
-    /// The number of nodes of `path`, from its end, in which the occurrence of `y` is counted:
-    /// where it is the only one, the shorter context counts it too.
-    fn counted(path: &[&Node], y: u32) -> usize {
-        let only = path.iter().rev().take_while(|node| node.count(y) == 1).count();
-        (only + 1).min(path.len())
-    }
-
-    /// The probability of `y`, without one occurrence of it if it is `left_out`.
-    fn probability(&self, path: &[&Node], y: u32, left_out: bool) -> f64 {
-        let first = path.len() - if left_out { Self::counted(path, y) } else { 0 };
-        let mut p = 1. / self.vocabulary as f64;
-        for (depth, node) in path.iter().enumerate() {
-            let out = u32::from(depth >= first);
-            let (count, total) = (node.count(y) - out, node.total - out);
-            if total > 0 {
-                let kinds = node.counts.len() - usize::from(out == 1 && count == 0);
-                let (total, discount) = (f64::from(total), self.discount);
-                p = p * discount * kinds as f64 / total
-                    + (f64::from(count) - discount).max(0.) / total;
-            }
+        let total = f64::from(here.total - u32::from(left_out.is_some()));
+        if total == 0. {
+            return;
         }
-        p
-    }
-
-    /// [`probability`](Self::probability) of all characters, without one occurrence of `left_out`.
-    fn write(&self, path: &[&Node], left_out: Option<u32>, p: &mut [f64]) {
-        let first = path.len() - left_out.map_or(0, |y| Self::counted(path, y));
-        p.fill(1. / self.vocabulary as f64);
-        for (depth, node) in path.iter().enumerate() {
-            let left_out = left_out.filter(|_| depth >= first);
-            let out = u32::from(left_out.is_some());
-            let (total, discount) = (f64::from(node.total - out), self.discount);
-            if total == 0. {
-                continue;
-            }
-            let gone = left_out.is_some_and(|y| node.count(y) == 1);
-            let backoff = discount * (node.counts.len() - usize::from(gone)) as f64 / total;
-            p.iter_mut().for_each(|p| *p *= backoff);
-            for &(y, count) in &node.counts {
-                let count = count - u32::from(left_out == Some(y));
-                p[y as usize] += (f64::from(count) - discount).max(0.) / total;
-            }
+        let kinds = here.counts.len() - usize::from(gone.is_some());
+        let backoff = self.discount * kinds as f64 / total;
+        p.iter_mut().for_each(|p| *p *= backoff);
+        let start = here.counts.partition_point(|&(y, _)| y < first);
+        for &(y, count) in &here.counts[start..] {
+            let Some(p) = p.get_mut((y - first) as usize) else { break };
+            let count = count - u32::from(left_out == Some(y));
+            *p += (f64::from(count) - self.discount).max(0.) / total;
         }
     }
 }
@@ -284,38 +233,34 @@ fn backwards(context: &[u32]) -> impl Iterator<Item = u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::{Corpus, encode};
+    use crate::data::Corpus;
     use proptest::prelude::*;
+
+    /// The probabilities of all characters after `context`, without one occurrence of `left_out`.
+    fn probabilities(model: &NGram, context: &[u32], left_out: Option<u32>) -> Vec<f64> {
+        let mut p = vec![0.; model.vocabulary];
+        model.write(model.longest(context), left_out, 0, &mut p);
+        p
+    }
 
     /// The fixture is of `scripts/kneser_ney.py`.
     #[test]
     fn losses_are_those_of_a_plain_implementation() {
-        #[derive(serde::Deserialize)]
-        struct Case {
-            order: usize,
-            discount: f64,
-            losses: Vec<f64>,
-        }
-        #[derive(serde::Deserialize)]
-        struct Fixture {
-            counted: Vec<String>,
-            names: Vec<String>,
-            cases: Vec<Case>,
-        }
-        let fixture: Fixture =
-            serde_json::from_str(include_str!("../tests/fixtures/kneser_ney.json")).unwrap();
+        let fixture = include_str!("../tests/fixtures/kneser_ney.json");
+        let fixture: serde_json::Value = serde_json::from_str(fixture).unwrap();
         let vocabulary = Corpus::dinos().vocabulary().clone();
-        let encoded = |names: &[String]| -> Vec<Vec<u32>> {
-            names
-                .iter()
-                .map(|name| encode(name, &vocabulary, Default::default()).unwrap())
-                .collect()
+        let encoded = |names: &str| -> Vec<Vec<u32>> {
+            let names = fixture[names].as_array().unwrap().iter();
+            names.map(|name| vocabulary.encode(name.as_str().unwrap()).unwrap()).collect()
         };
-        let (counted, names) = (encoded(&fixture.counted), encoded(&fixture.names));
-        for Case { order, discount, losses } in fixture.cases {
-            let model = NGram::new(&counted, vocabulary.size(), order, discount);
-            for (name, expected) in names.iter().zip(losses) {
-                let found = model.loss(name);
+        for case in fixture["cases"].as_array().unwrap() {
+            let order = case["order"].as_u64().unwrap() as usize;
+            let discount = case["discount"].as_f64().unwrap();
+            let model = NGram::new(&encoded("counted"), vocabulary.size(), order, discount);
+            let losses = case["losses"].as_array().unwrap();
+            assert_eq!(losses.len(), 24);
+            for (name, expected) in encoded("names").iter().zip(losses) {
+                let (found, expected) = (model.loss(name), expected.as_f64().unwrap());
                 assert!((found - expected).abs() < 1e-12 * expected, "{order} {found} {expected}");
             }
         }
@@ -323,49 +268,42 @@ mod tests {
 
     proptest! {
         #[test]
-        fn probabilities_sum_to_one_and_losses_are_their_logarithms(
-            names in prop::collection::vec(prop::collection::vec(1u32..5, 0..7), 1..9),
-            name in prop::collection::vec(1u32..5, 0..9),
+        fn probabilities_sum_to_one_and_are_those_without_an_occurrence_left_out(
+            names in prop::collection::vec(prop::collection::vec(1u32..4, 0..7), 1..9),
+            name in prop::collection::vec(1u32..4, 0..9),
+            place in any::<prop::sample::Index>(),
             (order, discount) in (1usize..6, 0.01f64..0.99),
         ) {
-            let model = NGram::new(&names, 5, order, discount);
+            let model = NGram::new(&names, 4, order, discount);
             let mut loss = 0.;
             for (context, y) in occurrences(&name) {
-                let p = model.probabilities(context);
+                let p = probabilities(&model, context, None);
                 prop_assert!((p.iter().sum::<f64>() - 1.).abs() < 1e-12);
                 loss -= p[y as usize].ln();
             }
             prop_assert!((model.loss(&name) - loss).abs() < 1e-9 * loss);
-        }
 
-        #[test]
-        fn an_occurrence_left_out_is_predicted_as_if_it_had_not_been_counted(
-            names in prop::collection::btree_set(prop::collection::vec(1u32..4, 0..6), 2..8),
-            place in any::<prop::sample::Index>(),
-            order in 1usize..6,
-        ) {
-            let names: Vec<Vec<u32>> = names.into_iter().collect();
-            let all: Vec<(&[u32], u32)> = names.iter().flat_map(|name| occurrences(name)).collect();
+            let distinct: BTreeSet<&Vec<u32>> = names.iter().collect();
+            let all: Vec<(&[u32], u32)> =
+                distinct.into_iter().flat_map(|name| occurrences(name)).collect();
             let place = place.index(all.len());
             let (context, y) = all[place];
-            let others = all.iter().enumerate().filter(|(i, _)| *i != place).map(|(_, &one)| one);
-            let without = NGram::of(others, 4, order, 0.7);
-            let model = NGram::new(&names, 4, order, 0.7);
-            let mut found = vec![0.; 4];
-            model.write_left_out(model.longest(context), y, &mut found);
-            for (found, expected) in found.iter().zip(without.probabilities(context)) {
+            let others = [&all[..place], &all[place + 1..]].concat();
+            let without = NGram::of(others.into_iter(), 4, order, discount);
+            let found = probabilities(&model, context, Some(y));
+            for (found, expected) in found.iter().zip(probabilities(&without, context, None)) {
                 prop_assert!((found - expected).abs() < 1e-12, "{found} {expected}");
             }
-            let path = model.path(model.longest(context));
-            prop_assert!((model.probability(&path, y, true) - found[y as usize]).abs() < 1e-12);
+            let mut one = [0.];
+            model.write(model.longest(context), Some(y), y, &mut one);
+            prop_assert_eq!(one[0], found[y as usize]);
         }
     }
 
     #[test]
     fn the_chosen_model_is_the_best_on_characters_left_out() {
         let corpus = Corpus::dinos();
-        let names = corpus.encoded();
-        let size = corpus.vocabulary().size();
+        let (names, size) = (corpus.encoded(), corpus.vocabulary().size());
         let model = NGram::choose(&names, size);
         let loss = |model: &NGram| names.iter().map(|name| model.loss_of(name, true)).sum::<f64>();
         let chosen = loss(&model);

@@ -266,6 +266,7 @@ fn errors_name_the_flag_out_of_range() {
         ("--temperature nan", ["--temperature cannot be NaN", "above 0"]),
         ("--top-k 0", ["--top-k cannot be 0", "at least 1"]),
         ("--top-p 0", ["--top-p cannot be 0", "at most 1"]),
+        ("--top-p nan", ["--top-p cannot be NaN", "at most 1"]),
         ("--top-p 1.5", ["--top-p cannot be 1.5", "at most 1"]),
         ("--max-length 0", ["--max-length cannot be 0", "from 1 to 1000"]),
         ("--max-length 1001", ["--max-length cannot be 1001", "from 1 to 1000"]),

@@ -38,7 +38,7 @@ impl Smoothing {
                 continue;
             }
             let (t, name) = (row / batch.size(), names[row % batch.size()]);
-            self.model.write_left_out(self.nodes[name][t], y, q);
+            self.model.write(self.nodes[name][t], Some(y), 0, q);
             q.iter_mut().for_each(|q| *q *= self.share);
             q[y as usize] += 1. - self.share;
         }
