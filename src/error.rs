@@ -139,6 +139,10 @@ impl Error {
         Self::Setting { name, value: value.to_string(), rule: rule.into() }
     }
 
+    pub(crate) fn names(origin: &str, problem: impl Into<String>) -> Self {
+        Self::Names { origin: origin.to_string(), problem: problem.into() }
+    }
+
     pub(crate) fn numpy_file(path: &Path, problem: impl Into<String>) -> Self {
         Self::NumpyFile { path: path.to_path_buf(), problem: problem.into() }
     }

@@ -17,15 +17,15 @@ pub const START: u32 = u32::MAX;
 /// The target index of a padded step, which has neither loss nor gradient.
 pub const IGNORE_INDEX: u32 = u32::MAX;
 
-/// Returns an error where an index is not below `size`.
+/// Refuses an index that is not below `size`.
 pub(crate) fn check_indices<'a>(
     indices: impl IntoIterator<Item = &'a u32>,
     size: usize,
 ) -> Result<()> {
-    match indices.into_iter().find(|&&index| index as usize >= size) {
-        Some(index) => bail!("the index {index} is outside a vocabulary of {size}"),
-        None => Ok(()),
+    if let Some(index) = indices.into_iter().find(|&&index| index as usize >= size) {
+        bail!("the index {index} is outside a vocabulary of {size}");
     }
+    Ok(())
 }
 
 /// A minibatch of names, `steps` (T) by `size` (B).
@@ -36,10 +36,10 @@ pub struct Batch {
     steps: usize,
     size: usize,
     last_rows: Vec<u32>,
-    /// (T * B, n_y); empty where the targets are `y`.
-    soft_targets: Vec<f64>,
-    /// (B, n_a); empty without dropout.
-    dropout: Vec<f64>,
+    /// (T * B, n_y), in place of `y`.
+    soft_targets: Option<Vec<f64>>,
+    /// (B, n_a).
+    dropout: Option<Vec<f64>>,
 }
 
 impl Batch {
@@ -80,11 +80,11 @@ impl Batch {
         let names = names.into_iter();
         self.size = names.clone().count();
         self.steps = names.clone().map(|name| name.len() + 1).max().unwrap_or(0);
-        for (rows, fill) in [(&mut self.x, START), (&mut self.y, IGNORE_INDEX)] {
+        for rows in [&mut self.x, &mut self.y, &mut self.last_rows] {
             rows.clear();
-            rows.resize(self.steps * self.size, fill);
         }
-        self.last_rows.clear();
+        self.x.resize(self.steps * self.size, START);
+        self.y.resize(self.steps * self.size, IGNORE_INDEX);
         for (i, name) in names.enumerate() {
             for (t, &character) in name.iter().enumerate() {
                 self.y[t * self.size + i] = character;
@@ -94,8 +94,7 @@ impl Batch {
             self.y[last] = END;
             self.last_rows.push(u32::try_from(last).expect("a batch has fewer than 2^32 rows"));
         }
-        self.soft_targets.clear();
-        self.dropout.clear();
+        (self.soft_targets, self.dropout) = (None, None);
     }
 
     /// Makes the probabilities `q`, (T * B, n_y), the targets in place of [`y`](Self::y): the loss
@@ -106,7 +105,7 @@ impl Batch {
     /// If the number of rows is another.
     pub fn set_soft_targets(&mut self, q: Vec<f64>) {
         assert!(!q.is_empty() && q.len().is_multiple_of(self.y.len()), "q is not (T * B, n_y)");
-        self.soft_targets = q;
+        self.soft_targets = Some(q);
     }
 
     /// Multiplies the states that go to the output by `mask`, (B, n_a): at every step of a name by
@@ -115,11 +114,9 @@ impl Batch {
     /// # Panics
     /// If the number of rows is another.
     pub fn set_dropout(&mut self, mask: Vec<f64>) {
-        assert!(
-            !mask.is_empty() && mask.len().is_multiple_of(self.size),
-            "the mask is not (B, n_a)"
-        );
-        self.dropout = mask;
+        let has_rows = !mask.is_empty() && mask.len().is_multiple_of(self.size);
+        assert!(has_rows, "the mask is not (B, n_a)");
+        self.dropout = Some(mask);
     }
 
     /// Inputs, (T * B): the index of the previous character, [`START`] at the start of a name.
@@ -144,36 +141,25 @@ impl Batch {
 
     /// The soft targets, (T * B, n_y), if there are any.
     pub(crate) fn soft_targets(&self) -> Option<&[f64]> {
-        (!self.soft_targets.is_empty()).then_some(&self.soft_targets)
+        self.soft_targets.as_deref()
     }
 
     /// The dropout mask, (B, n_a), if there is one.
     pub(crate) fn dropout(&self) -> Option<&[f64]> {
-        (!self.dropout.is_empty()).then_some(&self.dropout)
+        self.dropout.as_deref()
     }
 
     /// The soft targets as a tensor like `z`, the logits, (T * B, n_y).
-    ///
-    /// # Errors
-    /// If the number of columns is another, or the device fails.
     pub(crate) fn soft_targets_like(&self, z: &Tensor) -> Result<Option<Tensor>> {
-        let tensor = |q| Tensor::from_slice(q, z.shape(), z.device())?.to_dtype(z.dtype());
-        self.soft_targets().map(tensor).transpose()
+        self.soft_targets().map(|q| to_tensor_like(q, z)).transpose()
     }
 
     /// The dropout mask as a tensor like `a0`, the first states, (B, n_a).
-    ///
-    /// # Errors
-    /// If the number of columns is another, or the device fails.
     pub(crate) fn dropout_like(&self, a0: &Tensor) -> Result<Option<Tensor>> {
-        let tensor = |mask| Tensor::from_slice(mask, a0.shape(), a0.device())?.to_dtype(a0.dtype());
-        self.dropout().map(tensor).transpose()
+        self.dropout().map(|mask| to_tensor_like(mask, a0)).transpose()
     }
 
     /// `a`, (T * B, n_a), times the dropout mask.
-    ///
-    /// # Errors
-    /// If the mask has another number of columns, or the device fails.
     pub(crate) fn drop_out(&self, a: &Tensor) -> Result<Tensor> {
         let (rows, n_a) = a.dims2()?;
         let Some(mask) = self.dropout_like(&a.narrow(0, 0, self.size)?)? else {
@@ -182,7 +168,7 @@ impl Batch {
         a.reshape((rows / self.size, self.size, n_a))?.broadcast_mul(&mask)?.reshape((rows, n_a))
     }
 
-    /// Returns an error where an index of [`x`](Self::x) or [`y`](Self::y) is not below `size`.
+    /// Refuses an index of [`x`](Self::x) or [`y`](Self::y) that is not below `size`.
     pub(crate) fn check_indices(&self, size: usize) -> Result<()> {
         check_indices(self.x.iter().filter(|&&x| x != START), size)?;
         check_indices(self.y.iter().filter(|&&y| y != IGNORE_INDEX), size)
@@ -195,22 +181,16 @@ impl Batch {
     }
 
     /// [`x`](Self::x) and [`y`](Self::y) as tensors on `device`, (T * B) each.
-    ///
-    /// # Errors
-    /// If the device fails.
     pub(crate) fn x_and_y_on(&self, device: &Device) -> Result<[Tensor; 2]> {
-        Ok([to_tensor(&self.x, device)?, to_tensor(&self.y, device)?])
+        Ok([Tensor::new(&self.x[..], device)?, Tensor::new(&self.y[..], device)?])
     }
 
     /// [`last_rows`](Self::last_rows) as a tensor on `device`, (B).
-    ///
-    /// # Errors
-    /// If the device fails.
     pub(crate) fn last_rows_on(&self, device: &Device) -> Result<Tensor> {
-        to_tensor(&self.last_rows, device)
+        Tensor::new(&self.last_rows[..], device)
     }
 }
 
-fn to_tensor(indices: &[u32], device: &Device) -> Result<Tensor> {
-    Tensor::from_slice(indices, indices.len(), device)
+fn to_tensor_like(values: &[f64], other: &Tensor) -> Result<Tensor> {
+    Tensor::from_slice(values, other.shape(), other.device())?.to_dtype(other.dtype())
 }

@@ -19,13 +19,11 @@ pub enum LetterCase {
 /// A line composed, and lower-cased if `case` says so. Lower-casing can decompose letters (such as
 /// a dotted capital I), so the result is composed again.
 pub(super) fn clean(line: &str, case: LetterCase) -> String {
-    match case {
-        LetterCase::Keep => composed(line.to_string()),
-        LetterCase::Lower => composed(composed(line.to_string()).to_lowercase()),
-    }
+    let text = composed(line.to_string());
+    if case == LetterCase::Lower { composed(text.to_lowercase()) } else { text }
 }
 
-/// The same for the start of a name.
+/// The start of a name composed, and lower-cased if `case` says so.
 pub(super) fn clean_prefix(prefix: &str, case: LetterCase) -> String {
     // With a letter after it, a capital sigma at its end does not become the final sigma.
     let mut cleaned = clean(&format!("{prefix}a"), case);
@@ -42,27 +40,26 @@ fn composed(text: String) -> String {
 /// `text` without white space and format characters around it: byte-order marks, zero-width spaces,
 /// soft hyphens, direction marks.
 pub(crate) fn trimmed(text: &str) -> &str {
-    let mut rest = trimmed_start(text);
-    while let Some(last) = rest.chars().next_back().filter(|&last| is_blank(last)) {
-        let before = &rest[..rest.len() - last.len_utf8()];
+    let text = trimmed_start(text);
+    let mut characters = text.char_indices().rev().peekable();
+    while let Some((at, last)) = characters.next() {
         let shapes_what_is_before = match last {
             // A joiner after a virama shapes the letter (RFC 5892, appendix A).
             '\u{200c}' | '\u{200d}' => {
-                before.chars().next_back().is_some_and(|c| canonical_combining_class(c) == 9)
+                characters.peek().is_some_and(|&(_, c)| canonical_combining_class(c) == 9)
             }
             // The flags of regions end with tags.
             '\u{e0020}'..='\u{e007f}' => true,
             _ => false,
         };
-        if shapes_what_is_before {
-            break;
+        if shapes_what_is_before || !is_blank(last) {
+            return &text[..at + last.len_utf8()];
         }
-        rest = before;
     }
-    rest
+    ""
 }
 
-/// The same at the start only.
+/// `text` without white space and format characters at its start.
 pub(super) fn trimmed_start(text: &str) -> &str {
     text.trim_start_matches(is_blank)
 }
@@ -86,24 +83,21 @@ fn is_blank(character: char) -> bool {
 pub fn shown(name: &str, case: LetterCase) -> String {
     let name = composed(name.to_string());
     let name = trimmed(&name);
-    match first_letter(name) {
-        Some((at, letter)) if case == LetterCase::Lower => {
-            let (before, after) = (&name[..at], &name[at + letter.len_utf8()..]);
-            composed(format!("{before}{}{after}", titlecase(letter)))
-        }
-        _ => name.to_string(),
-    }
+    let Some((at, letter)) = first_letter(name).filter(|_| case == LetterCase::Lower) else {
+        return name.to_string();
+    };
+    composed(format!("{}{}{}", &name[..at], titlecase(letter), &name[at + letter.len_utf8()..]))
 }
 
 /// The first letter of `name` and its byte offset. Apostrophes, other signs and modifier letters
 /// (such as the Hawaiian okina) may precede it, a number may not: "5th" has no capital.
 pub(crate) fn first_letter(name: &str) -> Option<(usize, char)> {
-    let is_modifier =
-        |c: char| !c.is_ascii() && c.general_category() == GeneralCategory::ModifierLetter;
-    let is_letter = |c: char| c.is_alphabetic() && !is_modifier(c);
-    name.char_indices()
-        .find(|&(_, c)| c.is_numeric() || is_letter(c))
-        .filter(|&(_, c)| is_letter(c))
+    let is_letter = |c: char| {
+        c.is_ascii_alphabetic()
+            || c.is_alphabetic() && c.general_category() != GeneralCategory::ModifierLetter
+    };
+    let mut characters = name.char_indices();
+    characters.find(|&(_, c)| c.is_numeric() || is_letter(c)).filter(|&(_, c)| is_letter(c))
 }
 
 /// Unicode's titlecase of `letter`, which can be several characters.

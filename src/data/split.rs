@@ -25,15 +25,11 @@ impl Corpus {
         let hashes: Vec<[u8; 32]> = self.names().iter().map(hash).collect();
         let distinct: BTreeSet<&[u8; 32]> = hashes.iter().collect();
         if distinct.len() < 2 {
-            return Err(Error::Names {
-                origin: self.origin().to_string(),
-                problem: "a validation set needs two different names: leave `validation` away"
-                    .to_string(),
-            });
+            let problem = "a validation set needs two different names: leave `validation` away";
+            return Err(Error::names(self.origin(), problem));
         }
         let count = (distinct.len() as f64 * share).round() as usize;
-        let validation: BTreeSet<&[u8; 32]> =
-            distinct.iter().take(count.clamp(1, distinct.len() - 1)).copied().collect();
-        Ok(hashes.iter().map(|hash| validation.contains(hash)).collect())
+        let last = distinct.iter().nth(count.clamp(1, distinct.len() - 1) - 1);
+        Ok(hashes.iter().map(|hash| Some(&hash) <= last).collect())
     }
 }

@@ -31,8 +31,8 @@ impl Vocabulary {
     pub fn of<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
         let mut distinct: BTreeSet<char> = names.into_iter().flat_map(str::chars).collect();
         distinct.remove(&'\n');
-        let characters = std::iter::once('\n').chain(distinct).collect();
-        Self::index(characters)
+        let characters: String = std::iter::once('\n').chain(distinct).collect();
+        Self::from_characters(&characters).expect("they are distinct, and the line end is first")
     }
 
     /// The vocabulary that lists `characters` in index order, as a model file does.
@@ -41,20 +41,14 @@ impl Vocabulary {
     /// A message if the first is not `'\n'` or one occurs twice.
     pub fn from_characters(characters: &str) -> std::result::Result<Self, String> {
         let characters: Vec<char> = characters.chars().collect();
+        let indices: HashMap<char, u32> = (0..).zip(&characters).map(|(i, &c)| (c, i)).collect();
         if characters.first() != Some(&'\n') {
             return Err("the vocabulary does not start with a line end".to_string());
         }
-        let count = characters.len();
-        let vocabulary = Self::index(characters);
-        if vocabulary.indices.len() != count {
+        if indices.len() != characters.len() {
             return Err("the vocabulary has a character twice".to_string());
         }
-        Ok(vocabulary)
-    }
-
-    fn index(characters: Vec<char>) -> Self {
-        let indices = (0u32..).zip(&characters).map(|(i, &c)| (c, i)).collect();
-        Self { characters, indices }
+        Ok(Self { characters, indices })
     }
 
     /// The number of characters, `'\n'` included: the `n_x` and `n_y` of the model.
@@ -72,11 +66,10 @@ impl Vocabulary {
     /// # Errors
     /// [`Error::UnknownCharacter`] names the first character that is not in the vocabulary.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
-        text.chars()
-            .map(|character| {
-                self.indices.get(&character).copied().ok_or(Error::UnknownCharacter { character })
-            })
-            .collect()
+        let index = |character| {
+            self.indices.get(&character).copied().ok_or(Error::UnknownCharacter { character })
+        };
+        text.chars().map(index).collect()
     }
 
     /// The text of `indices`.
@@ -90,7 +83,7 @@ impl Vocabulary {
     /// The name of `indices` as it is [`shown`].
     ///
     /// # Panics
-    /// As [`decode`](Self::decode).
+    /// On an index that is not below [`size`](Self::size).
     pub fn show(&self, indices: &[u32], case: LetterCase) -> String {
         shown(&self.decode(indices), case)
     }
@@ -102,33 +95,21 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn the_line_end_has_index_0() {
-        let vocabulary = Vocabulary::of(["b\ta"]);
-        assert_eq!(vocabulary.characters(), ['\n', '\t', 'a', 'b']);
-        assert_eq!(vocabulary.encode("\n").unwrap(), [END]);
-    }
-
-    #[test]
-    fn the_error_names_the_unknown_character() {
-        let error = Vocabulary::of(["ab"]).encode("abc").unwrap_err();
-        assert!(error.to_string().contains("'c'"), "{error}");
-    }
-
-    #[test]
     fn stored_vocabularies_start_with_the_line_end_and_have_no_duplicates() {
-        assert!(Vocabulary::from_characters("ab").is_err());
-        assert!(Vocabulary::from_characters("").is_err());
-        assert!(Vocabulary::from_characters("\naa").is_err());
-        assert!(Vocabulary::from_characters("\n\n").is_err());
+        for wrong in ["ab", "", "\naa", "\n\n"] {
+            assert!(Vocabulary::from_characters(wrong).is_err(), "{wrong:?}");
+        }
     }
 
     proptest! {
         #[test]
-        fn decode_inverts_encode(names in prop::collection::vec(".*", 1..8)) {
+        fn decode_inverts_encode(names in prop::collection::vec("(?s).*", 1..8)) {
             let vocabulary = Vocabulary::of(names.iter().map(String::as_str));
             for name in &names {
                 prop_assert_eq!(&vocabulary.decode(&vocabulary.encode(name).unwrap()), name);
             }
+            prop_assert_eq!(vocabulary.encode("\n").unwrap(), [END]);
+            prop_assert!(vocabulary.characters()[1..].is_sorted());
             let written: String = vocabulary.characters().iter().collect();
             prop_assert_eq!(Vocabulary::from_characters(&written).unwrap(), vocabulary);
         }
