@@ -3,7 +3,8 @@
 //! A list is UTF-8 text with one name a line. Line ends are Unix's, Windows's or those of old Macs,
 //! as in the notebook; the last one may be missing. Names are composed to Unicode's NFC,
 //! lower-cased as in the notebook unless asked otherwise, and trimmed of white space and format
-//! characters such as byte-order marks. Blank lines are skipped. A name that occurs twice is two examples.
+//! characters such as byte-order marks. Blank lines are skipped. A name that occurs twice is two
+//! examples.
 
 use super::faults::{Faults, suspicion};
 use super::spelling::{LetterCase, clean, clean_prefix, has_inner_capital, trimmed, trimmed_start};
@@ -11,6 +12,7 @@ use super::vocabulary::Vocabulary;
 use crate::error::{Error, Result};
 use crate::text::breaks_lines;
 use sha2::{Digest, Sha256};
+use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
@@ -51,6 +53,15 @@ impl Corpus {
     pub fn dinos() -> Self {
         Self::parse(DINOS.as_bytes(), "the built-in list", LetterCase::Lower)
             .expect("a test parses the built-in list")
+    }
+
+    /// Reads the list in the file at `path`.
+    ///
+    /// # Errors
+    /// [`Error::Read`] if the file cannot be read, else as [`parse`](Self::parse).
+    pub fn read(path: &Path, case: LetterCase) -> Result<Self> {
+        let file = File::open(path).map_err(|source| Error::read(path, source))?;
+        Self::parse(&read_bytes(file, path)?, &path.display().to_string(), case)
     }
 
     /// Parses a list; error messages call it `origin`.
@@ -187,11 +198,8 @@ fn encode_cleaned(text: &str, vocabulary: &Vocabulary) -> Result<Vec<u32>> {
     }
 }
 
-/// Reads the bytes of a list; error messages call it `path`.
-///
-/// # Errors
-/// [`Error::Read`] if reading fails, [`Error::Names`] for more than 128 MiB.
-pub fn read_bytes(file: impl Read, path: &Path) -> Result<Vec<u8>> {
+/// The bytes of a list; error messages call it `path`.
+pub(crate) fn read_bytes(file: impl Read, path: &Path) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let read = file.take(MAX_LIST_BYTES + 1).read_to_end(&mut bytes);
     read.map_err(|source| Error::read(path, source))?;

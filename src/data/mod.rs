@@ -11,9 +11,9 @@ mod vocabulary;
 pub(crate) use batch::check_indices;
 pub use batch::{Batch, IGNORE_INDEX, START};
 pub(crate) use corpus::digest;
-pub use corpus::{
-    Corpus, DINOS, Listed, MAX_NAME_LENGTH, encode, encode_prefix, parse_listed, read_bytes,
-};
+#[cfg(feature = "cli")]
+pub(crate) use corpus::read_bytes;
+pub use corpus::{Corpus, DINOS, Listed, MAX_NAME_LENGTH, encode, encode_prefix, parse_listed};
 pub use known_names::KnownNames;
 pub use spelling::{LetterCase, shown};
 #[cfg(feature = "cli")]

@@ -50,8 +50,8 @@ pub struct Pair {
     pub shared: &'static str,
     /// The largest relative error at which they agree, beside the rounding.
     pub bound: f64,
-    /// One for each of [`TENSORS`], and if both methods have them, the `loss` and the last states,
-    /// `a_last`.
+    /// One for each parameter and the initial state, `a0`, and if both methods have them, for the
+    /// `loss` and the last states, `a_last`.
     pub tensors: Vec<Comparison>,
     /// Whether all tensors agree.
     pub agree: bool,
