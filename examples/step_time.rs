@@ -11,8 +11,7 @@
 //! so that nothing is padded.
 //!
 //! Prints one line of JSON: the median and the extremes over `--repeats` runs, in microseconds a
-//! step. `scripts/compare.py` reads it. It works on `CANDLE_NUM_THREADS` threads, where that is unset
-//! on `RAYON_NUM_THREADS`, which `cargo run` sets to 1 here.
+//! step. `scripts/compare.py` reads it.
 
 use candle_core::{DType, Device};
 use char_rnn::data::{Corpus, LetterCase};
@@ -49,6 +48,9 @@ struct Arguments {
     /// The settings of `train --best` for this list
     #[arg(long, requires = "names", conflicts_with_all = ["hidden", "batch"])]
     best: bool,
+    /// Threads
+    #[arg(long, default_value_t = 1)]
+    threads: usize,
     /// Runs to time
     #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u16).range(1..))]
     repeats: u16,
@@ -63,6 +65,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments = Arguments::parse();
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(arguments.threads);
+    let _pool = pool.use_current_thread().build()?;
     let text = match &arguments.names {
         Some(path) => std::fs::read_to_string(path)?,
         None => random_names(usize::from(arguments.steps) - 1, 64 * arguments.batch),

@@ -70,7 +70,8 @@ def peer(*task):
 
 def ours(*flags):
     """Microseconds a training step."""
-    return json.loads(run(STEP_TIME, "--repeats", 5, *flags))["median_us"]
+    flags = ("--repeats", 5, "--threads", os.environ["OMP_NUM_THREADS"], *flags)
+    return json.loads(run(STEP_TIME, *flags))["median_us"]
 
 
 def training(hidden, batch, steps):

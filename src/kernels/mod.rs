@@ -11,8 +11,7 @@
 //! | `simd` | the choice of the instruction set, loops over slices a vector at a time |
 //! | `x86` | transposes in registers |
 //! | `math` | `exp` and `tanh` with error bounds |
-//! | `matmul` | the matrix product; `packing` prepares its right side, `tile` sums in registers |
-//! | `matvec` | the product with one row |
+//! | `product` | the matrix product, by gemm or in registers |
 //! | `threads` | the division of rows among threads |
 //! | `transpose` | transposition |
 //! | `recurrence` | `a_t = tanh(px_t + waa a_{t-1})` over all steps, and its gradient |
@@ -28,19 +27,15 @@
 pub(crate) mod cross_entropy;
 mod element;
 mod math;
-pub(crate) mod matmul;
-mod matvec;
-mod packing;
+pub(crate) mod product;
 pub(crate) mod projection;
 pub(crate) mod recurrence;
 pub(crate) mod simd;
 pub(crate) mod softmax;
 mod threads;
-mod tile;
 pub(crate) mod transpose;
 pub(crate) mod update;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
 pub use element::Element;
-pub(crate) use tile::{AsIs, Finish};

@@ -5,11 +5,9 @@
 //! [`transpose`](super::transpose::transpose) `wax` once a sequence, and the gradient back.
 
 use super::element::Element;
-use super::matmul::{Packed, Strided, add_matmul, matmul};
+use super::product::{Matrix, Scratch, product};
 use super::simd::{dispatch, starts, zip};
 use super::threads::{for_rows, parts_of_elements};
-use super::tile::{AsIs, Finish};
-use super::update::ClippedDescent;
 use crate::data::START;
 use pulp::{Simd, WithSimd};
 
@@ -80,53 +78,6 @@ pub(crate) fn project_input_backward<F: Element>(x: &[u32], dpx: &[F], dwax_t: &
     dispatch(Scatter(x, dpx, dwax_t, n));
 }
 
-struct Descend<'a, F>(&'a [u32], &'a [F], &'a mut [F], &'a mut [F], ClippedDescent<F>);
-impl<F: Element> WithSimd for Descend<'_, F> {
-    type Output = ();
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        let Self(x, dpx, sums, wax_t, descent) = self;
-        let (n, lanes) = (dpx.len() / x.len(), F::lanes::<S>());
-        let inputs = x.iter().zip(dpx.chunks_exact(n)).filter(|(x, _)| **x != START);
-        let inputs = inputs.map(|(&x, row)| (x as usize * n..(x as usize + 1) * n, row));
-        for (column, row) in inputs.clone() {
-            zip!(simd, &mut sums[column], row, |s, d| F::plus(simd, s, d));
-        }
-        // Where a character occurs again, or vectors overlap, the second update is by zero.
-        for (column, _) in inputs {
-            let (sums, w) = (&mut sums[column.clone()], &mut wax_t[column]);
-            if n < lanes {
-                zip!(simd, w, sums, |w, g| descent.of(simd, w, g));
-                sums.fill(F::ZERO);
-                continue;
-            }
-            for at in starts(n, lanes) {
-                let (w, sums) = (&mut w[at..], &mut sums[at..]);
-                F::store(simd, w, descent.of(simd, F::load(simd, w), F::load(simd, sums)));
-                F::store(simd, sums, F::splat(simd, F::ZERO));
-            }
-        }
-    }
-}
-
-/// `wax_t` updated by its gradient as in [`project_input_backward`]: only the characters in `x` are
-/// touched, of which a vocabulary may have thousands. `sums` (v, n) is working memory, all zero before
-/// and after.
-///
-/// # Panics
-///
-/// When an index is not below `v`.
-pub(crate) fn project_input_descent<F: Element>(
-    x: &[u32],
-    dpx: &[F],
-    sums: &mut [F],
-    wax_t: &mut [F],
-    descent: ClippedDescent<F>,
-) {
-    assert_eq!(sums.len(), wax_t.len(), "the sums are not (v, n)");
-    dispatch(Descend(x, dpx, sums, wax_t, descent));
-}
-
 /// Panics unless every index is below `v` or [`START`].
 pub(super) fn check_indices(indices: &[u32], v: usize, name: &str) {
     if let Some(wrong) = indices.iter().find(|&&c| c != START && c as usize >= v) {
@@ -135,22 +86,19 @@ pub(super) fn check_indices(indices: &[u32], v: usize, name: &str) {
 }
 
 /// `z = a wya^T + by`. Shapes: `a` (R, n), `wya` (v, n), `by` (v), `z` (R, v). Cost: `2 R n v`
-/// operations. `scratch` holds `wya^T`.
+/// operations.
 pub(crate) fn project_output<F: Element>(
     a: &[F],
     wya: &[F],
     by: &[F],
     z: &mut [F],
     n: usize,
-    scratch: &mut Packed<F>,
+    scratch: &mut Scratch<F>,
 ) {
     let (v, rows) = (by.len(), a.len() / n);
     assert_eq!(z.len(), rows * v, "z is not (R, v)");
-    for row in z.chunks_exact_mut(v) {
-        row.copy_from_slice(by);
-    }
-    scratch.pack_transposed(wya, n, v, rows);
-    add_matmul(rows, Strided::rows(a, n), scratch, z);
+    product([rows, n, v], Matrix::rows(a, n), Matrix::transposed(wya, n), z, scratch);
+    dispatch(AddRow { row: by, to: z });
 }
 
 /// The gradient of the states, `da = dz wya`. Shapes as for [`project_output`]. Cost: `2 R n v`
@@ -160,28 +108,40 @@ pub(crate) fn project_output_backward<F: Element>(
     wya: &[F],
     da: &mut [F],
     n: usize,
-    scratch: &mut Packed<F>,
+    scratch: &mut Scratch<F>,
 ) {
     let (v, rows) = (wya.len() / n, da.len() / n);
     assert_eq!(dz.len(), rows * v, "dz is not (R, v)");
-    matmul(rows, v, n, Strided::rows(dz, v), wya, da, scratch, AsIs);
+    product([rows, v, n], Matrix::rows(dz, v), Matrix::rows(wya, n), da, scratch);
 }
 
-/// The gradients of the parameters, `dwya = dz^T a`, or `wya` updated by it, and `dby = sum over
-/// rows of dz`. Cost: `2 R n v` operations.
+/// The gradients of the parameters, `dwya = dz^T a` and `dby = sum over rows of dz`. Cost: `2 R n v` operations.
 pub(crate) fn output_weight_gradient<F: Element>(
     dz: &[F],
     a: &[F],
     dwya: &mut [F],
     dby: &mut [F],
-    scratch: &mut Packed<F>,
-    finish: impl Finish<F>,
+    scratch: &mut Scratch<F>,
 ) {
     let v = dby.len();
     let (n, rows) = (dwya.len() / v, dz.len() / v);
     assert_eq!(a.len(), rows * n, "a is not (R, n)");
-    matmul(v, rows, n, Strided::transposed(dz, v), a, dwya, scratch, finish);
+    product([v, rows, n], Matrix::transposed(dz, v), Matrix::rows(a, n), dwya, scratch);
     sum_rows(dz, dby);
+}
+
+struct AddRow<'a, F> {
+    row: &'a [F],
+    to: &'a mut [F],
+}
+impl<F: Element> WithSimd for AddRow<'_, F> {
+    type Output = ();
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        for to in self.to.chunks_exact_mut(self.row.len()) {
+            zip!(simd, to, self.row, |x, y| F::plus(simd, x, y));
+        }
+    }
 }
 
 /// `sum[j] = sum over i of x[i, j]`.
@@ -249,12 +209,12 @@ mod tests {
         let (a, wya, by) = (noise::<F>(rows * n, 4), noise::<F>(v * n, 5), noise::<F>(v, 6));
         let dz = noise::<F>(rows * v, 7);
         let mut z = vec![F::ZERO; rows * v];
-        let mut scratch = Packed::new();
+        let mut scratch = Scratch::default();
         project_output(&a, &wya, &by, &mut z, n, &mut scratch);
         let (mut da, mut dwya, mut dby) =
             (vec![F::ONE; rows * n], vec![F::ONE; v * n], vec![F::ONE; v]);
         project_output_backward(&dz, &wya, &mut da, n, &mut scratch);
-        output_weight_gradient(&dz, &a, &mut dwya, &mut dby, &mut scratch, AsIs);
+        output_weight_gradient(&dz, &a, &mut dwya, &mut dby, &mut scratch);
         let mut z_want = vec![0.0; rows * v];
         let (mut da_want, mut dwya_want, mut dby_want) =
             (vec![0.0; rows * n], vec![0.0; v * n], vec![0.0; v]);

@@ -4,109 +4,77 @@
 
 use super::element::Element;
 use super::math::tanh;
-use super::matmul::{Packed, Product, Right, Strided, matmul};
-use super::matvec::{matvec, matvec_along_rows};
-use super::packing::LINE;
+use super::product::{Matrix, Right, Scratch, padded, product};
 use super::simd::{dispatch, zip};
-use super::threads::{MIN_ROWS, Steps, for_each, parts};
-use super::tile::Finish;
+use super::threads::{for_each, parts, shares, shares_of_steps};
 use pulp::{Simd, WithSimd};
-use std::ops::Range;
 
-/// tanh of the sums.
-#[derive(Clone, Copy)]
-struct Tanh;
-
-impl<F: Element> Finish<F> for Tanh {
-    #[inline(always)]
-    fn finish<S: Simd, const N: usize>(
-        self,
-        simd: S,
-        sums: [F::Vector<S>; N],
-        _: [F::Vector<S>; N],
-        _: [usize; N],
-        _: usize,
-    ) -> [F::Vector<S>; N] {
-        tanh::<F, S, N>(simd, sums)
-    }
-}
-
-/// The sums times the derivative of tanh at the states of the same step.
-#[derive(Clone, Copy)]
-struct TanhGradient<'a, F>(&'a [F]);
-
-impl<F: Element> Finish<F> for TanhGradient<'_, F> {
-    #[inline(always)]
-    fn finish<S: Simd, const N: usize>(
-        self,
-        simd: S,
-        mut sums: [F::Vector<S>; N],
-        _: [F::Vector<S>; N],
-        at: [usize; N],
-        count: usize,
-    ) -> [F::Vector<S>; N] {
-        for (sum, at) in sums.iter_mut().zip(at) {
-            let a = &self.0[at..][..count];
-            let a =
-                if count == F::lanes::<S>() { F::load(simd, a) } else { F::load_partial(simd, a) };
-            *sum = tanh_gradient::<F, S>(simd, *sum, a);
-        }
-        sums
-    }
-}
-
-/// `d (1 - a^2)`
-#[inline(always)]
-fn tanh_gradient<F: Element, S: Simd>(simd: S, d: F::Vector<S>, a: F::Vector<S>) -> F::Vector<S> {
-    let slope = F::negative_mul_add(simd, a, a, F::splat(simd, F::ONE));
-    F::times(simd, d, slope)
-}
-
-/// One time step in either direction: `now (B, n) = finish(now + from (B, n) waa)`.
+/// One time step in either direction: `now = f(now + from waa)`, where `f` has the number of the row
+/// and of its first element beside the vectors.
 #[inline(always)]
 fn step<F: Element, S: Simd>(
     simd: S,
     from: &[F],
     waa: Right<F>,
     now: &mut [F],
-    batch: usize,
-    finish: impl Finish<F>,
+    sums: &mut [F],
+    n: usize,
+    f: impl Fn(usize, [usize; 4], [F::Vector<S>; 4]) -> [F::Vector<S>; 4],
 ) {
-    match waa {
-        Right::Packed(waa) if batch == 1 => matvec(simd, from, waa, now, finish),
-        b => {
-            let a = Strided::rows(from, now.len() / batch);
-            simd.vectorize(Product { m: batch, a, b, c: now, accumulate: true, finish });
+    waa.multiply(simd, [now.len() / n, n, n], Matrix::rows(from, n), sums, padded::<F>(n));
+    let lanes = F::lanes::<S>();
+    for (row, now) in now.chunks_exact_mut(n).enumerate() {
+        let sums = &sums[row * padded::<F>(n)..][..n];
+        if n < lanes {
+            let sum = F::plus(simd, F::load_partial(simd, sums), F::load_partial(simd, now));
+            F::store_partial(simd, now, f(row, [0; 4], [sum; 4])[0]);
+            continue;
+        }
+        // The last vector may overlap the one before, so that it is read before that is written.
+        let last = n - lanes;
+        let last_sum = F::plus(simd, F::load(simd, &sums[last..]), F::load(simd, &now[last..]));
+        for at in (0..n).step_by(4 * lanes) {
+            let (mut starts, mut v) = ([last; 4], [last_sum; 4]);
+            for i in 0..4 {
+                if at + i * lanes < last {
+                    starts[i] = at + i * lanes;
+                    let sum = F::load(simd, &sums[starts[i]..]);
+                    v[i] = F::plus(simd, sum, F::load(simd, &now[starts[i]..]));
+                }
+            }
+            for (at, v) in starts.into_iter().zip(f(row, starts, v)) {
+                F::store(simd, &mut now[at..], v);
+            }
         }
     }
 }
 
-struct Forward<'a, F> {
-    /// Transposed where packed.
+struct Forward<'a, F, I> {
     waa: Right<'a, F>,
     a0: &'a [F],
-    a: Steps<'a, F>,
+    steps: I,
+    sums: &'a mut [F],
     n: usize,
 }
 
-impl<F: Element> WithSimd for Forward<'_, F> {
+impl<'a, F: Element, I: Iterator<Item = &'a mut [F]>> WithSimd for Forward<'a, F, I> {
     type Output = ();
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { waa, a0, mut a, n } = self;
-        let batch = a0.len() / n;
-        for t in 0..a.count() {
-            let (previous, now) = match t {
-                0 => (a0, a.get(0)),
-                t => {
-                    let (previous, now) = a.pair(t - 1);
-                    (&*previous, now)
-                }
-            };
-            match waa {
-                Right::Rows { data, .. } => matvec_along_rows(simd, previous, data, now, Tanh),
-                waa => step(simd, previous, waa, now, batch, Tanh),
-            }
+        let Self { waa, a0, steps, sums, n } = self;
+        let mut previous = a0;
+        for now in steps {
+            step(
+                simd,
+                previous,
+                waa,
+                now,
+                sums,
+                n,
+                #[inline(always)]
+                |_, _, v| tanh::<F, S, 4>(simd, v),
+            );
+            previous = now;
         }
     }
 }
@@ -125,67 +93,78 @@ pub(crate) fn recurrence_forward<F: Element>(
     a: &mut [F],
     batch: usize,
     n: usize,
-    scratch: &mut Packed<F>,
+    scratch: &mut Scratch<F>,
 ) {
     check(a, batch, n);
     assert_eq!(a0.len(), batch * n, "the first state is not (B, n)");
-    if a.is_empty() {
-        return;
-    }
-    let waa = weights(waa, batch, n, true, scratch);
-    let parts = parts(batch / MIN_ROWS, 2 * a.len() * n);
-    let run = |a0, a| dispatch(Forward { waa, a0, a, n });
-    let a = Steps::new(a, batch * n);
+    let parts = parts(batch / MIN_SEQUENCES, 2 * a.len() * n);
+    let (copy, sums) = scratch.split(batch, n);
+    let waa = Right::repeated(batch, n, waa, true, copy);
     if parts == 1 {
-        return run(a0, a);
+        let steps = a.chunks_exact_mut(batch * n);
+        return dispatch(Forward { waa, a0, steps, sums, n });
     }
-    for_each(a.split(parts, n), |(range, a)| run(&a0[range], a));
+    let states = shares_of_steps(a, batch * n, n, parts);
+    let sums = shares(sums, padded::<F>(n), parts);
+    for_each(states.into_iter().zip(sums), |(steps, (rows, sums))| {
+        let a0 = &a0[rows.start * n..rows.end * n];
+        dispatch(Forward { waa, a0, steps: steps.into_iter(), sums, n });
+    });
 }
 
-/// `waa` as it is read at every step: in place, or packed, `transposed` for the forward pass.
-///
-/// With one sequence a copy takes as long as several steps. A training step of 13 time steps without
-/// it takes 0.79 of the time with 256 or 512 hidden units and 0.97 with 128, but 1.12 with 96; and
-/// 1.15 with 300, because vectors of rows that do not begin at a cache line are read in two halves.
-fn weights<'a, F: Element>(
-    waa: &'a [F],
-    batch: usize,
-    n: usize,
-    transposed: bool,
-    scratch: &'a mut Packed<F>,
-) -> Right<'a, F> {
-    if batch == 1 && n >= 128 && (n * size_of::<F>()).is_multiple_of(LINE) {
-        return Right::Rows { data: waa, k: n, n };
-    }
-    match transposed {
-        true => scratch.pack_transposed(waa, n, n, batch),
-        false => scratch.pack(waa, n, n, batch),
-    }
-    Right::Packed(scratch)
+/// Sequences of a part of the work, at least.
+const MIN_SEQUENCES: usize = 4;
+
+/// `d (1 - a^2)`
+#[inline(always)]
+fn tanh_gradient<F: Element, S: Simd>(simd: S, d: F::Vector<S>, a: F::Vector<S>) -> F::Vector<S> {
+    let slope = F::negative_mul_add(simd, a, a, F::splat(simd, F::ONE));
+    F::times(simd, d, slope)
 }
 
-struct Backward<'a, F> {
+struct Backward<'a, F, I> {
     waa: Right<'a, F>,
-    /// All states, and the place of these sequences in a step.
-    a: &'a [F],
-    size: usize,
-    range: Range<usize>,
-    dpre: Steps<'a, F>,
+    /// The states of these sequences and their gradients, from the last step to the first.
+    steps: I,
+    sums: &'a mut [F],
     n: usize,
 }
 
-impl<F: Element> WithSimd for Backward<'_, F> {
+impl<'a, F, I> WithSimd for Backward<'a, F, I>
+where
+    F: Element,
+    I: Iterator<Item = (&'a [F], &'a mut [F])>,
+{
     type Output = ();
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { waa, a, size, range, mut dpre, n } = self;
-        let batch = range.len() / n;
-        let a = |t: usize| &a[t * size..][range.clone()];
-        let last = dpre.count() - 1;
-        zip!(simd, dpre.get(last), a(last), |d, a| tanh_gradient::<F, S>(simd, d, a));
-        for t in (0..last).rev() {
-            let (now, after) = dpre.pair(t);
-            step(simd, after, waa, now, batch, TanhGradient(a(t)));
+        let Self { waa, mut steps, sums, n } = self;
+        let Some((a, now)) = steps.next() else { return };
+        zip!(simd, now, a, |d, a| tanh_gradient::<F, S>(simd, d, a));
+        let mut after = &*now;
+        for (a, now) in steps {
+            step(
+                simd,
+                after,
+                waa,
+                now,
+                sums,
+                n,
+                #[inline(always)]
+                |row, at, mut v| {
+                    let a = &a[row * n..][..n];
+                    for (d, at) in v.iter_mut().zip(at) {
+                        let a = if n < F::lanes::<S>() {
+                            F::load_partial(simd, a)
+                        } else {
+                            F::load(simd, &a[at..])
+                        };
+                        *d = tanh_gradient::<F, S>(simd, *d, a);
+                    }
+                    v
+                },
+            );
+            after = now;
         }
     }
 }
@@ -205,21 +184,24 @@ pub(crate) fn recurrence_backward<F: Element>(
     dpre: &mut [F],
     batch: usize,
     n: usize,
-    scratch: &mut Packed<F>,
+    scratch: &mut Scratch<F>,
 ) {
     check(a, batch, n);
     assert_eq!(a.len(), dpre.len(), "a and dpre differ in length");
-    if a.is_empty() {
-        return;
-    }
-    let waa = weights(waa, batch, n, false, scratch);
-    let (size, parts) = (batch * n, parts(batch / MIN_ROWS, 2 * a.len() * n));
-    let run = |range, dpre| dispatch(Backward { waa, a, size, range, dpre, n });
-    let dpre = Steps::new(dpre, size);
+    let parts = parts(batch / MIN_SEQUENCES, 2 * a.len() * n);
+    let (copy, sums) = scratch.split(batch, n);
+    let waa = Right::repeated(batch, n, waa, false, copy);
+    let a = a.chunks_exact(batch * n);
     if parts == 1 {
-        return run(0..size, dpre);
+        let steps = a.zip(dpre.chunks_exact_mut(batch * n)).rev();
+        return dispatch(Backward { waa, steps, sums, n });
     }
-    for_each(dpre.split(parts, n), |(range, dpre)| run(range, dpre));
+    let dpre = shares_of_steps(dpre, batch * n, n, parts);
+    let sums = shares(sums, padded::<F>(n), parts);
+    for_each(dpre.into_iter().zip(sums), |(dpre, (rows, sums))| {
+        let a = a.clone().map(|a| &a[rows.start * n..rows.end * n]);
+        dispatch(Backward { waa, steps: a.zip(dpre).rev(), sums, n });
+    });
 }
 
 fn check<F>(a: &[F], batch: usize, n: usize) {
@@ -227,8 +209,7 @@ fn check<F>(a: &[F], batch: usize, n: usize) {
     assert_eq!(a.len() % (batch * n), 0, "not a whole number of steps");
 }
 
-/// `dwaa (n, n) = sum over t and i of dpre[t,i] a[t-1,i]^T`, one product over time; or, by `finish`,
-/// `waa` updated by it.
+/// `dwaa (n, n) = sum over t and i of dpre[t,i] a[t-1,i]^T`, one product over time.
 ///
 /// `earlier` is (T, B, n): a_0 to a_{T-1}. Cost: `2 T B n^2` operations.
 pub(crate) fn recurrence_weight_gradient<F: Element>(
@@ -236,19 +217,17 @@ pub(crate) fn recurrence_weight_gradient<F: Element>(
     earlier: &[F],
     dwaa: &mut [F],
     n: usize,
-    scratch: &mut Packed<F>,
-    finish: impl Finish<F>,
+    scratch: &mut Scratch<F>,
 ) {
     assert_eq!(earlier.len(), dpre.len(), "the states and dpre differ in length");
-    let left = Strided::transposed(dpre, n);
-    matmul(n, dpre.len() / n, n, left, earlier, dwaa, scratch, finish);
+    let (left, right) = (Matrix::transposed(dpre, n), Matrix::rows(earlier, n));
+    product([n, dpre.len() / n, n], left, right, dwaa, scratch);
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::simd::tests::{assert_close, noise, on_every_path, tolerance};
     use super::super::threads::tests::in_parts;
-    use super::super::tile::AsIs;
     use super::super::transpose::transpose;
     use super::*;
     use crate::reference::{Parameters, rnn_backward, rnn_forward};
@@ -288,19 +267,19 @@ mod tests {
         let [a_want, da, dpre_want, dwaa_want] = [a_want, da, dpre_want, dwaa_want]
             .map(|x: Vec<f64>| x.into_iter().map(F::from_f64).collect::<Vec<F>>());
         let bound = tolerance::<F>();
-        let mut packed = Packed::new();
+        let mut scratch = Scratch::default();
 
         let mut a = px[..rows * n].to_vec();
-        recurrence_forward(&waa, &a0, &mut a, batch, n, &mut packed);
+        recurrence_forward(&waa, &a0, &mut a, batch, n, &mut scratch);
         assert_close("a", &a, &a_want, bound);
 
         let mut dpre = da;
-        recurrence_backward(&waa, &a, &mut dpre, batch, n, &mut packed);
+        recurrence_backward(&waa, &a, &mut dpre, batch, n, &mut scratch);
         assert_close("dpre", &dpre, &dpre_want, bound);
 
         let mut dwaa = vec![F::from_f64(9.0); n * n];
         let earlier = [&a0, &a[..(steps - 1) * batch * n]].concat();
-        recurrence_weight_gradient(&dpre, &earlier, &mut dwaa, n, &mut packed, AsIs);
+        recurrence_weight_gradient(&dpre, &earlier, &mut dwaa, n, &mut scratch);
         assert_close("dwaa", &dwaa, &dwaa_want, bound);
     }
 

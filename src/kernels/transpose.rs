@@ -83,13 +83,19 @@ fn transpose_tiles<F: Element>(
     }
 }
 
-struct Transpose<'a, F>(&'a [F], &'a mut [F], usize, usize);
+struct Transpose<'a, F> {
+    from: &'a [F],
+    rows: usize,
+    columns: usize,
+    to: &'a mut [F],
+    to_row: usize,
+}
 impl<F: Element> WithSimd for Transpose<'_, F> {
     type Output = ();
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self(from, to, rows, columns) = self;
-        transpose_block(simd, from, columns, to, rows, rows, columns);
+        let Self { from, rows, columns, to, to_row } = self;
+        transpose_block(simd, from, columns, to, to_row, rows, columns);
     }
 }
 
@@ -98,7 +104,18 @@ impl<F: Element> WithSimd for Transpose<'_, F> {
 pub(crate) fn transpose<F: Element>(from: &[F], rows: usize, columns: usize, to: &mut [F]) {
     assert_eq!(Some(from.len()), rows.checked_mul(columns), "from is not rows x columns");
     assert_eq!(to.len(), from.len(), "to is not columns x rows");
-    dispatch(Transpose(from, to, rows, columns));
+    transpose_padded(from, rows, columns, to, rows);
+}
+
+/// The same where the rows of `to` are `to_row` elements apart.
+pub(super) fn transpose_padded<F: Element>(
+    from: &[F],
+    rows: usize,
+    columns: usize,
+    to: &mut [F],
+    to_row: usize,
+) {
+    dispatch(Transpose { from, rows, columns, to, to_row });
 }
 
 #[cfg(test)]
@@ -110,7 +127,7 @@ mod tests {
     #[test]
     #[should_panic(expected = "smaller than")]
     fn a_destination_that_is_too_small_panics() {
-        dispatch(Transpose(&[0.0; 64], &mut [0f32; 63], 8, 8));
+        transpose_padded(&[0f32; 64], 8, 8, &mut [0.; 63], 8);
     }
 
     fn check<F: Element>() {

@@ -6,7 +6,6 @@
 use super::element::Element;
 use super::simd::{dispatch, zip};
 use super::threads::{for_each, for_rows, parts_of_elements, shares};
-use super::tile::Finish;
 use pulp::{Simd, WithSimd};
 
 /// `w -= rate * clamp(g, -clip, clip)`. An infinite `clip` does not clip. A NaN in `g` reaches `w`:
@@ -32,26 +31,6 @@ impl<F: Element> ClippedDescent<F> {
         let (low, high) = (F::splat(simd, -self.clip), F::splat(simd, self.clip));
         let g = F::at_most(simd, F::at_least(simd, g, low), high);
         F::negative_mul_add(simd, F::splat(simd, self.rate), g, w)
-    }
-}
-
-/// The update of weights by a gradient that a product has in registers, and that is never stored.
-impl<F: Element> Finish<F> for ClippedDescent<F> {
-    const UPDATES: bool = true;
-
-    #[inline(always)]
-    fn finish<S: Simd, const N: usize>(
-        self,
-        simd: S,
-        mut sums: [F::Vector<S>; N],
-        before: [F::Vector<S>; N],
-        _: [usize; N],
-        _: usize,
-    ) -> [F::Vector<S>; N] {
-        for (sum, w) in sums.iter_mut().zip(before) {
-            *sum = self.of(simd, w, *sum);
-        }
-        sums
     }
 }
 
@@ -157,8 +136,9 @@ pub(crate) fn adamw_moments<F: Element>(moments: &mut [F], g: &[F], adamw: &Adam
     if parts == 1 {
         return dispatch(Average(m, v, g, adamw));
     }
-    let pairs = shares(m, 1, parts).into_iter().zip(shares(v, 1, parts)).collect();
-    for_each(pairs, |((range, m), (_, v))| dispatch(Average(m, v, &g[range], adamw)));
+    for_each(shares(m, 1, parts).zip(shares(v, 1, parts)), |((range, m), (_, v))| {
+        dispatch(Average(m, v, &g[range], adamw))
+    });
 }
 
 struct Adapt<'a, F>(&'a mut [F], [&'a [F]; 2], &'a AdamW);

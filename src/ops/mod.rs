@@ -38,22 +38,22 @@ pub use rnn::rnn;
 pub(crate) use update::{adamw_descent, adamw_moments, clipped_descent};
 
 use crate::kernels::Element;
-use crate::kernels::matmul::Packed;
+use crate::kernels::product::Scratch;
 use candle_core::{CpuStorage, Layout, Result, Storage, Tensor, WithDType, bail};
 use std::cell::RefCell;
 
 /// A float type of both candle and the kernels: `f32` or `f64`.
 pub(crate) trait Float: Element + WithDType {
     /// Calls `f` with a scratch buffer of this thread, which keeps its memory between calls.
-    fn with_scratch<R>(f: impl FnOnce(&mut Packed<Self>) -> R) -> R;
+    fn with_scratch<R>(f: impl FnOnce(&mut Scratch<Self>) -> R) -> R;
 }
 
 macro_rules! float {
     ($F:ty) => {
         impl Float for $F {
-            fn with_scratch<R>(f: impl FnOnce(&mut Packed<Self>) -> R) -> R {
+            fn with_scratch<R>(f: impl FnOnce(&mut Scratch<Self>) -> R) -> R {
                 thread_local! {
-                    static SCRATCH: RefCell<Packed<$F>> = RefCell::default();
+                    static SCRATCH: RefCell<Scratch<$F>> = RefCell::default();
                 }
                 SCRATCH.with_borrow_mut(f)
             }

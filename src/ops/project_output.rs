@@ -1,7 +1,7 @@
 //! The output projection.
 
 use super::{Float, primitive, slice, values, with_float};
-use crate::kernels::{AsIs, projection as kernels};
+use crate::kernels::projection as kernels;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
 
@@ -18,7 +18,7 @@ pub fn project_output(a: &Tensor, wya: &Tensor, by: &Tensor) -> Result<Tensor> {
 
 fn forward<F: Float>(a: &[F], wya: &[F], by: &[F], n: usize) -> CpuStorage {
     let mut z = vec![F::ZERO; a.len() / n * by.len()];
-    F::with_scratch(|packed| kernels::project_output(a, wya, by, &mut z, n, packed));
+    F::with_scratch(|scratch| kernels::project_output(a, wya, by, &mut z, n, scratch));
     F::to_cpu_storage_owned(z)
 }
 
@@ -26,9 +26,9 @@ fn forward<F: Float>(a: &[F], wya: &[F], by: &[F], n: usize) -> CpuStorage {
 fn backward<F: Float>(a: &[F], wya: &[F], dz: &[F], n: usize) -> [Vec<F>; 3] {
     let (mut da, mut dwya) = (vec![F::ZERO; a.len()], vec![F::ZERO; wya.len()]);
     let mut dby = vec![F::ZERO; wya.len() / n];
-    F::with_scratch(|packed| {
-        kernels::project_output_backward(dz, wya, &mut da, n, packed);
-        kernels::output_weight_gradient(dz, a, &mut dwya, &mut dby, packed, AsIs);
+    F::with_scratch(|scratch| {
+        kernels::project_output_backward(dz, wya, &mut da, n, scratch);
+        kernels::output_weight_gradient(dz, a, &mut dwya, &mut dby, scratch);
     });
     [da, dwya, dby]
 }

@@ -63,18 +63,17 @@
 //! and of these (1) and (8) are sequential in time; (3), (6) and (7) have a third of the second.
 
 use crate::data::Batch;
+use crate::kernels::Element;
 use crate::kernels::cross_entropy::cross_entropy;
-use crate::kernels::matmul::Packed;
+use crate::kernels::product::Scratch;
 use crate::kernels::projection::{
-    output_weight_gradient, project_input, project_input_backward, project_input_descent,
-    project_output, project_output_backward, sum_rows,
+    output_weight_gradient, project_input, project_input_backward, project_output,
+    project_output_backward, sum_rows,
 };
 use crate::kernels::recurrence::{
     recurrence_backward, recurrence_forward, recurrence_weight_gradient,
 };
 use crate::kernels::transpose::transpose;
-use crate::kernels::update::{ClippedDescent, clipped_descent};
-use crate::kernels::{AsIs, Element, Finish};
 use crate::model::{CharRnn, CharRnnState, one_hot};
 use crate::ops::{self, primitive};
 use candle_core::{D, Result, Tensor};
@@ -95,14 +94,12 @@ pub(crate) struct Bptt<F> {
     z: Vec<F>,
     /// (T, B, n_x).
     dz: Vec<F>,
-    packed: Packed<F>,
+    scratch: Scratch<F>,
     /// The dropout mask, (B, n_a), and the states times the mask, (T, B, n_a).
     mask: Vec<F>,
     masked: Vec<F>,
     /// The soft targets, (T, B, n_x).
     q: Vec<F>,
-    /// All zero between calls, (n_x, n_a) from the first [`descend`](Self::descend) on.
-    zeros: Vec<F>,
 }
 
 impl<F: Element> Bptt<F> {
@@ -120,11 +117,10 @@ impl<F: Element> Bptt<F> {
             dpre: vec![],
             z: vec![],
             dz: vec![],
-            packed: Packed::new(),
+            scratch: Scratch::default(),
             mask: vec![],
             masked: vec![],
             q: vec![],
-            zeros: vec![],
         }
     }
 
@@ -149,14 +145,14 @@ impl<F: Element> Bptt<F> {
         assert_eq!(parameters.map(<[F]>::len), self.gradients.each_ref().map(Vec::len));
         assert_eq!(a0.len(), size * n_a, "a0 is not (B, n_a)");
         self.resize(x.len(), size);
-        let packed = &mut self.packed;
+        let scratch = &mut self.scratch;
         let (dpre, z, dz) = (&mut self.dpre[..], &mut self.z[..], &mut self.dz[..]);
 
         // (1), (2). The states first hold the part outside the recurrence, wax x + b.
         let (first, states) = self.states.split_at_mut(size * n_a);
         first.copy_from_slice(a0);
         project_input(wax_t, b, x, states);
-        recurrence_forward(waa, first, states, size, n_a, packed);
+        recurrence_forward(waa, first, states, size, n_a, scratch);
         // (3) to (5).
         let convert = |from: &[f64], to: &mut Vec<F>| {
             to.clear();
@@ -172,7 +168,7 @@ impl<F: Element> Bptt<F> {
             }
             None => states,
         };
-        project_output(outputs, wya, by, z, n_a, packed);
+        project_output(outputs, wya, by, z, n_a, scratch);
         let q = batch.soft_targets().map(|q| {
             convert(q, &mut self.q);
             &self.q[..]
@@ -180,63 +176,29 @@ impl<F: Element> Bptt<F> {
         let loss = cross_entropy(z, y, q, n_x, scale, dz);
 
         // (7).
-        project_output_backward(dz, wya, dpre, n_a, packed);
+        project_output_backward(dz, wya, dpre, n_a, scratch);
         if batch.dropout().is_some() {
             dpre.chunks_exact_mut(size * n_a).for_each(|da| multiply(da, &self.mask));
         }
         // (8) and (9).
-        recurrence_backward(waa, states, dpre, size, n_a, packed);
+        recurrence_backward(waa, states, dpre, size, n_a, scratch);
         loss
     }
 
     /// The gradients of `wax^T`, `waa`, `wya`, `b` and `by`, not clipped: (6), (11) and (12).
     /// `batch` is that of the last call of [`backpropagate`](Self::backpropagate).
     pub fn gradients(&mut self, batch: &Batch) -> &[Vec<F>; 5] {
-        let [mut dwaa, mut dwya] = [1, 2].map(|i| std::mem::take(&mut self.gradients[i]));
-        self.products(batch, &mut dwaa, &mut dwya, AsIs);
-        (self.gradients[1], self.gradients[2]) = (dwaa, dwya);
-        let [dwax_t, _, _, db, _] = &mut self.gradients;
-        project_input_backward(batch.x(), &self.dpre, dwax_t, self.n_a);
-        sum_rows(&self.dpre, db);
-        &self.gradients
-    }
-
-    /// Whether [`descend`](Self::descend) can be used for `batch`, and is faster: it takes 0.93 of the
-    /// time of a step with 300 hidden units and 26 to 104 rows, and with 208 rows as long.
-    pub fn is_short(batch: &Batch) -> bool {
-        batch.x().len() <= 128
-    }
-
-    /// Updates the parameters by their clipped [`gradients`](Self::gradients), of which those of the
-    /// weights are not stored.
-    ///
-    /// # Panics
-    /// Where `batch` is not [short](Self::is_short).
-    pub fn descend(
-        &mut self,
-        batch: &Batch,
-        parameters: &mut [Vec<F>; 5],
-        descent: ClippedDescent<F>,
-    ) {
-        let [wax_t, waa, wya, b, by] = parameters;
-        self.products(batch, waa, wya, descent);
-        self.zeros.resize(wax_t.len(), F::ZERO);
-        project_input_descent(batch.x(), &self.dpre, &mut self.zeros, wax_t, descent);
-        let [.., db, dby] = &mut self.gradients;
-        sum_rows(&self.dpre, db);
-        clipped_descent(b, db, descent);
-        clipped_descent(by, dby, descent);
-    }
-
-    /// The matrix products of (6) and (11), to `waa` and `wya` by `finish`, and the gradient of `by`.
-    fn products(&mut self, batch: &Batch, waa: &mut [F], wya: &mut [F], finish: impl Finish<F>) {
-        let (rows, first) = (batch.x().len() * self.n_a, batch.size() * self.n_a);
+        let (n_a, scratch) = (self.n_a, &mut self.scratch);
+        let (rows, first) = (self.dpre.len(), batch.size() * n_a);
+        let [dwax_t, dwaa, dwya, db, dby] = &mut self.gradients;
         let outputs = if self.masked.is_empty() { &self.states[first..] } else { &self.masked };
-        let dby = &mut self.gradients[4];
-        output_weight_gradient(&self.dz, outputs, wya, dby, &mut self.packed, finish);
+        output_weight_gradient(&self.dz, outputs, dwya, dby, scratch);
         // All a_{t-1} are the states but the last.
         let earlier = &self.states[..rows];
-        recurrence_weight_gradient(&self.dpre, earlier, waa, self.n_a, &mut self.packed, finish);
+        recurrence_weight_gradient(&self.dpre, earlier, dwaa, n_a, scratch);
+        project_input_backward(batch.x(), &self.dpre, dwax_t, n_a);
+        sum_rows(&self.dpre, db);
+        &self.gradients
     }
 
     /// Sets the lengths of the working memory. Allocates only where they exceed all earlier ones.
@@ -499,15 +461,10 @@ mod tests {
         let bound = 5.0 * tolerance::<F>();
         assert!((loss - total * scale).abs() <= bound * (1.0 + total), "{loss}, not {total} / 2");
         let g = |x: &[f64], s: f64| x.iter().map(|x| F::from_f64(x * s)).collect::<Vec<F>>();
-        let mut updated = problem.parameters.clone();
-        let found = bptt.gradients(&problem.batch).clone();
-        bptt.descend(&problem.batch, &mut updated, ClippedDescent::new(0.25, 0.125));
-        let mut expected = problem.parameters.clone();
+        let found = bptt.gradients(&problem.batch);
         for (i, name) in crate::model::PARAMETERS.iter().enumerate() {
             assert_close(name, &found[i], &g(&gradients[i], scale), bound);
-            clipped_descent(&mut expected[i], &found[i], ClippedDescent::new(0.25, 0.125));
         }
-        assert_eq!(updated, expected);
         let mut states = vec![F::ZERO; size * n_a];
         bptt.last_states(&problem.batch, &mut states);
         assert_close("last states", &states, &g(&last, 1.0), bound);

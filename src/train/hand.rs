@@ -103,17 +103,16 @@ impl<F: Float> OnSlices for Hand<F> {
     ) {
         self.steps += 1;
         self.is_stored = false;
-        let descent = ClippedDescent::new(learning_rate, self.clip);
-        if self.optimizer == OptimizerKind::Sgd && stats.is_none() && Bptt::<F>::is_short(batch) {
-            return self.bptt.descend(batch, &mut self.parameters, descent);
-        }
         let gradients = self.bptt.gradients(batch);
         if let Some(stats) = stats {
             *stats = gradients.each_ref().map(|gradient| GradientStats::of(gradient, self.clip));
         }
         let steps = self.parameters.iter_mut().zip(gradients);
         match self.optimizer {
-            OptimizerKind::Sgd => steps.for_each(|(w, g)| clipped_descent(w, g, descent)),
+            OptimizerKind::Sgd => {
+                let descent = ClippedDescent::new(learning_rate, self.clip);
+                steps.for_each(|(w, g)| clipped_descent(w, g, descent));
+            }
             OptimizerKind::AdamW => {
                 let step = AdamW::new(self.steps, learning_rate, self.weight_decay, self.clip);
                 for ((w, g), moments) in steps.zip(&mut self.moments) {
