@@ -7,7 +7,7 @@
 
 use super::element::Element;
 use super::simd::{dispatch, starts};
-use super::threads::{for_rows, parts};
+use super::threads::for_rows;
 use super::transpose::{transpose_block, transpose_padded};
 use gemm::Parallelism;
 use pulp::{Simd, WithSimd};
@@ -84,13 +84,17 @@ fn aligned<F: Element>(memory: &mut Vec<F>, length: usize) -> &mut [F] {
     &mut memory[start..][..length]
 }
 
-/// `c` (m, n) `= a` (m, k) `b` (k, n), where `b` is row-major or the transpose of such a matrix.
-/// Cost: `2 m n k` operations.
+/// Rows of a part of a product, at least: gemm sums a single one in another order.
+pub(super) const MIN_ROWS: usize = 4;
+
+/// `c` (m, n) `= a` (m, k) `b` (k, n) in `parts` parts, at most `m /` [`MIN_ROWS`], where `b` is
+/// row-major or the transpose of such a matrix. Cost: `2 m n k` operations.
 pub(super) fn product<F: Element>(
     [m, k, n]: [usize; 3],
     a: Matrix<F>,
     b: Matrix<F>,
     c: &mut [F],
+    parts: usize,
     scratch: &mut Scratch<F>,
 ) {
     assert_eq!(Some(c.len()), m.checked_mul(n), "c is not m x n");
@@ -99,12 +103,11 @@ pub(super) fn product<F: Element>(
     if m == 0 || n == 0 || k == 0 {
         return c.fill(F::ZERO);
     }
-    let operations = m.saturating_mul(n).saturating_mul(2 * k);
     let right = match k * n <= MAX_SMALL {
         true => Right::small(k, n, b, &mut scratch.copy),
         false => Right::Gemm(b, n),
     };
-    for_rows(c, m, parts(m / 4, operations), |rows, c| {
+    for_rows(c, m, parts, |rows, c| {
         let (m, a) = (rows.len(), a.from(rows.start, 0));
         match right {
             Right::Gemm(b, _) => {
@@ -463,7 +466,8 @@ fn gemm<F: Element>([m, k, n]: [usize; 3], a: Matrix<F>, b: Matrix<F>, c: &mut [
 #[cfg(test)]
 mod tests {
     use super::super::simd::tests::{assert_close, noise, on_every_path, tolerance};
-    use super::super::threads::tests::{PARTS, in_parts};
+    use super::super::threads::parts;
+    use super::super::threads::tests::in_parts;
     use super::super::transpose::transpose;
     use super::*;
     use proptest::prelude::*;
@@ -484,7 +488,7 @@ mod tests {
         for a in [Matrix::rows(&left, k), Matrix::transposed(&left, m)] {
             for b in [Matrix::rows(&right, n), Matrix::transposed(&right_t, k)] {
                 let mut c = vec![F::from_f64(7.); m * n];
-                product(shape, a, b, &mut c, &mut scratch);
+                product(shape, a, b, &mut c, parts(m / MIN_ROWS, 1, 1), &mut scratch);
                 assert_close("c", &c, &naive(shape, a, b), tolerance::<F>());
             }
         }
@@ -538,13 +542,11 @@ mod tests {
             let (a, b) = (noise::<f32>(m * k, 1), noise::<f32>(k * n, 2));
             let run = |parts| {
                 let mut c = vec![0.; m * n];
-                PARTS.set(parts);
                 let (a, b) = (Matrix::rows(&a, k), Matrix::rows(&b, n));
-                product([m, k, n], a, b, &mut c, &mut Scratch::default());
-                PARTS.set(None);
+                product([m, k, n], a, b, &mut c, parts, &mut Scratch::default());
                 c
             };
-            prop_assert_eq!(run(Some(1)), run(Some(parts)));
+            prop_assert_eq!(run(1), run(parts.min(m / MIN_ROWS).max(1)));
         }
     }
 
@@ -557,7 +559,7 @@ mod tests {
             b[4 * size + 5] = f32::NAN;
             let mut c = vec![0.; size * size];
             let (left, right) = (Matrix::rows(&a, size), Matrix::rows(&b, size));
-            product([size; 3], left, right, &mut c, &mut Scratch::default());
+            product([size; 3], left, right, &mut c, 1, &mut Scratch::default());
             for (at, x) in c.iter().enumerate() {
                 assert_eq!(x.is_nan(), at / size == 3 || at % size == 5, "{at}");
             }
@@ -569,13 +571,13 @@ mod tests {
     fn strides_whose_product_overflows_panic() {
         let a = Matrix { data: &[0f32; 64], row: usize::MAX, column: 1 };
         let b = Matrix::rows(&[0.; 64], 8);
-        product([2, 8, 8], a, b, &mut [0.; 16], &mut Scratch::default());
+        product([2, 8, 8], a, b, &mut [0.; 16], 1, &mut Scratch::default());
     }
 
     #[test]
     #[should_panic(expected = "b is smaller than k x n")]
     fn a_right_side_that_is_too_small_panics() {
         let (a, b) = (Matrix::rows(&[0f32; 64], 8), Matrix::rows(&[0.; 63], 8));
-        product([8; 3], a, b, &mut [0.; 64], &mut Scratch::default());
+        product([8; 3], a, b, &mut [0.; 64], 1, &mut Scratch::default());
     }
 }

@@ -4,7 +4,7 @@
 
 use super::element::Element;
 use super::math::tanh;
-use super::product::{Matrix, Right, Scratch, padded, product};
+use super::product::{MIN_ROWS, Matrix, Right, Scratch, padded, product};
 use super::simd::{dispatch, zip};
 use super::threads::{for_each, parts, shares, shares_of_steps};
 use pulp::{Simd, WithSimd};
@@ -97,7 +97,7 @@ pub(crate) fn recurrence_forward<F: Element>(
 ) {
     check(a, batch, n);
     assert_eq!(a0.len(), batch * n, "the first state is not (B, n)");
-    let parts = parts(batch / MIN_SEQUENCES, 2 * a.len() * n);
+    let parts = parts(batch / MIN_ROWS, a.len() / n, n);
     let (copy, sums) = scratch.split(batch, n);
     let waa = Right::repeated(batch, n, waa, true, copy);
     if parts == 1 {
@@ -111,9 +111,6 @@ pub(crate) fn recurrence_forward<F: Element>(
         dispatch(Forward { waa, a0, steps: steps.into_iter(), sums, n });
     });
 }
-
-/// Sequences of a part of the work, at least.
-const MIN_SEQUENCES: usize = 4;
 
 /// `d (1 - a^2)`
 #[inline(always)]
@@ -188,7 +185,7 @@ pub(crate) fn recurrence_backward<F: Element>(
 ) {
     check(a, batch, n);
     assert_eq!(a.len(), dpre.len(), "a and dpre differ in length");
-    let parts = parts(batch / MIN_SEQUENCES, 2 * a.len() * n);
+    let parts = parts(batch / MIN_ROWS, a.len() / n, n);
     let (copy, sums) = scratch.split(batch, n);
     let waa = Right::repeated(batch, n, waa, false, copy);
     let a = a.chunks_exact(batch * n);
@@ -221,7 +218,8 @@ pub(crate) fn recurrence_weight_gradient<F: Element>(
 ) {
     assert_eq!(earlier.len(), dpre.len(), "the states and dpre differ in length");
     let (left, right) = (Matrix::transposed(dpre, n), Matrix::rows(earlier, n));
-    product([n, dpre.len() / n, n], left, right, dwaa, scratch);
+    let rows = dpre.len() / n;
+    product([n, rows, n], left, right, dwaa, parts(n / MIN_ROWS, rows, n), scratch);
 }
 
 #[cfg(test)]

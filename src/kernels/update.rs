@@ -5,7 +5,7 @@
 
 use super::element::Element;
 use super::simd::{dispatch, zip};
-use super::threads::{for_each, for_rows, parts_of_elements, shares};
+use super::threads::{for_each, for_rows, parts_of_weights, shares};
 use pulp::{Simd, WithSimd};
 
 /// `w -= rate * clamp(g, -clip, clip)`. An infinite `clip` does not clip. A NaN in `g` reaches `w`:
@@ -51,7 +51,7 @@ impl<F: Element> WithSimd for Descend<'_, F> {
 /// When the lengths differ.
 pub(crate) fn clipped_descent<F: Element>(w: &mut [F], g: &[F], descent: ClippedDescent<F>) {
     assert_eq!(w.len(), g.len(), "weights and gradients differ in length");
-    let (count, parts) = (w.len(), parts_of_elements(w.len()));
+    let (count, parts) = (w.len(), parts_of_weights(w.len()));
     for_rows(w, count, parts, |range, w| dispatch(Descend(w, &g[range], descent)));
 }
 
@@ -132,7 +132,7 @@ impl<F: Element> WithSimd for Average<'_, F> {
 pub(crate) fn adamw_moments<F: Element>(moments: &mut [F], g: &[F], adamw: &AdamW) {
     assert_eq!(moments.len(), 2 * g.len(), "moments and gradients do not fit in length");
     let (m, v) = moments.split_at_mut(g.len());
-    let parts = parts_of_elements(g.len());
+    let parts = parts_of_weights(g.len());
     if parts == 1 {
         return dispatch(Average(m, v, g, adamw));
     }
@@ -163,7 +163,7 @@ impl<F: Element> WithSimd for Adapt<'_, F> {
 pub(crate) fn adamw_descent<F: Element>(w: &mut [F], moments: &[F], adamw: &AdamW) {
     assert_eq!(moments.len(), 2 * w.len(), "moments and weights do not fit in length");
     let (m, v) = moments.split_at(w.len());
-    let (count, parts) = (w.len(), parts_of_elements(w.len()));
+    let (count, parts) = (w.len(), parts_of_weights(w.len()));
     for_rows(w, count, parts, |range, w| {
         dispatch(Adapt(w, [&m[range.clone()], &v[range]], adamw));
     });
