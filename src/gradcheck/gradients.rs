@@ -85,7 +85,7 @@ impl Problem {
         device: &Device,
     ) -> Result<Gradients> {
         let (model, a0) = self.module(dtype, device)?;
-        let from = |a0| loss_and_gradients(method, &model, self.batch(), &CharRnnState::new(a0), 1);
+        let from = |a0| loss_and_gradients(method, &model, self.batch(), &CharRnnState::new(a0));
         let mut found = from(a0.clone())?;
         if method == GradientMethod::Autograd {
             // In training the initial state is no variable, and the graph has other nodes.

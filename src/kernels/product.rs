@@ -23,7 +23,7 @@ const MAX_COLUMNS: usize = 64;
 
 /// A matrix with element `(i, j)` at `data[i * row + j * column]`.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Matrix<'a, F> {
+pub(crate) struct Matrix<'a, F> {
     pub data: &'a [F],
     pub row: usize,
     pub column: usize,
@@ -89,7 +89,7 @@ pub(super) const MIN_ROWS: usize = 4;
 
 /// `c` (m, n) `= a` (m, k) `b` (k, n) in `parts` parts, at most `m /` [`MIN_ROWS`], where `b` is
 /// row-major or the transpose of such a matrix. Cost: `2 m n k` operations.
-pub(super) fn product<F: Element>(
+pub(crate) fn product<F: Element>(
     [m, k, n]: [usize; 3],
     a: Matrix<F>,
     b: Matrix<F>,

@@ -1,4 +1,4 @@
-//! Norms of gradients, and the updates of stochastic gradient descent and of AdamW.
+//! Norms of gradients, their clamp, and the updates of stochastic gradient descent and of AdamW.
 //!
 //! Some are scalar loops: inlined into `dispatch` they are compiled for its instruction set, and
 //! the compiler vectorizes them. (A closure instead of a [`WithSimd`] type would not be inlined.)
@@ -8,59 +8,59 @@ use super::simd::{dispatch, zip};
 use super::threads::{for_each, for_rows, parts_of_weights, shares};
 use pulp::{Simd, WithSimd};
 
-/// `w -= rate * clamp(g, -clip, clip)`. An infinite `clip` does not clip. A NaN in `g` reaches `w`:
-/// hiding it would hide that training has diverged.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct ClippedDescent<F> {
-    rate: F,
-    clip: F,
+struct Clamp<'a, F> {
+    g: &'a mut [F],
+    max: F,
 }
 
-impl<F: Element> ClippedDescent<F> {
-    /// # Panics
-    ///
-    /// When `clip` is negative or NaN.
-    pub fn new(rate: f64, clip: f64) -> Self {
-        assert!(clip >= 0., "clip is negative or NaN: {clip}");
-        Self { rate: F::from_f64(rate), clip: F::from_f64(clip) }
-    }
-
-    /// The new `w`.
+impl<F: Element> WithSimd for Clamp<'_, F> {
+    type Output = ();
     #[inline(always)]
-    pub(super) fn of<S: Simd>(self, simd: S, w: F::Vector<S>, g: F::Vector<S>) -> F::Vector<S> {
-        let (low, high) = (F::splat(simd, -self.clip), F::splat(simd, self.clip));
-        let g = F::at_most(simd, F::at_least(simd, g, low), high);
-        F::negative_mul_add(simd, F::splat(simd, self.rate), g, w)
+    fn with_simd<S: Simd>(self, _simd: S) {
+        for g in self.g {
+            let high = if *g > self.max { self.max } else { *g };
+            *g = if high < -self.max { -self.max } else { high };
+        }
     }
 }
 
-struct Descend<'a, F>(&'a mut [F], &'a [F], ClippedDescent<F>);
+/// Clamps every element to [-max, max]; infinity clamps nothing. A NaN stays: hiding it would hide
+/// that training has diverged.
+pub(crate) fn clamp<F: Element>(g: &mut [F], max: F) {
+    let (count, parts) = (g.len(), parts_of_weights(g.len()));
+    for_rows(g, count, parts, |_, g| dispatch(Clamp { g, max }));
+}
+
+struct Descend<'a, F> {
+    w: &'a mut [F],
+    g: &'a [F],
+    rate: F,
+}
+
 impl<F: Element> WithSimd for Descend<'_, F> {
     type Output = ();
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self(w, g, descent) = self;
-        zip!(simd, w, g, |w, g| descent.of(simd, w, g));
+        let Self { w, g, rate } = self;
+        zip!(simd, w, g, |w, g| F::negative_mul_add(simd, F::splat(simd, rate), g, w));
     }
 }
 
-/// `descent` of each weight by its gradient.
+/// `w -= rate * g`.
 ///
 /// # Panics
 ///
 /// When the lengths differ.
-pub(crate) fn clipped_descent<F: Element>(w: &mut [F], g: &[F], descent: ClippedDescent<F>) {
+pub(crate) fn descend<F: Element>(w: &mut [F], g: &[F], rate: F) {
     assert_eq!(w.len(), g.len(), "weights and gradients differ in length");
     let (count, parts) = (w.len(), parts_of_weights(w.len()));
-    for_rows(w, count, parts, |range, w| dispatch(Descend(w, &g[range], descent)));
+    for_rows(w, count, parts, |range, w| dispatch(Descend { w, g: &g[range], rate }));
 }
 
 /// One step of AdamW: Loshchilov and Hutter, "Decoupled weight decay regularization" (2019),
 /// algorithm 2, with PyTorch's constants.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AdamW {
-    /// Each entry of a gradient is clamped to [-clip, clip].
-    pub(crate) clip: f64,
     /// The factor of weight decay: 1 - rate * weight decay.
     pub(crate) keep: f64,
     /// rate / (1 - BETA_1^step).
@@ -76,79 +76,73 @@ pub(crate) const BETA_2: f64 = 0.999;
 pub(crate) const EPSILON: f64 = 1e-8;
 
 impl AdamW {
-    /// Step number `step`, counted from 1, with learning rate `rate`, on gradients clamped to
-    /// [-clip, clip].
+    /// Step number `step`, counted from 1, with learning rate `rate`.
     ///
     /// # Panics
     ///
-    /// When `clip` is negative or NaN, or `step` is 0.
-    pub fn new(step: u64, rate: f64, weight_decay: f64, clip: f64) -> Self {
-        assert!(clip >= 0., "clip is negative or NaN: {clip}");
+    /// When `step` is 0.
+    pub fn new(step: u64, rate: f64, weight_decay: f64) -> Self {
         assert!(step > 0, "steps are counted from 1");
         // 1 - beta^step, accurate also where beta^step is nearly 1.
         let unbiased = |beta: f64| -(step as f64 * beta.ln()).exp_m1();
         Self {
-            clip,
             keep: 1. - rate * weight_decay,
             rate: rate / unbiased(BETA_1),
             correction: unbiased(BETA_2).sqrt().recip(),
         }
     }
-
-    /// The factors of [`adamw_moments`]: the clip, 1 - BETA_1 and 1 - BETA_2.
-    pub(crate) fn of_moments(&self) -> [f64; 3] {
-        [self.clip, 1. - BETA_1, 1. - BETA_2]
-    }
-
-    /// The factors of [`adamw_descent`]: those of the weight, the step, the root, and the epsilon.
-    pub(crate) fn of_descent(&self) -> [f64; 4] {
-        [self.keep, self.rate, self.correction, EPSILON]
-    }
 }
 
-struct Average<'a, F>(&'a mut [F], &'a mut [F], &'a [F], &'a AdamW);
+struct Average<'a, F> {
+    m: &'a mut [F],
+    v: &'a mut [F],
+    g: &'a [F],
+}
+
 impl<F: Element> WithSimd for Average<'_, F> {
     type Output = ();
     #[inline(always)]
     fn with_simd<S: Simd>(self, _simd: S) {
-        let Self(m, v, g, adamw) = self;
-        let [clip, share_1, share_2] = adamw.of_moments().map(F::from_f64);
-        for ((m, v), &g) in m.iter_mut().zip(v).zip(g) {
-            let g = if g > clip { clip } else { g };
-            let g = if g < -clip { -clip } else { g };
+        let [share_1, share_2] = [1. - BETA_1, 1. - BETA_2].map(F::from_f64);
+        for ((m, v), &g) in self.m.iter_mut().zip(self.v).zip(self.g) {
             *m += share_1 * (g - *m);
             *v += share_2 * (g * g - *v);
         }
     }
 }
 
-/// The running means of AdamW: with `c = clamp(g, -clip, clip)`, `m += (1 - BETA_1) (c - m)` and
-/// `v += (1 - BETA_2) (c^2 - v)`. `moments` are `m` and then `v`, twice as many as `g`. A NaN in
-/// `g` reaches both.
+/// The running means of AdamW: `m += (1 - BETA_1) (g - m)` and `v += (1 - BETA_2) (g^2 - v)`.
+/// `moments` are `m` and then `v`, twice as many as `g`.
 ///
 /// # Panics
 ///
 /// When the lengths do not fit.
-pub(crate) fn adamw_moments<F: Element>(moments: &mut [F], g: &[F], adamw: &AdamW) {
+pub(crate) fn adamw_moments<F: Element>(moments: &mut [F], g: &[F]) {
     assert_eq!(moments.len(), 2 * g.len(), "moments and gradients do not fit in length");
     let (m, v) = moments.split_at_mut(g.len());
     let parts = parts_of_weights(g.len());
     if parts == 1 {
-        return dispatch(Average(m, v, g, adamw));
+        return dispatch(Average { m, v, g });
     }
     for_each(shares(m, 1, parts).zip(shares(v, 1, parts)), |((range, m), (_, v))| {
-        dispatch(Average(m, v, &g[range], adamw))
+        dispatch(Average { m, v, g: &g[range] })
     });
 }
 
-struct Adapt<'a, F>(&'a mut [F], [&'a [F]; 2], &'a AdamW);
+struct Adapt<'a, F> {
+    w: &'a mut [F],
+    m: &'a [F],
+    v: &'a [F],
+    adamw: &'a AdamW,
+}
+
 impl<F: Element> WithSimd for Adapt<'_, F> {
     type Output = ();
     #[inline(always)]
     fn with_simd<S: Simd>(self, _simd: S) {
-        let Self(w, [m, v], adamw) = self;
-        let [keep, rate, correction, epsilon] = adamw.of_descent().map(F::from_f64);
-        for ((w, &m), &v) in w.iter_mut().zip(m).zip(v) {
+        let AdamW { keep, rate, correction } = *self.adamw;
+        let [keep, rate, correction, epsilon] = [keep, rate, correction, EPSILON].map(F::from_f64);
+        for ((w, &m), &v) in self.w.iter_mut().zip(self.m).zip(self.v) {
             *w = *w * keep - rate * m / (v.square_root() * correction + epsilon);
         }
     }
@@ -165,11 +159,14 @@ pub(crate) fn adamw_descent<F: Element>(w: &mut [F], moments: &[F], adamw: &Adam
     let (m, v) = moments.split_at(w.len());
     let (count, parts) = (w.len(), parts_of_weights(w.len()));
     for_rows(w, count, parts, |range, w| {
-        dispatch(Adapt(w, [&m[range.clone()], &v[range]], adamw));
+        dispatch(Adapt { w, m: &m[range.clone()], v: &v[range], adamw });
     });
 }
 
-struct Measure<'a, F>(&'a [F], F);
+struct Measure<'a, F> {
+    g: &'a [F],
+    clip: F,
+}
 
 impl<F: Element> WithSimd for Measure<'_, F> {
     type Output = (f64, usize);
@@ -181,10 +178,10 @@ impl<F: Element> WithSimd for Measure<'_, F> {
         let mut add = |g: &[F]| {
             for ((g, square), clipped) in g.iter().zip(&mut squares).zip(&mut clipped) {
                 *square += g.to_f64() * g.to_f64();
-                *clipped += u64::from(*g > self.1 || *g < -self.1);
+                *clipped += u64::from(*g > self.clip || *g < -self.clip);
             }
         };
-        let chunks = self.0.chunks_exact(SUMS);
+        let chunks = self.g.chunks_exact(SUMS);
         add(chunks.remainder());
         chunks.for_each(add);
         (squares.iter().sum::<f64>().sqrt(), clipped.iter().sum::<u64>() as usize)
@@ -193,7 +190,7 @@ impl<F: Element> WithSimd for Measure<'_, F> {
 
 /// The norm of `g`, `sqrt(sum g^2)`, and the number of its elements outside [-clip, clip].
 pub(crate) fn norm_and_clipped<F: Element>(g: &[F], clip: F) -> (f64, usize) {
-    dispatch(Measure(g, clip))
+    dispatch(Measure { g, clip })
 }
 
 #[cfg(test)]
@@ -204,23 +201,26 @@ mod tests {
 
     fn check<F: Element>() {
         for length in [0, 1, 5, 8, 27, 2500] {
-            let (w, g) = (noise::<F>(length, 1), noise::<F>(length, 2));
-            let mut got = w.clone();
-            clipped_descent(&mut got, &g, ClippedDescent::new(0.01, 0.5));
-            let rate = F::from_f64(0.01);
-            let mut want = w;
-            for i in 0..length {
-                let c = F::from_f64(g[i].to_f64().clamp(-0.5, 0.5));
-                want[i] -= rate * c;
-            }
-            assert_close("w", &got, &want, 1e-7);
+            let (mut w, mut g) = (noise::<F>(length, 1), noise::<F>(length, 2));
+            let f = F::from_f64;
+            let clamped: Vec<F> = g.iter().map(|g| f(g.to_f64().clamp(-0.5, 0.5))).collect();
+            let want: Vec<F> = w.iter().zip(&clamped).map(|(&w, &g)| w - f(0.01) * g).collect();
+            clamp(&mut g, f(0.5));
+            assert_eq!(g, clamped);
+            descend(&mut w, &g, f(0.01));
+            assert_close("w", &w, &want, 1e-7);
         }
     }
 
     #[test]
-    fn sums_and_updates_equal_their_definitions() {
+    fn the_clamp_and_the_descent_equal_their_definitions() {
         on_every_path(|| in_parts(check::<f32>));
         on_every_path(|| in_parts(check::<f64>));
+        let mut g = [f64::NEG_INFINITY; 9];
+        clamp(&mut g, f64::INFINITY);
+        assert_eq!(g, [f64::NEG_INFINITY; 9]);
+        clamp(&mut g, 2.);
+        assert_eq!(g, [-2.; 9]);
     }
 
     #[test]
@@ -230,12 +230,12 @@ mod tests {
                 for at in 0..length {
                     let mut g = vec![1f32; length];
                     g[at] = f32::NAN;
+                    clamp(&mut g, 5.);
                     let mut w = vec![0f32; length];
-                    clipped_descent(&mut w, &g, ClippedDescent::new(0.1, 5.0));
-                    let adamw = AdamW::new(1, 0.1, 0., 5.);
+                    descend(&mut w, &g, 0.1);
                     let (mut w_adamw, mut moments) = (vec![0f32; length], vec![0f32; 2 * length]);
-                    adamw_moments(&mut moments, &g, &adamw);
-                    adamw_descent(&mut w_adamw, &moments, &adamw);
+                    adamw_moments(&mut moments, &g);
+                    adamw_descent(&mut w_adamw, &moments, &AdamW::new(1, 0.1, 0.));
                     for i in 0..length {
                         assert_eq!((w[i].is_nan(), w_adamw[i].is_nan()), (i == at, i == at));
                     }
@@ -244,25 +244,18 @@ mod tests {
         });
     }
 
-    #[test]
-    fn an_infinite_gradient_moves_a_weight_by_the_clip() {
-        let mut w = [1f64; 9];
-        clipped_descent(&mut w, &[f64::NEG_INFINITY; 9], ClippedDescent::new(0.5, 2.0));
-        assert_eq!(w, [2.0; 9]);
-    }
-
     fn check_adamw<F: Element>() {
         for length in [0, 1, 5, 8, 27, 2500] {
             let (w, g) = (noise::<F>(length, 1), noise::<F>(length, 2));
             let mut moments = [noise::<F>(length, 3), vec![F::from_f64(0.25); length]].concat();
             let before: Vec<f64> = moments.iter().map(|m| m.to_f64()).collect();
-            let adamw = AdamW::new(3, 0.02, 0.1, 0.5);
+            let adamw = AdamW::new(3, 0.02, 0.1);
             let mut got = w.clone();
-            adamw_moments(&mut moments, &g, &adamw);
+            adamw_moments(&mut moments, &g);
             adamw_descent(&mut got, &moments, &adamw);
             let mut want = Vec::new();
             for i in 0..length {
-                let c = g[i].to_f64().clamp(-0.5, 0.5);
+                let c = g[i].to_f64();
                 let m = 0.9 * before[i] + 0.1 * c;
                 let v = 0.999 * before[length + i] + 0.001 * c * c;
                 let (m, v) = (m / (1. - 0.9f64.powi(3)), v / (1. - 0.999f64.powi(3)));

@@ -35,7 +35,7 @@ pub use project_input::project_input;
 pub use project_output::project_output;
 pub use recurrence::recurrence;
 pub use rnn::rnn;
-pub(crate) use update::{adamw_descent, adamw_moments, clipped_descent};
+pub(crate) use update::{adamw_descent, adamw_moments, clamp, descend};
 
 use crate::kernels::Element;
 use crate::kernels::product::Scratch;

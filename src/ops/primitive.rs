@@ -48,23 +48,21 @@ pub(super) fn cross_entropy(z: &Tensor, y: &Tensor) -> Result<Tensor> {
     log_softmax(z, D::Minus1)?.gather(&y.unsqueeze(1)?, 1)?.sum_all()?.neg()
 }
 
-/// `gradient` with each entry clamped to [-clip, clip]. A NaN stays, which candle's clamp on a GPU
-/// would replace by a number.
-pub(crate) fn clamp(gradient: &Tensor, clip: f64) -> Result<Tensor> {
-    gradient.eq(gradient)?.where_cond(&gradient.clamp(-clip, clip)?, gradient)
+/// As [`super::clamp`]. Candle's clamp on a GPU would replace a NaN by a number.
+pub(super) fn clamp(gradient: &Tensor, max: f64) -> Result<Tensor> {
+    gradient.eq(gradient)?.where_cond(&gradient.clamp(-max, max)?, gradient)
 }
 
-/// As [`super::clipped_descent`].
-pub(super) fn clipped_descent(w: &Var, gradient: &Tensor, rate: f64, clip: f64) -> Result<()> {
-    w.set(&(w.as_detached_tensor() - (clamp(gradient, clip)? * rate)?)?)
+/// As [`super::descend`].
+pub(super) fn descend(w: &Var, gradient: &Tensor, rate: f64) -> Result<()> {
+    w.set(&(w.as_detached_tensor() - (gradient * rate)?)?)
 }
 
 /// As [`super::adamw_moments`].
-pub(super) fn adamw_moments(moments: &Var, gradient: &Tensor, adamw: &AdamW) -> Result<()> {
-    let g = clamp(gradient, adamw.clip)?;
+pub(super) fn adamw_moments(moments: &Var, g: &Tensor) -> Result<()> {
     let before = moments.as_detached_tensor();
     let (m, v) = (before.get(0)?, before.get(1)?);
-    let m = (&m + ((&g - &m)? * (1. - BETA_1))?)?;
+    let m = (&m + ((g - &m)? * (1. - BETA_1))?)?;
     let v = (&v + ((g.sqr()? - &v)? * (1. - BETA_2))?)?;
     moments.set(&Tensor::stack(&[m, v], 0)?)
 }

@@ -1,28 +1,36 @@
-//! The updates of the variables, in place and without a graph.
+//! The clamp of gradients and the updates of variables, in place and without a graph.
 
 use super::{Float, primitive, slice, slice_mut};
-use crate::kernels::update as kernels;
-use candle_core::{CpuStorage, InplaceOp2, Layout, Result, Shape, Tensor, Var, bail};
+use crate::kernels::{Element, update as kernels};
+use candle_core::{CpuStorage, InplaceOp1, InplaceOp2, Layout, Result, Shape, Tensor, Var, bail};
 use kernels::AdamW;
 
-/// `w -= learning_rate * clamp(g, -clip, clip)`. An infinite `clip` does not clip; a NaN in the
-/// gradient reaches the variable.
+/// `gradient` with every entry clamped to [-max, max]; infinity clamps nothing, and a NaN stays. On the
+/// CPU the memory of `gradient` is used for the result.
 ///
 /// # Errors
-/// Where the shapes differ, `clip` is negative or NaN, or the type is not `F32` or `F64`.
-pub(crate) fn clipped_descent(
-    w: &Var,
-    gradient: &Tensor,
-    learning_rate: f64,
-    clip: f64,
-) -> Result<()> {
-    if clip.is_nan() || clip < 0. {
-        bail!("clipped-descent: the clip cannot be {clip}");
+/// Where `max` is negative or NaN, or the type is not `F32` or `F64`.
+pub(crate) fn clamp(gradient: &Tensor, max: f64) -> Result<Tensor> {
+    if max.is_nan() || max < 0. {
+        bail!("gradients cannot be clipped to {max}");
     }
-    let update = Update::ClippedDescent { learning_rate, clip };
+    if !gradient.device().is_cpu() {
+        return primitive::clamp(gradient, max);
+    }
+    let gradient = gradient.contiguous()?;
+    gradient.inplace_op1(&Clamp(max))?;
+    Ok(gradient)
+}
+
+/// `w -= rate * gradient`. A NaN in the gradient reaches the variable.
+///
+/// # Errors
+/// Where the shapes differ, or the type is not `F32` or `F64`.
+pub(crate) fn descend(w: &Var, gradient: &Tensor, rate: f64) -> Result<()> {
+    let update = Update::Descend(rate);
+    update.check(w.shape(), gradient.shape())?;
     if !w.device().is_cpu() {
-        update.check(w.shape(), gradient.shape())?;
-        return primitive::clipped_descent(w, gradient, learning_rate, clip);
+        return primitive::descend(w, gradient, rate);
     }
     w.inplace_op2(&gradient.contiguous()?, &update)
 }
@@ -32,11 +40,12 @@ pub(crate) fn clipped_descent(
 ///
 /// # Errors
 /// Where the shapes do not fit, or the type is not `F32` or `F64`.
-pub(crate) fn adamw_moments(moments: &Var, gradient: &Tensor, adamw: &AdamW) -> Result<()> {
+pub(crate) fn adamw_moments(moments: &Var, gradient: &Tensor) -> Result<()> {
+    Update::AdamWMoments.check(moments.shape(), gradient.shape())?;
     if !moments.device().is_cpu() {
-        return primitive::adamw_moments(moments, gradient, adamw);
+        return primitive::adamw_moments(moments, gradient);
     }
-    moments.inplace_op2(&gradient.contiguous()?, &Update::AdamWMoments(*adamw))
+    moments.inplace_op2(&gradient.contiguous()?, &Update::AdamWMoments)
 }
 
 /// The step of AdamW from its `moments`, of shape (2, ...) for a variable of shape (...):
@@ -45,16 +54,36 @@ pub(crate) fn adamw_moments(moments: &Var, gradient: &Tensor, adamw: &AdamW) -> 
 /// # Errors
 /// Where the shapes do not fit, or the type is not `F32` or `F64`.
 pub(crate) fn adamw_descent(w: &Var, moments: &Tensor, adamw: &AdamW) -> Result<()> {
+    let update = Update::AdamWDescent(*adamw);
+    update.check(w.shape(), moments.shape())?;
     if !w.device().is_cpu() {
         return primitive::adamw_descent(w, moments, adamw);
     }
-    w.inplace_op2(&moments.contiguous()?, &Update::AdamWDescent(*adamw))
+    w.inplace_op2(&moments.contiguous()?, &update)
+}
+
+struct Clamp(f64);
+
+impl InplaceOp1 for Clamp {
+    fn name(&self) -> &'static str {
+        "clamp"
+    }
+
+    fn cpu_fwd(&self, gradient: &mut CpuStorage, layout: &Layout) -> Result<()> {
+        match gradient {
+            CpuStorage::F32(g) => kernels::clamp(slice_mut(g, layout)?, self.0 as f32),
+            CpuStorage::F64(g) => kernels::clamp(slice_mut(g, layout)?, self.0),
+            _ => bail!("{}: numbers must be F32 or F64", self.name()),
+        }
+        Ok(())
+    }
 }
 
 /// A change of a target tensor by a source tensor.
 enum Update {
-    ClippedDescent { learning_rate: f64, clip: f64 },
-    AdamWMoments(AdamW),
+    /// With the learning rate.
+    Descend(f64),
+    AdamWMoments,
     AdamWDescent(AdamW),
 }
 
@@ -63,8 +92,8 @@ impl Update {
     fn check(&self, target: &Shape, source: &Shape) -> Result<()> {
         let pair_of = |one: &Shape| [&[2], one.dims()].concat();
         let fits = match self {
-            Self::ClippedDescent { .. } => target == source,
-            Self::AdamWMoments(_) => target.dims() == pair_of(source),
+            Self::Descend(_) => target == source,
+            Self::AdamWMoments => target.dims() == pair_of(source),
             Self::AdamWDescent(_) => pair_of(target) == source.dims(),
         };
         if !fits {
@@ -75,11 +104,8 @@ impl Update {
 
     fn run<F: Float>(&self, target: &mut [F], source: &[F]) {
         match self {
-            Self::ClippedDescent { learning_rate, clip } => {
-                let descent = kernels::ClippedDescent::new(*learning_rate, *clip);
-                kernels::clipped_descent(target, source, descent);
-            }
-            Self::AdamWMoments(adamw) => kernels::adamw_moments(target, source, adamw),
+            Self::Descend(rate) => kernels::descend(target, source, Element::from_f64(*rate)),
+            Self::AdamWMoments => kernels::adamw_moments(target, source),
             Self::AdamWDescent(adamw) => kernels::adamw_descent(target, source, adamw),
         }
     }
@@ -88,8 +114,8 @@ impl Update {
 impl InplaceOp2 for Update {
     fn name(&self) -> &'static str {
         match self {
-            Self::ClippedDescent { .. } => "clipped-descent",
-            Self::AdamWMoments(_) => "adamw-moments",
+            Self::Descend(_) => "descend",
+            Self::AdamWMoments => "adamw-moments",
             Self::AdamWDescent(_) => "adamw-descent",
         }
     }
@@ -101,7 +127,6 @@ impl InplaceOp2 for Update {
         source: &CpuStorage,
         source_layout: &Layout,
     ) -> Result<()> {
-        self.check(target_layout.shape(), source_layout.shape())?;
         match target {
             CpuStorage::F32(target) => {
                 self.run(slice_mut(target, target_layout)?, slice(source, source_layout)?);
@@ -134,21 +159,24 @@ mod tests {
             let (dtype, bound) = if single { (DType::F32, 1e-5) } else { (DType::F64, 1e-13) };
             let copy = |var: &Var| Var::from_tensor(&var.copy().unwrap()).unwrap();
             let (w, g) = (var((n, 3), seed, dtype), noise((n, 3), 1., seed ^ 1, dtype));
+            let expected = primitive::clamp(&g, clip).unwrap();
+            let g = clamp(&g, clip).unwrap();
+            prop_assert_eq!(difference(&g, &expected), 0.);
+
             let expected = copy(&w);
-            primitive::clipped_descent(&expected, &g, 0.3, clip).unwrap();
-            clipped_descent(&w, &g, 0.3, clip).unwrap();
+            primitive::descend(&expected, &g, 0.3).unwrap();
+            descend(&w, &g, 0.3).unwrap();
             prop_assert!(difference(&w, &expected) < bound);
 
-            let adamw = AdamW::new(3, 0.1, 0.2, clip);
             // Second moments are not negative.
             let moments = noise((2, n, 3), 1., seed ^ 2, dtype).sqr().unwrap();
             let moments = Var::from_tensor(&moments).unwrap();
             let expected = copy(&moments);
-            primitive::adamw_moments(&expected, &g, &adamw).unwrap();
-            adamw_moments(&moments, &g, &adamw).unwrap();
+            primitive::adamw_moments(&expected, &g).unwrap();
+            adamw_moments(&moments, &g).unwrap();
             prop_assert!(difference(&moments, &expected) < bound);
 
-            let expected = copy(&w);
+            let (adamw, expected) = (AdamW::new(3, 0.1, 0.2), copy(&w));
             primitive::adamw_descent(&expected, &moments, &adamw).unwrap();
             adamw_descent(&w, &moments, &adamw).unwrap();
             prop_assert!(difference(&w, &expected) < 10. * bound);
@@ -156,11 +184,15 @@ mod tests {
     }
 
     #[test]
-    fn a_nan_in_the_gradient_reaches_the_variable() {
-        let gradient = Tensor::new(&[f32::NAN, 1.], &Device::Cpu).unwrap();
-        for descent in [clipped_descent, primitive::clipped_descent] {
-            let w = var(2, 4, DType::F32);
-            descent(&w, &gradient, 0.1, 5.).unwrap();
+    fn a_nan_in_the_gradient_stays_and_reaches_the_variable() {
+        for (clamp, descend) in [
+            (clamp as fn(&Tensor, f64) -> Result<Tensor>, descend as fn(&Var, &Tensor, f64) -> _),
+            (primitive::clamp, primitive::descend),
+        ] {
+            let (w, g) = (var(2, 4, DType::F32), Tensor::new(&[f32::NAN, 9.], &Device::Cpu));
+            let g = clamp(&g.unwrap(), 5.).unwrap();
+            assert_eq!(g.to_vec1::<f32>().unwrap()[1], 5.);
+            descend(&w, &g, 0.1).unwrap();
             let w: Vec<f32> = w.to_vec1().unwrap();
             assert!(w[0].is_nan() && w[1].is_finite());
         }
@@ -170,13 +202,12 @@ mod tests {
     fn arguments_that_do_not_fit_are_errors() {
         let [m23, m32, m33] = [(2, 3), (3, 2), (3, 3)].map(|shape| var(shape, 4, DType::F32));
         let d33 = var((3, 3), 4, DType::F64);
-        assert!(clipped_descent(&m23, &m32, 0.1, 5.).is_err());
-        assert!(clipped_descent(&m33, &d33, 0.1, 5.).is_err());
-        for clip in [-1., f64::NAN] {
-            assert!(clipped_descent(&m33, &m33, 0.1, clip).is_err());
+        assert!(descend(&m23, &m32, 0.1).is_err());
+        assert!(descend(&m33, &d33, 0.1).is_err());
+        for max in [-1., f64::NAN] {
+            assert!(clamp(&m33, max).is_err());
         }
-        let adamw = AdamW::new(1, 0.1, 0., 5.);
-        assert!(adamw_moments(&m23, &m23, &adamw).is_err());
-        assert!(adamw_descent(&m23, &m23, &adamw).is_err());
+        assert!(adamw_moments(&m23, &m23).is_err());
+        assert!(adamw_descent(&m23, &m23, &AdamW::new(1, 0.1, 0.)).is_err());
     }
 }

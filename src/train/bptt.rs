@@ -62,6 +62,7 @@
 //! `T B (6 n_a^2 + 6 n_a n_x)` operations. (1), (8) and (11) have a third of the first term each,
 //! and of these (1) and (8) are sequential in time; (3), (6) and (7) have a third of the second.
 
+use super::gradients::{Gradients, StepResult};
 use crate::data::Batch;
 use crate::kernels::Element;
 use crate::kernels::cross_entropy::cross_entropy;
@@ -73,10 +74,9 @@ use crate::kernels::projection::{
 use crate::kernels::recurrence::{
     recurrence_backward, recurrence_forward, recurrence_weight_gradient,
 };
-use crate::kernels::transpose::transpose;
-use crate::model::{CharRnn, CharRnnState, one_hot};
+use crate::model::{CharRnn, CharRnnState, Config, Loss, one_hot};
 use crate::ops::{self, primitive};
-use candle_core::{D, Result, Tensor};
+use candle_core::{D, Result, Tensor, WithDType};
 use candle_nn::ops::log_softmax;
 
 /// Loss and gradients on slices, for one size of model. It owns the gradients and its working
@@ -84,8 +84,8 @@ use candle_nn::ops::log_softmax;
 pub(crate) struct Bptt<F> {
     n_a: usize,
     n_x: usize,
-    /// Of `wax^T`, `waa`, `wya`, `b` and `by`, row by row.
-    gradients: [Vec<F>; 5],
+    /// Of `wax^T`, `waa`, `wya`, `b` and `by`, row by row, by the last backward pass.
+    pub gradients: [Vec<F>; 5],
     /// a_0, a_1, .. a_T, (T + 1, B, n_a): (11) takes all a_{t-1} as one block.
     states: Vec<F>,
     /// from_output, then dpre, (T, B, n_a).
@@ -124,81 +124,63 @@ impl<F: Element> Bptt<F> {
         }
     }
 
-    /// The forward pass, and the backward pass down to the states: (1) to (5), (7) to (9). Returns
-    /// the loss of `batch` in nats times `scale`, from the states `a0`, (B, n_a).
+    /// The forward pass, (1) to (5). Returns the loss of `batch` in nats times `scale`, from the states
+    /// `a0`, (B, n_a).
     ///
-    /// The parameters are `wax^T`, (n_x, n_a), where a character is a row, `waa`, `wya`, `b` and
-    /// `by`. What else depends on the loss is then to be had from the methods below.
+    /// The parameters are `wax^T`, (n_x, n_a), where a character is a row, `waa`, `wya`, `b` and `by`.
     ///
     /// # Panics
     /// Where a length does not fit, or an index is outside the vocabulary.
-    pub fn backpropagate(
-        &mut self,
-        parameters: [&[F]; 5],
-        batch: &Batch,
-        a0: &[F],
-        scale: F,
-    ) -> f64 {
+    pub fn forward(&mut self, parameters: [&[F]; 5], batch: &Batch, a0: &[F], scale: F) -> f64 {
         let (n_a, n_x, size) = (self.n_a, self.n_x, batch.size());
         let [wax_t, waa, wya, b, by] = parameters;
         let (x, y) = (batch.x(), batch.y());
         assert_eq!(parameters.map(<[F]>::len), self.gradients.each_ref().map(Vec::len));
         assert_eq!(a0.len(), size * n_a, "a0 is not (B, n_a)");
         self.resize(x.len(), size);
-        let scratch = &mut self.scratch;
-        let (dpre, z, dz) = (&mut self.dpre[..], &mut self.z[..], &mut self.dz[..]);
-
         // (1), (2). The states first hold the part outside the recurrence, wax x + b.
         let (first, states) = self.states.split_at_mut(size * n_a);
         first.copy_from_slice(a0);
         project_input(wax_t, b, x, states);
-        recurrence_forward(waa, first, states, size, n_a, scratch);
-        // (3) to (5).
-        let convert = |from: &[f64], to: &mut Vec<F>| {
-            to.clear();
-            to.extend(from.iter().map(|&x| F::from_f64(x)));
-        };
+        recurrence_forward(waa, first, states, size, n_a, &mut self.scratch);
+        // (3) to (5): the loss and dz need the same exponentials.
+        convert(batch.dropout(), &mut self.mask);
+        convert(batch.soft_targets(), &mut self.q);
         self.masked.clear();
-        let outputs = match batch.dropout() {
-            Some(mask) => {
-                convert(mask, &mut self.mask);
-                self.masked.extend_from_slice(states);
-                self.masked.chunks_exact_mut(size * n_a).for_each(|a| multiply(a, &self.mask));
-                &self.masked[..]
-            }
-            None => states,
+        let outputs = if self.mask.is_empty() {
+            &*states
+        } else {
+            self.masked.extend_from_slice(states);
+            self.masked.chunks_exact_mut(size * n_a).for_each(|a| multiply(a, &self.mask));
+            &self.masked
         };
-        project_output(outputs, wya, by, z, n_a, scratch);
-        let q = batch.soft_targets().map(|q| {
-            convert(q, &mut self.q);
-            &self.q[..]
-        });
-        let loss = cross_entropy(z, y, q, n_x, scale, dz);
-
-        // (7).
-        project_output_backward(dz, wya, dpre, n_a, scratch);
-        if batch.dropout().is_some() {
-            dpre.chunks_exact_mut(size * n_a).for_each(|da| multiply(da, &self.mask));
-        }
-        // (8) and (9).
-        recurrence_backward(waa, states, dpre, size, n_a, scratch);
-        loss
+        project_output(outputs, wya, by, &mut self.z, n_a, &mut self.scratch);
+        let q = Some(&self.q[..]).filter(|q| !q.is_empty());
+        cross_entropy(&self.z, y, q, n_x, scale, &mut self.dz)
     }
 
-    /// The gradients of `wax^T`, `waa`, `wya`, `b` and `by`, not clipped: (6), (11) and (12).
-    /// `batch` is that of the last call of [`backpropagate`](Self::backpropagate).
-    pub fn gradients(&mut self, batch: &Batch) -> &[Vec<F>; 5] {
-        let (n_a, scratch) = (self.n_a, &mut self.scratch);
-        let (rows, first) = (self.dpre.len(), batch.size() * n_a);
+    /// The backward pass, (6) to (9), (11) and (12). Parameters and `batch` are those of the last
+    /// forward pass. Returns the gradients of `wax^T`, `waa`, `wya`, `b` and `by`.
+    pub fn backward(&mut self, parameters: [&[F]; 5], batch: &Batch) -> &mut [Vec<F>; 5] {
+        let (n_a, size, scratch) = (self.n_a, batch.size(), &mut self.scratch);
+        let [_, waa, wya, ..] = parameters;
         let [dwax_t, dwaa, dwya, db, dby] = &mut self.gradients;
-        let outputs = if self.masked.is_empty() { &self.states[first..] } else { &self.masked };
+        let states = &self.states[size * n_a..];
+        // (6), (7).
+        let outputs = if self.masked.is_empty() { states } else { &self.masked };
         output_weight_gradient(&self.dz, outputs, dwya, dby, scratch);
-        // All a_{t-1} are the states but the last.
-        let earlier = &self.states[..rows];
+        project_output_backward(&self.dz, wya, &mut self.dpre, n_a, scratch);
+        if !self.mask.is_empty() {
+            self.dpre.chunks_exact_mut(size * n_a).for_each(|da| multiply(da, &self.mask));
+        }
+        // (8), (9).
+        recurrence_backward(waa, states, &mut self.dpre, size, n_a, scratch);
+        // (11), (12). All a_{t-1} are the states but the last.
+        let earlier = &self.states[..self.dpre.len()];
         recurrence_weight_gradient(&self.dpre, earlier, dwaa, n_a, scratch);
         project_input_backward(batch.x(), &self.dpre, dwax_t, n_a);
         sum_rows(&self.dpre, db);
-        &self.gradients
+        &mut self.gradients
     }
 
     /// Sets the lengths of the working memory. Allocates only where they exceed all earlier ones.
@@ -224,21 +206,7 @@ fn multiply<F: Element>(x: &mut [F], y: &[F]) {
     x.iter_mut().zip(y).for_each(|(x, &y)| *x = *x * y);
 }
 
-/// The forward and the backward pass over a minibatch, by any of the gradient methods.
-pub(crate) struct StepResult {
-    /// The loss in nats, summed over the steps and averaged over the names.
-    pub loss: f64,
-    /// Its gradients by `wax`, `waa`, `wya`, `b` and `by`, in their shapes.
-    pub gradients: [Tensor; 5],
-    /// Its gradient by the first states, (B, n_a), where they need one and candle's graph, if there is
-    /// one, reaches them.
-    pub da0: Option<Tensor>,
-    /// The state of each name after its own last step, (B, n_a), without a graph.
-    pub last: CharRnnState,
-}
-
-/// The loss of `batch` from the states `start`, times `scale`, and its gradients, by [`Bptt`]: for a
-/// model on the CPU.
+/// Both passes by [`Bptt`] for a model on the CPU, as tensors: what the gradient check compares.
 ///
 /// # Errors
 /// Where an index is outside the vocabulary, a shape does not fit, or the type is not `F32` or `F64`.
@@ -246,78 +214,80 @@ pub(crate) fn on_slices(
     model: &CharRnn,
     batch: &Batch,
     start: &CharRnnState,
-    scale: f64,
 ) -> Result<StepResult> {
-    let config = model.config();
+    fn flat<F: WithDType>(tensor: &Tensor) -> Result<Vec<F>> {
+        tensor.flatten_all()?.to_vec1()
+    }
     model.check_start(batch, start)?;
-    batch.check_indices(config.vocabulary)?;
-    let device = model.device();
+    batch.check_indices(model.config().vocabulary)?;
+    let Config { vocabulary, hidden } = model.config();
     let [wax, waa, wya, b, by] = model.parameters().map(|(_, tensor)| tensor);
-    let a0 = start.a().contiguous()?;
+    let (device, states) = (model.device(), start.a().shape());
     ops::with_float!(model.dtype(), "hand", F => {
-        let mut bptt = Bptt::<F>::new(config.hidden, config.vocabulary);
-        let mut last = vec![<F as Element>::ZERO; batch.size() * config.hidden];
-        let mut wax_t = vec![<F as Element>::ZERO; config.vocabulary * config.hidden];
-        let loss = {
-            ops::values!(wax: F = wax);
-            ops::values!(waa: F = waa);
-            ops::values!(wya: F = wya);
-            ops::values!(b: F = b);
-            ops::values!(by: F = by);
-            ops::values!(a0: F = a0);
-            let scale = Element::from_f64(scale);
-            transpose(wax, config.hidden, config.vocabulary, &mut wax_t);
-            bptt.backpropagate([&wax_t, waa, wya, b, by], batch, a0, scale)
-        };
+        let parameters: [Vec<F>; 5] =
+            [flat(&wax.t()?)?, flat(waa)?, flat(wya)?, flat(b)?, flat(by)?];
+        let parameters = parameters.each_ref().map(Vec::as_slice);
+        let (mut bptt, a0) = (Bptt::<F>::new(hidden, vocabulary), flat(start.a())?);
+        let loss = bptt.forward(parameters, batch, &a0, <F as Element>::ONE);
+        let mut last = a0;
         bptt.last_states(batch, &mut last);
-        bptt.gradients(batch);
-        bptt.dpre.truncate(last.len());
-        let Bptt { gradients: [dwax_t, dwaa, dwya, db, dby], dpre: dpre_1, .. } = bptt;
-        let mut dwax = wax_t;
-        transpose(&dwax_t, config.vocabulary, config.hidden, &mut dwax);
+        let last = CharRnnState::new(Tensor::from_vec(last, states, device)?);
+        let [dwax_t, others @ ..] = bptt.backward(parameters, batch).clone();
+        let dwax = Tensor::from_vec(dwax_t, (vocabulary, hidden), device)?.t()?.contiguous()?;
+        let [dwaa, dwya, db, dby] = others;
         let tensor = |values: Vec<F>, like: &Tensor| Tensor::from_vec(values, like.shape(), device);
-        Ok(StepResult {
-            loss,
-            gradients: [
-                tensor(dwax, wax)?,
-                tensor(dwaa, waa)?,
-                tensor(dwya, wya)?,
-                tensor(db, b)?,
-                tensor(dby, by)?,
-            ],
-            // (10).
-            da0: match a0.track_op() {
-                true => Some(tensor(dpre_1, &a0)?.matmul(&waa.detach())?),
-                false => None,
-            },
-            last: CharRnnState::new(tensor(last, &a0)?),
-        })
+        // (10).
+        bptt.dpre.truncate(states.elem_count());
+        let dpre_1 = Tensor::from_vec(bptt.dpre, states, device)?;
+        let da0 = start.a().track_op().then(|| dpre_1.matmul(&waa.detach())).transpose()?;
+        let gradients =
+            [dwax, tensor(dwaa, waa)?, tensor(dwya, wya)?, tensor(db, b)?, tensor(dby, by)?];
+        Ok(StepResult { loss, gradients, da0, last })
     })
 }
 
-/// Loss and gradients as [`on_slices`] has them, in tensor operations without a graph: for a model on
-/// another device, such as a GPU.
+/// Makes `to` the numbers of `from`, empty where there are none.
+fn convert<F: Element>(from: Option<&[f64]>, to: &mut Vec<F>) {
+    to.clear();
+    to.extend(from.into_iter().flatten().map(|&x| F::from_f64(x)));
+}
+
+/// What the forward pass in tensor operations keeps for the backward pass.
+pub(crate) struct Kept {
+    x: Tensor,
+    /// All a_{t-1}, and all a_t, (T * B, n_a).
+    earlier: Tensor,
+    a: Tensor,
+    /// (T * B, n_a).
+    outputs: Tensor,
+    /// (T * B, n_y).
+    dz: Tensor,
+}
+
+/// The forward pass, (1) to (5), in tensor operations without a graph: for any device. Returns the sum
+/// of the losses, and what the gradients of `scale` times this sum need.
 ///
 /// # Errors
 /// Where an index is outside the vocabulary, a shape does not fit, or the device fails.
-pub(crate) fn on_tensors(
+pub(crate) fn forward(
     model: &CharRnn,
     batch: &Batch,
     start: &CharRnnState,
     scale: f64,
-) -> Result<StepResult> {
+) -> Result<(Loss, Kept)> {
     model.check_start(batch, start)?;
+    batch.check_indices(model.config().vocabulary)?;
     let [wax, waa, wya, b, by] = model.parameters().map(|(_, tensor)| tensor.detach());
-    let (device, a0) = (model.device(), start.a().detach());
+    let device = model.device();
     let [x, _] = batch.x_and_y_on(device)?;
     let (steps, size) = (batch.steps(), batch.size());
-    let at = |rows: &Tensor, t: usize| rows.narrow(0, t * size, size);
 
     // (1), (2).
     let (px, waa_t) = (primitive::project_input(&x, &wax, &b)?, waa.t()?);
-    let mut states = vec![a0.clone()];
+    let mut states = vec![start.a().detach()];
     for t in 0..steps {
-        states.push((at(&px, t)? + states[t].matmul(&waa_t)?)?.tanh()?);
+        let px = px.narrow(0, t * size, size)?;
+        states.push((px + states[t].matmul(&waa_t)?)?.tanh()?);
     }
     let (earlier, a) = (Tensor::cat(&states[..steps], 0)?, Tensor::cat(&states[1..], 0)?);
     // (3), (4).
@@ -332,13 +302,31 @@ pub(crate) fn on_tensors(
     // (5). A row of q sums to 1, or where padded to 0.
     let softmax = log_probabilities.exp()?.broadcast_mul(&q.sum_keepdim(D::Minus1)?)?;
     let dz = ((softmax - q)? * scale)?;
+    let last = CharRnnState::new(a.index_select(&batch.last_rows_on(device)?, 0)?);
+    Ok((Loss { loss, last }, Kept { x, earlier, a, outputs, dz }))
+}
+
+/// The backward pass, (6) to (12), in tensor operations.
+///
+/// # Errors
+/// Where the device fails.
+pub(crate) fn backward(
+    kept: Kept,
+    model: &CharRnn,
+    batch: &Batch,
+    start: &CharRnnState,
+) -> Result<(Gradients, Option<Tensor>)> {
+    let Kept { x, earlier, a, outputs, dz } = kept;
+    let [wax, waa, wya, ..] = model.parameters().map(|(_, tensor)| tensor.detach());
+    let size = batch.size();
+    let at = |rows: &Tensor, t: usize| rows.narrow(0, t * size, size);
     // (6), (7).
     let (dwya, dby) = (dz.t()?.matmul(&outputs)?, dz.sum(0)?);
     let from_output = batch.drop_out(&dz.matmul(&wya)?)?;
     // (8), (9).
     let slope = a.sqr()?.affine(-1., 1.)?;
-    let mut dpre: Vec<Tensor> = Vec::with_capacity(steps);
-    for t in (0..steps).rev() {
+    let mut dpre: Vec<Tensor> = Vec::with_capacity(batch.steps());
+    for t in (0..batch.steps()).rev() {
         let da = match dpre.last() {
             Some(dpre_next) => (at(&from_output, t)? + dpre_next.matmul(&waa)?)?,
             None => at(&from_output, t)?,
@@ -352,13 +340,7 @@ pub(crate) fn on_tensors(
     let dpre = Tensor::cat(&dpre, 0)?;
     let (dwaa, db) = (dpre.t()?.matmul(&earlier)?, dpre.sum(0)?);
     let dwax = wax.t()?.contiguous()?.zeros_like()?.index_add(&x, &dpre, 0)?.t()?.contiguous()?;
-
-    Ok(StepResult {
-        loss: ops::scalar(&loss)? * scale,
-        gradients: [dwax, dwaa, dwya, db, dby],
-        da0,
-        last: CharRnnState::new(a.index_select(&batch.last_rows_on(device)?, 0)?),
-    })
+    Ok(([dwax, dwaa, dwya, db, dby], da0))
 }
 
 #[cfg(test)]
@@ -366,6 +348,7 @@ mod tests {
     use super::*;
     use crate::data::{IGNORE_INDEX, START};
     use crate::kernels::simd::tests::{assert_close, noise, on_every_path, tolerance};
+    use crate::kernels::transpose::transpose;
     use crate::model::Config;
     use crate::reference;
     use candle_core::{DType, Device, Var};
@@ -407,7 +390,9 @@ mod tests {
         }
 
         fn run(&self, bptt: &mut Bptt<F>, scale: f64) -> f64 {
-            bptt.backpropagate(self.slices(), &self.batch, &self.a0, F::from_f64(scale))
+            let loss = bptt.forward(self.slices(), &self.batch, &self.a0, F::from_f64(scale));
+            bptt.backward(self.slices(), &self.batch);
+            loss
         }
 
         /// `wax^T` or its gradient as `wax` would have it, or the other way round.
@@ -461,7 +446,7 @@ mod tests {
         let bound = 5.0 * tolerance::<F>();
         assert!((loss - total * scale).abs() <= bound * (1.0 + total), "{loss}, not {total} / 2");
         let g = |x: &[f64], s: f64| x.iter().map(|x| F::from_f64(x * s)).collect::<Vec<F>>();
-        let found = bptt.gradients(&problem.batch);
+        let found = &bptt.gradients;
         for (i, name) in crate::model::PARAMETERS.iter().enumerate() {
             assert_close(name, &found[i], &g(&gradients[i], scale), bound);
         }
@@ -507,7 +492,7 @@ mod tests {
         problem.parameters[1][1234] = f32::NAN;
         let mut bptt = Bptt::new(50, 27);
         assert!(problem.run(&mut bptt, 1.0).is_nan());
-        assert!(bptt.gradients(&problem.batch)[4].iter().all(|g| g.is_nan()));
+        assert!(bptt.gradients[4].iter().all(|g| g.is_nan()));
     }
 
     #[test]
@@ -515,7 +500,7 @@ mod tests {
     fn an_index_outside_the_vocabulary_panics() {
         let problem = Problem::<f32>::new(4, 27, 3, 1);
         let batch = Batch::sequence(&[27], &[0]);
-        Bptt::new(4, 27).backpropagate(problem.slices(), &batch, &[0.0; 4], 1.0);
+        Bptt::new(4, 27).forward(problem.slices(), &batch, &[0.0; 4], 1.0);
     }
 
     #[test]
@@ -530,14 +515,13 @@ mod tests {
         });
         batch.set_soft_targets(q.collect());
         batch.set_dropout((0..15).map(|i| f64::from(i % 3) * 0.75).collect());
-        let loss = |parameters: [&[f64]; 5]| {
-            Bptt::new(5, 4).backpropagate(parameters, &batch, &problem.a0, 0.5)
-        };
+        let loss =
+            |parameters: [&[f64]; 5]| Bptt::new(5, 4).forward(parameters, &batch, &problem.a0, 0.5);
         let mut bptt = Bptt::new(5, 4);
-        bptt.backpropagate(problem.slices(), &batch, &problem.a0, 0.5);
+        bptt.forward(problem.slices(), &batch, &problem.a0, 0.5);
         let mut without = Bptt::new(5, 4);
-        without.backpropagate(problem.slices(), &problem.batch, &problem.a0, 0.5);
-        for (which, gradient) in bptt.gradients(&batch).iter().enumerate() {
+        problem.run(&mut without, 0.5);
+        for (which, gradient) in bptt.backward(problem.slices(), &batch).iter().enumerate() {
             for (i, found) in gradient.iter().enumerate() {
                 let at = |h: f64| {
                     let mut parameters = problem.parameters.clone();
@@ -547,7 +531,7 @@ mod tests {
                 let expected = (at(1e-5) - at(-1e-5)) / 2e-5;
                 assert!((found - expected).abs() < 1e-8, "{which} {i}: {found} {expected}");
             }
-            assert_ne!(gradient, &without.gradients(&problem.batch)[which]);
+            assert_ne!(gradient, &without.gradients[which]);
         }
     }
 
@@ -589,13 +573,15 @@ mod tests {
                 batch.set_soft_targets(q.collect());
             }
 
-            let slices = on_slices(&model, &batch, &start, scale).unwrap();
-            let tensors = on_tensors(&model, &batch, &start, scale).unwrap();
-            prop_assert!((slices.loss - tensors.loss).abs() < 1e-11);
-            prop_assert!(difference(slices.last.a(), tensors.last.a()) < 1e-12);
-            prop_assert!(difference(&slices.da0.unwrap(), &tensors.da0.unwrap()) < 1e-11);
-            for (a, b) in slices.gradients.iter().zip(&tensors.gradients) {
-                prop_assert!(difference(a, b) < 1e-11);
+            let slices = on_slices(&model, &batch, &start).unwrap();
+            let (Loss { loss, last }, kept) = forward(&model, &batch, &start, scale).unwrap();
+            let (gradients, da0) = backward(kept, &model, &batch, &start).unwrap();
+            prop_assert!((slices.loss - loss.to_scalar::<f64>().unwrap()).abs() < 1e-11);
+            prop_assert!(difference(slices.last.a(), last.a()) < 1e-12);
+            let scaled = |slices: &Tensor| (slices * scale).unwrap();
+            prop_assert!(difference(&scaled(&slices.da0.unwrap()), &da0.unwrap()) < 1e-11);
+            for (a, b) in slices.gradients.iter().zip(&gradients) {
+                prop_assert!(difference(&scaled(a), b) < 1e-11);
             }
         }
     }

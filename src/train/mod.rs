@@ -12,6 +12,7 @@ pub(crate) mod optimize;
 mod optimizer;
 pub mod plan;
 mod smoothing;
+mod tensors;
 mod validation;
 
 pub use config::{Difference, TrainConfig};

@@ -2,13 +2,15 @@
 
 use super::config::TrainConfig;
 use super::factors::{FACTORS, Factors};
-use super::gradients::{GradientMethod, loss_and_gradients};
-use super::hand::{OnSlices, on_slices};
-use super::optimizer::{ClippedOptimizer, GradientStats, OptimizerKind};
+use super::gradients::GradientMethod;
+use super::hand::OnSlices;
+use super::observer::Stats;
+use super::optimizer::{Optimizer, OptimizerKind};
+use super::tensors::OnTensors;
 use crate::data::Batch;
 use crate::model::{CharRnn, CharRnnState, Config, PARAMETERS, char_rnn};
 use candle_core::{DType, Device, Result, Tensor, Var, bail};
-use candle_nn::{RNN, VarBuilder, VarMap};
+use candle_nn::{VarBuilder, VarMap};
 use std::collections::BTreeMap;
 
 /// What training continues from beside the parameters, by name: `a`, the hidden state, (B, n_a),
@@ -20,18 +22,65 @@ pub type OptimizeState = BTreeMap<String, Tensor>;
 const ADAMW: &str = "adamw.";
 const STEP: &str = "adamw.step";
 
-/// A network in training.
-pub(crate) struct Optimize {
-    model: CharRnn,
-    method: GradientMethod,
-    optimizer: ClippedOptimizer,
+/// A network in training: its variables, and what updates them.
+pub(super) struct Network {
+    pub model: CharRnn,
+    pub optimizer: Optimizer,
     /// The variables behind `wax`, in a factored input.
-    factors: Option<Factors>,
-    carry_state: bool,
+    pub factors: Option<Factors>,
+}
+
+/// The passes of a training step. Each takes what the one before it has left.
+pub(super) trait Step {
+    /// The forward pass: the loss of `batch`.
+    ///
+    /// # Errors
+    /// Where an index is outside the vocabulary, or the device fails.
+    fn forward(&mut self, network: &Network, batch: &Batch) -> Result<()>;
+
+    /// The backward pass: the gradients of the loss.
+    ///
+    /// # Errors
+    /// Where the device fails.
+    fn backward(&mut self, network: &Network, batch: &Batch) -> Result<()>;
+
+    /// Clamps the gradients to [-max, max]; `stats` receives their statistics before.
+    ///
+    /// # Errors
+    /// Where the device fails.
+    fn clip(&mut self, max: f64, stats: Option<&mut Stats>) -> Result<()>;
+
+    /// Updates the parameters by the gradients.
+    ///
+    /// # Errors
+    /// Where the device fails.
+    fn update(&mut self, network: &mut Network, learning_rate: f64) -> Result<()>;
+
+    /// The loss in nats, summed over the steps and averaged over the names. Read last: on a GPU it
+    /// waits for the step.
+    ///
+    /// # Errors
+    /// Where the device fails.
+    fn loss(&self) -> Result<f64>;
+
+    /// Brings the variables and the optimizer up to date. Returns the state, (B, n_a).
+    ///
+    /// # Errors
+    /// Where the device fails.
+    fn store(&mut self, network: &mut Network) -> Result<Option<CharRnnState>>;
+
+    /// Continues from the variables, the optimizer and this state.
+    ///
+    /// # Errors
+    /// Where the device fails.
+    fn load(&mut self, network: &Network, state: Option<CharRnnState>) -> Result<()>;
+}
+
+/// The notebook's `optimize`.
+pub(crate) struct Optimize {
+    network: Network,
+    step: Box<dyn Step>,
     clip: f64,
-    /// The state after the last step, (B, n_a).
-    state: Option<CharRnnState>,
-    on_slices: Option<Box<dyn OnSlices>>,
 }
 
 impl Optimize {
@@ -40,7 +89,7 @@ impl Optimize {
     /// # Errors
     /// Where the variables do not fit the network.
     pub fn new(network: Config, vars: &VarMap, config: &TrainConfig) -> Result<Self> {
-        let variables: Vec<Var> = {
+        let mut variables: Vec<Var> = {
             let vars = vars.data().lock().expect("no holder of this map panics");
             let found: Option<_> = PARAMETERS.iter().map(|&name| vars.get(name).cloned()).collect();
             match found {
@@ -50,34 +99,23 @@ impl Optimize {
         };
         let device = variables[0].device().clone();
         let model = char_rnn(network, VarBuilder::from_varmap(vars, config.dtype, &device))?;
-        let TrainConfig { backprop: method, optimizer, clip, weight_decay, .. } = *config;
         let mut factors = None;
-        let mut trained = variables.clone();
         if config.factored_input {
             let new = Factors::new(network, config.seed.normals(), variables[0].clone())?;
-            trained.splice(..1, new.vars().clone());
+            variables.splice(..1, new.vars().clone());
             factors = Some(new);
         }
-        let optimizer = ClippedOptimizer::new(trained, optimizer, clip, weight_decay)?;
-        let mut on_slices = match method {
-            GradientMethod::Hand if device.is_cpu() && factors.is_none() => {
-                Some(on_slices(network, config)?)
-            }
-            _ => None,
+        let optimizer = Optimizer::new(variables, config.optimizer, config.weight_decay)?;
+        let is_on_slices = config.backprop == GradientMethod::Hand && device.is_cpu();
+        let step: Box<dyn Step> = match config.dtype {
+            DType::F32 if is_on_slices => Box::new(OnSlices::<f32>::new(network, config)),
+            DType::F64 if is_on_slices => Box::new(OnSlices::<f64>::new(network, config)),
+            _ => Box::new(OnTensors::new(config.backprop, config.carry_state)),
         };
-        if let Some(on_slices) = &mut on_slices {
-            on_slices.load(&optimizer, None)?;
-        }
-        Ok(Self {
-            model,
-            method,
-            optimizer,
-            factors,
-            carry_state: config.carry_state,
-            clip,
-            state: None,
-            on_slices,
-        })
+        let network = Network { model, optimizer, factors };
+        let mut optimize = Self { network, step, clip: config.clip };
+        optimize.step.load(&optimize.network, None)?;
+        Ok(optimize)
     }
 
     /// Forward, backward, clip, update. Returns the loss in nats, summed over the steps and averaged
@@ -89,37 +127,13 @@ impl Optimize {
         &mut self,
         batch: &Batch,
         learning_rate: f64,
-        stats: Option<&mut [GradientStats; 5]>,
+        stats: Option<&mut Stats>,
     ) -> Result<f64> {
-        if let Some(hand) = &mut self.on_slices {
-            // The same four steps on slices: `hand` on the CPU.
-            let loss = hand.backpropagate(batch)?;
-            hand.clip_and_update(batch, learning_rate, stats);
-            return Ok(loss);
-        }
-        let start = match self.state.take().filter(|_| self.carry_state) {
-            Some(state) => state,
-            None => self.model.zero_state(batch.size())?,
-        };
-        // Forward and backward, by any of the methods.
-        let step = loss_and_gradients(self.method, &self.model, batch, &start, batch.size())?;
-        if let Some(stats) = stats {
-            for (stats, gradient) in stats.iter_mut().zip(&step.gradients) {
-                *stats = GradientStats::of_tensor(gradient, self.clip)?;
-            }
-        }
-        // Clip and update, in one pass over each parameter.
-        match &self.factors {
-            None => self.optimizer.step_with(&step.gradients, learning_rate)?,
-            Some(factors) => {
-                let [dwax, others @ ..] = &step.gradients;
-                let gradients = [&factors.gradients(dwax)?, &others[..]].concat();
-                self.optimizer.step_with(&gradients, learning_rate)?;
-                factors.update_wax()?;
-            }
-        }
-        self.state = Some(step.last);
-        Ok(step.loss)
+        self.step.forward(&self.network, batch)?;
+        self.step.backward(&self.network, batch)?;
+        self.step.clip(self.clip, stats)?;
+        self.step.update(&mut self.network, learning_rate)?;
+        self.step.loss()
     }
 
     /// The network with its current parameters.
@@ -127,16 +141,8 @@ impl Optimize {
     /// # Errors
     /// Where the device fails.
     pub fn model(&mut self) -> Result<&CharRnn> {
-        self.store()?;
-        Ok(&self.model)
-    }
-
-    /// Brings the variables, the optimizer and the state up to date.
-    fn store(&mut self) -> Result<()> {
-        if let Some(on_slices) = &mut self.on_slices {
-            self.state = on_slices.store(&mut self.optimizer)?;
-        }
-        Ok(())
+        self.step.store(&mut self.network)?;
+        Ok(&self.network.model)
     }
 
     /// What the next step continues from. Another network in training with the same parameters that
@@ -145,16 +151,16 @@ impl Optimize {
     /// # Errors
     /// Where the device fails.
     pub fn state(&mut self) -> Result<OptimizeState> {
-        self.store()?;
         let mut state = OptimizeState::new();
-        if let Some(last) = &self.state {
+        if let Some(last) = self.step.store(&mut self.network)? {
             state.insert("a".to_string(), last.a().clone());
         }
-        let (steps, moments) = self.optimizer.state();
-        for (name, var) in FACTORS.iter().zip(self.factors.iter().flat_map(Factors::vars)) {
+        let Network { optimizer, factors, .. } = &self.network;
+        let (steps, moments) = optimizer.state();
+        for (name, var) in FACTORS.iter().zip(factors.iter().flat_map(Factors::vars)) {
             state.insert(name.to_string(), var.as_detached_tensor().copy()?);
         }
-        for (name, moments) in trained_names(self.factors.is_some()).iter().zip(moments) {
+        for (name, moments) in trained_names(factors.is_some()).iter().zip(moments) {
             let moments = moments.as_detached_tensor().copy()?;
             state.insert(format!("{ADAMW}{name}"), moments);
             state.insert(STEP.to_string(), Tensor::new(steps as f64, &Device::Cpu)?);
@@ -168,34 +174,31 @@ impl Optimize {
     /// # Errors
     /// Where a shape does not fit, or the device fails.
     pub fn load_state(&mut self, state: &OptimizeState) -> Result<()> {
-        let (dtype, device) = (self.model.dtype(), self.model.device().clone());
-        let own = |tensor: &Tensor| tensor.to_dtype(dtype)?.to_device(&device)?.contiguous();
-        let hidden = self.model.config().hidden;
+        let Network { model, optimizer, factors } = &mut self.network;
+        let (dtype, device, hidden) = (model.dtype(), model.device(), model.config().hidden);
+        let own = |tensor: &Tensor| tensor.to_dtype(dtype)?.to_device(device)?.contiguous();
         if let Some(a) = state.get("a").filter(|a| a.dims().get(1..) != Some(&[hidden])) {
             bail!("the state \"a\" is {:?}, not (B, {hidden})", a.dims());
         }
-        self.state = state.get("a").map(own).transpose()?.map(CharRnnState::new);
+        let last = state.get("a").map(own).transpose()?.map(CharRnnState::new);
         if let Some(steps) = state.get(STEP) {
             let steps = steps.to_dtype(DType::F64)?.to_scalar::<f64>()?;
             if !(0. ..9e15).contains(&steps) {
                 bail!("{STEP} cannot be {steps}");
             }
-            let names = trained_names(self.factors.is_some());
+            let names = trained_names(factors.is_some());
             let moments = names.iter().filter_map(|name| state.get(&format!("{ADAMW}{name}")));
             let moments: Vec<Tensor> = moments.map(own).collect::<Result<_>>()?;
-            self.optimizer.load_state(steps as u64, &moments)?;
+            optimizer.load_state(steps as u64, &moments)?;
         }
-        if let Some(factors) = &self.factors {
+        if let Some(factors) = factors {
             for (name, var) in FACTORS.iter().zip(factors.vars()) {
                 let Some(values) = state.get(*name) else { bail!("the state has no {name:?}") };
                 var.set(&own(values)?)?;
             }
             factors.update_wax()?;
         }
-        if let Some(on_slices) = &mut self.on_slices {
-            on_slices.load(&self.optimizer, self.state.as_ref())?;
-        }
-        Ok(())
+        self.step.load(&self.network, last)
     }
 }
 
