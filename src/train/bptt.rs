@@ -207,9 +207,6 @@ fn multiply<F: Element>(x: &mut [F], y: &[F]) {
 }
 
 /// Both passes by [`Bptt`] for a model on the CPU, as tensors: what the gradient check compares.
-///
-/// # Errors
-/// Where an index is outside the vocabulary, a shape does not fit, or the type is not `F32` or `F64`.
 pub(crate) fn on_slices(
     model: &CharRnn,
     batch: &Batch,
@@ -266,9 +263,6 @@ pub(crate) struct Kept {
 
 /// The forward pass, (1) to (5), in tensor operations without a graph: for any device. Returns the sum
 /// of the losses, and what the gradients of `scale` times this sum need.
-///
-/// # Errors
-/// Where an index is outside the vocabulary, a shape does not fit, or the device fails.
 pub(crate) fn forward(
     model: &CharRnn,
     batch: &Batch,
@@ -307,9 +301,6 @@ pub(crate) fn forward(
 }
 
 /// The backward pass, (6) to (12), in tensor operations.
-///
-/// # Errors
-/// Where the device fails.
 pub(crate) fn backward(
     kept: Kept,
     model: &CharRnn,

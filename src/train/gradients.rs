@@ -41,9 +41,6 @@ pub(crate) struct Forward {
 
 /// The forward pass of `batch` from the states `start`, by `method`; `hand` in tensor operations. The
 /// loss is divided by `names`.
-///
-/// # Errors
-/// Where an index is outside the vocabulary, a shape does not fit, or the device fails.
 pub(crate) fn forward(
     method: GradientMethod,
     model: &CharRnn,
@@ -69,9 +66,6 @@ pub(crate) fn forward(
 impl Forward {
     /// The gradients of the loss, and that of the first states, (B, n_a), where they need one and
     /// candle's graph, if there is one, reaches them.
-    ///
-    /// # Errors
-    /// Where the device fails.
     pub fn backward(
         self,
         model: &CharRnn,
@@ -107,9 +101,6 @@ pub(crate) struct StepResult {
 }
 
 /// Both passes by `method` as training runs it: `hand` on slices on the CPU.
-///
-/// # Errors
-/// Where an index is outside the vocabulary, a shape does not fit, or the device fails.
 pub(crate) fn loss_and_gradients(
     method: GradientMethod,
     model: &CharRnn,

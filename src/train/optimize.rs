@@ -32,47 +32,26 @@ pub(super) struct Network {
 
 /// The passes of a training step. Each takes what the one before it has left.
 pub(super) trait Step {
-    /// The forward pass: the loss of `batch`.
-    ///
-    /// # Errors
-    /// Where an index is outside the vocabulary, or the device fails.
+    /// The forward pass: the loss of `batch`. An index outside the vocabulary is an error.
     fn forward(&mut self, network: &Network, batch: &Batch) -> Result<()>;
 
     /// The backward pass: the gradients of the loss.
-    ///
-    /// # Errors
-    /// Where the device fails.
     fn backward(&mut self, network: &Network, batch: &Batch) -> Result<()>;
 
     /// Clamps the gradients to [-max, max]; `stats` receives their statistics before.
-    ///
-    /// # Errors
-    /// Where the device fails.
     fn clip(&mut self, max: f64, stats: Option<&mut Stats>) -> Result<()>;
 
     /// Updates the parameters by the gradients.
-    ///
-    /// # Errors
-    /// Where the device fails.
     fn update(&mut self, network: &mut Network, learning_rate: f64) -> Result<()>;
 
     /// The loss in nats, summed over the steps and averaged over the names. Read last: on a GPU it
     /// waits for the step.
-    ///
-    /// # Errors
-    /// Where the device fails.
     fn loss(&self) -> Result<f64>;
 
     /// Brings the variables and the optimizer up to date. Returns the state, (B, n_a).
-    ///
-    /// # Errors
-    /// Where the device fails.
     fn store(&mut self, network: &mut Network) -> Result<Option<CharRnnState>>;
 
     /// Continues from the variables, the optimizer and this state.
-    ///
-    /// # Errors
-    /// Where the device fails.
     fn load(&mut self, network: &Network, state: Option<CharRnnState>) -> Result<()>;
 }
 
@@ -120,9 +99,6 @@ impl Optimize {
 
     /// Forward, backward, clip, update. Returns the loss in nats, summed over the steps and averaged
     /// over the names; `stats` receives the statistics of the gradients before they are clipped.
-    ///
-    /// # Errors
-    /// Where an index is outside the vocabulary, or the device fails.
     pub fn optimize(
         &mut self,
         batch: &Batch,
@@ -137,9 +113,6 @@ impl Optimize {
     }
 
     /// The network with its current parameters.
-    ///
-    /// # Errors
-    /// Where the device fails.
     pub fn model(&mut self) -> Result<&CharRnn> {
         self.step.store(&mut self.network)?;
         Ok(&self.network.model)
@@ -147,9 +120,6 @@ impl Optimize {
 
     /// What the next step continues from. Another network in training with the same parameters that
     /// [loads](Self::load_state) it takes the same steps, to the last bit.
-    ///
-    /// # Errors
-    /// Where the device fails.
     pub fn state(&mut self) -> Result<OptimizeState> {
         let mut state = OptimizeState::new();
         if let Some(last) = self.step.store(&mut self.network)? {
@@ -170,9 +140,6 @@ impl Optimize {
 
     /// Continues from `state`, which [`check_state`] has accepted, in this network's number type and
     /// on its device.
-    ///
-    /// # Errors
-    /// Where a shape does not fit, or the device fails.
     pub fn load_state(&mut self, state: &OptimizeState) -> Result<()> {
         let Network { model, optimizer, factors } = &mut self.network;
         let (dtype, device, hidden) = (model.dtype(), model.device(), model.config().hidden);
@@ -223,9 +190,6 @@ pub(crate) fn keep_state(state: &OptimizeState, now: &TrainConfig) -> OptimizeSt
 }
 
 /// Checks that `state` is what a run of `config` leaves: names and shapes.
-///
-/// # Errors
-/// Says what does not fit.
 pub(crate) fn check_state(
     state: &OptimizeState,
     network: Config,

@@ -46,8 +46,6 @@ impl GradientStats {
         Self { norm: if norm.is_finite() { norm } else { f64::MAX }, clipped }
     }
 
-    /// # Errors
-    /// Where the type is not `F32` or `F64`, or the device fails.
     pub(crate) fn of_tensor(gradient: &Tensor, clip: f64) -> Result<Self> {
         let gradient = gradient.to_device(&Device::Cpu)?.contiguous()?;
         with_float!(gradient.dtype(), "a gradient", F => {
@@ -175,9 +173,6 @@ impl Optimizer {
     }
 
     /// A step with `gradients` in the order of the variables.
-    ///
-    /// # Errors
-    /// Where a shape does not fit, or the device fails.
     pub fn step_with(&mut self, gradients: &[Tensor], learning_rate: f64) -> Result<()> {
         self.steps += 1;
         let steps = self.vars.iter().zip(gradients);
@@ -209,9 +204,6 @@ impl Optimizer {
     }
 
     /// Continues from the state of another optimizer.
-    ///
-    /// # Errors
-    /// Where a shape does not fit, or the device fails.
     pub fn load_state(&mut self, steps: u64, moments: &[Tensor]) -> Result<()> {
         if moments.len() != self.moments.len() {
             bail!("there are {} moments, not {}", moments.len(), self.moments.len());
