@@ -32,7 +32,7 @@ pub(crate) mod projection;
 pub(crate) mod recurrence;
 pub(crate) mod simd;
 pub(crate) mod softmax;
-mod threads;
+pub(crate) mod threads;
 pub(crate) mod transpose;
 pub(crate) mod update;
 #[cfg(target_arch = "x86_64")]

@@ -85,7 +85,7 @@ fn aligned<F: Element>(memory: &mut Vec<F>, length: usize) -> &mut [F] {
 }
 
 /// Rows of a part of a product, at least: gemm sums a single one in another order.
-pub(super) const MIN_ROWS: usize = 4;
+pub(crate) const MIN_ROWS: usize = 4;
 
 /// `c` (m, n) `= a` (m, k) `b` (k, n) in `parts` parts, at most `m /` [`MIN_ROWS`], where `b` is
 /// row-major or the transpose of such a matrix. Cost: `2 m n k` operations.

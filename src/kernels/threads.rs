@@ -18,7 +18,7 @@ const LARGE: usize = 1 << 28;
 /// The number of parts, at most `count`, of a kernel in a training step with `rows` rows, of all
 /// sequences, and `n` hidden units. Its largest products have `2 rows n^2` operations.
 #[inline]
-pub(super) fn parts(count: usize, rows: usize, n: usize) -> usize {
+pub(crate) fn parts(count: usize, rows: usize, n: usize) -> usize {
     #[cfg(test)]
     if let Some(parts) = tests::PARTS.get() {
         return parts.min(count).max(1);

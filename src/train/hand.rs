@@ -10,7 +10,8 @@ use super::optimize::{Network, Step};
 use super::optimizer::{GradientStats, OptimizerKind};
 use crate::data::Batch;
 use crate::kernels::Element;
-use crate::kernels::product::{Matrix, Scratch, product};
+use crate::kernels::product::{MIN_ROWS, Matrix, Scratch, product};
+use crate::kernels::threads::parts;
 use crate::kernels::update::{AdamW, adamw_descent, adamw_moments, clamp, descend};
 use crate::model::{CharRnnState, Config};
 use crate::ops::Float;
@@ -72,15 +73,17 @@ impl<F: Float> Factors<F> {
         let [d_projection, d_embedding] = &mut self.gradients;
         let (dwax, dwax_t) = (Matrix::transposed(dwax_t, n), Matrix::rows(dwax_t, n));
         let (embedding, scratch) = (Matrix::rows(embedding, n), &mut self.scratch);
-        product([n, v, n], dwax, embedding, d_projection, scratch);
-        product([v, n, n], dwax_t, Matrix::rows(projection, n), d_embedding, scratch);
+        let projection = Matrix::rows(projection, n);
+        let parts = |rows| parts(rows / MIN_ROWS, v, n);
+        product([n, v, n], dwax, embedding, d_projection, parts(n), scratch);
+        product([v, n, n], dwax_t, projection, d_embedding, parts(v), scratch);
     }
 
     /// Sets `wax^T` to the product.
     fn multiply(&mut self, wax_t: &mut [F], Config { vocabulary: v, hidden: n }: Config) {
         let [projection, embedding] = &self.values;
         let (a, b) = (Matrix::rows(embedding, n), Matrix::transposed(projection, n));
-        product([v, n, n], a, b, wax_t, &mut self.scratch);
+        product([v, n, n], a, b, wax_t, parts(v / MIN_ROWS, v, n), &mut self.scratch);
     }
 }
 
