@@ -49,7 +49,7 @@ pub(super) fn cross_entropy(z: &Tensor, y: &Tensor) -> Result<Tensor> {
 }
 
 /// As [`super::clamp`]. Candle's clamp on a GPU would replace a NaN by a number.
-pub(super) fn clamp(gradient: &Tensor, max: f64) -> Result<Tensor> {
+pub(crate) fn clamp(gradient: &Tensor, max: f64) -> Result<Tensor> {
     gradient.eq(gradient)?.where_cond(&gradient.clamp(-max, max)?, gradient)
 }
 

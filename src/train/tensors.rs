@@ -1,6 +1,7 @@
 //! A training step on tensors: by candle's autograd, and by `hand` on another device than the CPU.
 
-use super::gradients::{Forward, GradientMethod, Gradients, forward};
+use super::factors::FACTORS;
+use super::gradients::{Forward, GradientMethod, forward};
 use super::observer::Stats;
 use super::optimize::{Network, Step};
 use super::optimizer::GradientStats;
@@ -18,13 +19,16 @@ pub(super) struct OnTensors {
     state: Option<CharRnnState>,
     loss: Option<Tensor>,
     forward: Option<(Forward, CharRnnState)>,
-    /// Those of the parameters, and those of the variables: other ones with a factored input.
-    gradients: Option<(Gradients, Vec<Tensor>)>,
+    /// Those of the variables.
+    gradients: Vec<Tensor>,
+    /// That of `wax`, where the variables are its factors.
+    dwax: Option<Tensor>,
 }
 
 impl OnTensors {
     pub fn new(method: GradientMethod, carry_state: bool) -> Self {
-        Self { method, carry_state, state: None, loss: None, forward: None, gradients: None }
+        let (state, loss, forward, dwax) = (None, None, None, None);
+        Self { method, carry_state, state, loss, forward, gradients: vec![], dwax }
     }
 }
 
@@ -36,7 +40,8 @@ impl Step for OnTensors {
             None => model.zero_state(names)?,
         };
         let forward = forward(self.method, model, batch, &start, names)?;
-        (self.loss, self.state) = (Some(forward.loss.clone()), Some(forward.last.clone()));
+        // Detached: the graph is freed when the backward pass is done.
+        (self.loss, self.state) = (Some(forward.loss.detach()), Some(forward.last.clone()));
         self.forward = Some((forward, start));
         Ok(())
     }
@@ -44,31 +49,27 @@ impl Step for OnTensors {
     fn backward(&mut self, network: &Network, batch: &Batch) -> Result<()> {
         let (forward, start) = self.forward.take().expect("forward comes before backward");
         let (gradients, _) = forward.backward(&network.model, batch, &start)?;
-        let mut of_variables = gradients.to_vec();
+        self.gradients = Vec::from(gradients);
         if let Some(factors) = &network.factors {
-            of_variables.splice(..1, factors.gradients(&gradients[0])?);
+            let of_factors = factors.gradients(&self.gradients[0])?;
+            self.dwax = self.gradients.splice(..1, of_factors).next();
         }
-        self.gradients = Some((gradients, of_variables));
         Ok(())
     }
 
     fn clip(&mut self, max: f64, stats: Option<&mut Stats>) -> Result<()> {
-        let (gradients, of_variables) =
-            self.gradients.as_mut().expect("backward comes before clip");
         if let Some(stats) = stats {
-            for (stats, gradient) in stats.iter_mut().zip(gradients) {
+            let factors = if self.dwax.is_some() { FACTORS.len() } else { 0 };
+            let of_parameters = self.dwax.iter().chain(&self.gradients[factors..]);
+            for (stats, gradient) in stats.iter_mut().zip(of_parameters) {
                 *stats = GradientStats::of_tensor(gradient, max)?;
             }
         }
-        of_variables.iter_mut().try_for_each(|gradient| {
-            *gradient = clamp(gradient, max)?;
-            Ok(())
-        })
+        self.gradients.iter_mut().try_for_each(|gradient| clamp(gradient, max))
     }
 
     fn update(&mut self, network: &mut Network, learning_rate: f64) -> Result<()> {
-        let (_, gradients) = self.gradients.take().expect("clip comes before update");
-        network.optimizer.step_with(&gradients, learning_rate)?;
+        network.optimizer.step_with(&self.gradients, learning_rate)?;
         network.factors.as_ref().map_or(Ok(()), |factors| factors.update_wax())
     }
 
