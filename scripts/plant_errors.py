@@ -35,7 +35,7 @@ BPTT = "src/train/bptt.rs"
 BATCH = "src/data/batch.rs"
 
 TARGET_TERM = "None => dz[y as usize] -= scale,"
-NEXT_STEP = "let (now, after) = dpre.pair(t);"
+BACKWARD = "return dispatch(Backward { waa, steps, sums, n });"
 DWAX_COLUMN = "let column = &mut dwax_t[x as usize * n..][..n];"
 
 # The name, the file, the code (which occurs once), its replacement, and the gradient methods and
@@ -45,25 +45,26 @@ ERRORS = [
     (
         "tanh slope of the next step",
         RECURRENCE,
-        "TanhGradient(a(t))",
-        "TanhGradient(a(t + 1))",
+        "let a = a.chunks_exact(batch * n);",
+        "let mut turned = a.to_vec(); turned.rotate_left(batch * n); "
+        "let a = turned.chunks_exact(batch * n);",
         BOTH,
         HIDDEN,
     ),
     (
         "gradient of the last state instead of the next",
         RECURRENCE,
-        NEXT_STEP,
-        "let after = &dpre.get(last).to_vec()[..]; let (now, _) = dpre.pair(t);",
+        "after = now;",
+        "",
         BOTH,
         HIDDEN,
     ),
     (
-        "gradient of the next state but one from step 101 on",
+        "gradient of the next state from step 101 on",
         RECURRENCE,
-        NEXT_STEP,
-        "let next = if (101..110).contains(&t) { t + 2 } else { t + 1 };"
-        "let after = &dpre.get(next).to_vec()[..]; let (now, _) = dpre.pair(t);",
+        BACKWARD,
+        "dispatch(Backward { waa, steps, sums, n }); let size = batch * n; "
+        "for t in 101..110 { dpre.copy_within((t + 1) * size..(t + 2) * size, t * size); } return;",
         BOTH,
         # After a hundred steps nothing of it is left in the gradient of a0.
         "wax waa b",
@@ -80,8 +81,8 @@ ERRORS = [
     (
         "db and dby of the last row only",
         PROJECTION,
-        "dispatch(SumRows(x, sum));",
-        "dispatch(SumRows(&x[x.len() - sum.len()..], sum));",
+        "dispatch(SumRows { x, sum });",
+        "dispatch(SumRows { x: &x[x.len() - sum.len()..], sum });",
         BOTH,
         "b by",
     ),

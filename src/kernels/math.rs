@@ -118,6 +118,7 @@ mod tests {
     use super::super::simd::{dispatch, map};
     use super::*;
     use pulp::WithSimd;
+    use twofloat::TwoFloat;
 
     struct Apply<'a, F, const TANH: bool>(&'a mut [F]);
     impl<F: Element, const TANH: bool> WithSimd for Apply<'_, F, TANH> {
@@ -209,76 +210,47 @@ mod tests {
         assert!(exp.0 <= 2.0 && tanh.0 <= 2.0);
     }
 
-    /// A number as the unevaluated sum of two f64, about 106 bits: the reference for f64 results.
-    #[derive(Clone, Copy)]
-    struct Double(f64, f64);
-
-    impl Double {
-        fn sum(a: f64, b: f64) -> Self {
-            let s = a + b;
-            let t = s - a;
-            Double(s, (a - (s - t)) + (b - t))
+    /// `e^x - 1` by its series for `|x| < ln 2`, in twice the digits of f64: reduced by 2^8, then
+    /// doubled eight times by `m -> m (m + 2)`, which keeps the error relative.
+    fn expm1(x: TwoFloat) -> TwoFloat {
+        let x = x / 256.;
+        let (mut term, mut sum) = (x, x);
+        for i in 2..20 {
+            term = term * x / f64::from(i);
+            sum += term;
         }
-        fn add(self, o: Self) -> Self {
-            let s = Self::sum(self.0, o.0);
-            Self::sum(s.0, s.1 + self.1 + o.1)
-        }
-        fn mul(self, o: Self) -> Self {
-            let p = self.0 * o.0;
-            let e = self.0.mul_add(o.0, -p);
-            Self::sum(p, e + self.0 * o.1 + self.1 * o.0)
-        }
-        fn div(self, o: Self) -> Self {
-            let q = self.0 / o.0;
-            let r = self.add(o.mul(Double(-q, 0.0)));
-            let q2 = r.0 / o.0;
-            let r = r.add(o.mul(Double(-q2, 0.0)));
-            Self::sum(q, q2).add(Double(r.0 / o.0, 0.0))
-        }
-        fn scale(self, factor: f64) -> Self {
-            Double(self.0 * factor, self.1 * factor)
-        }
-        /// `e^x - 1` by its series for `|x| < ln 2`: reduced by 2^8, then doubled eight times by
-        /// `m -> m (m + 2)`, which keeps the error relative.
-        fn expm1(self) -> Self {
-            let x = self.scale(1.0 / 256.0);
-            let mut term = x;
-            let mut sum = x;
-            for i in 2..20 {
-                term = term.mul(x).div(Double(i as f64, 0.0));
-                sum = sum.add(term);
-            }
-            for _ in 0..8 {
-                sum = sum.mul(sum.add(Double(2.0, 0.0)));
-            }
-            sum
-        }
-        const LN_2: Self = Double(std::f64::consts::LN_2, 2.3190468138462996e-17);
+        (0..8).fold(sum, |m, _| m * (m + 2.))
     }
 
-    fn exp_reference(x: f64) -> (Double, i32) {
+    /// `e^x` is the first times two to the power of the second.
+    fn exp_reference(x: f64) -> (TwoFloat, i32) {
         let k = (x / std::f64::consts::LN_2).round();
-        let r = Double(x, 0.0).add(Double::LN_2.mul(Double(-k, 0.0)));
-        (r.expm1().add(Double(1.0, 0.0)), k as i32)
+        (expm1(TwoFloat::from(x) - twofloat::consts::LN_2 * k) + 1., k as i32)
     }
 
-    fn tanh_reference(x: f64) -> Double {
+    /// The crate's quotients have fewer digits: what remains is divided once more.
+    fn quotient(a: TwoFloat, b: TwoFloat) -> TwoFloat {
+        let q = a / b;
+        q + (a - q * b) / b
+    }
+
+    fn tanh_reference(x: f64) -> TwoFloat {
         let y = if x.abs() < 0.25 {
-            let t = Double(-2.0 * x.abs(), 0.0).expm1();
-            t.scale(-1.0).div(t.add(Double(2.0, 0.0)))
+            let t = expm1(TwoFloat::from(-2. * x.abs()));
+            quotient(-t, t + 2.)
         } else {
-            let (e, k) = exp_reference(-2.0 * x.abs());
-            let e = e.scale(2f64.powi(k));
-            Double(1.0, 0.0).add(e.scale(-1.0)).div(e.add(Double(1.0, 0.0)))
+            let (e, k) = exp_reference(-2. * x.abs());
+            let e = e * 2f64.powi(k);
+            quotient(1. - e, e + 1.)
         };
-        y.scale(x.signum())
+        y * x.signum()
     }
 
     /// Distance from `got` to `want` in ulps of `want`.
-    fn ulps_f64(got: f64, want: Double) -> f64 {
-        let magnitude = want.0.abs();
+    fn ulps_f64(got: f64, want: TwoFloat) -> f64 {
+        let magnitude = want.hi().abs();
         let ulp = f64::from_bits(magnitude.to_bits() + 1) - magnitude;
-        ((got - want.0) - want.1).abs() / ulp
+        ((got - want.hi()) - want.lo()).abs() / ulp
     }
 
     /// In minutes: `cargo test --release -- --ignored tanh_densely`.

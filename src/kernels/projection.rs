@@ -11,27 +11,24 @@ use super::threads::{for_rows, parts};
 use crate::data::START;
 use pulp::{Simd, WithSimd};
 
-struct Gather<'a, F>(&'a [F], &'a [F], &'a [u32], &'a mut [F]);
+struct Gather<'a, F> {
+    wax_t: &'a [F],
+    b: &'a [F],
+    x: &'a [u32],
+    px: &'a mut [F],
+}
+
 impl<F: Element> WithSimd for Gather<'_, F> {
     type Output = ();
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self(wax_t, b, x, px) = self;
-        let (n, lanes) = (b.len(), F::lanes::<S>());
+        let Self { wax_t, b, x, px } = self;
+        let n = b.len();
         for (&x, row) in x.iter().zip(px.chunks_exact_mut(n)) {
-            if x == START {
-                row.copy_from_slice(b);
-                continue;
-            }
-            let column = &wax_t[x as usize * n..][..n];
-            if n < lanes {
-                row.copy_from_slice(b);
+            row.copy_from_slice(b);
+            if x != START {
+                let column = &wax_t[x as usize * n..][..n];
                 zip!(simd, row, column, |b, w| F::plus(simd, b, w));
-                continue;
-            }
-            for at in starts(n, lanes) {
-                let sum = F::plus(simd, F::load(simd, &b[at..]), F::load(simd, &column[at..]));
-                F::store(simd, &mut row[at..], sum);
             }
         }
     }
@@ -48,15 +45,21 @@ pub(crate) fn project_input<F: Element>(wax_t: &[F], b: &[F], x: &[u32], px: &mu
     assert_eq!(px.len(), x.len() * b.len(), "px is not (R, n)");
     check_indices(x, wax_t.len() / b.len(), "x");
     let parts = parts(x.len(), x.len(), b.len());
-    for_rows(px, x.len(), parts, |rows, px| dispatch(Gather(wax_t, b, &x[rows], px)));
+    for_rows(px, x.len(), parts, |rows, px| dispatch(Gather { wax_t, b, x: &x[rows], px }));
 }
 
-struct Scatter<'a, F>(&'a [u32], &'a [F], &'a mut [F], usize);
+struct Scatter<'a, F> {
+    x: &'a [u32],
+    dpx: &'a [F],
+    dwax_t: &'a mut [F],
+    n: usize,
+}
+
 impl<F: Element> WithSimd for Scatter<'_, F> {
     type Output = ();
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self(x, dpx, dwax_t, n) = self;
+        let Self { x, dpx, dwax_t, n } = self;
         dwax_t.fill(F::ZERO);
         for (&x, row) in x.iter().zip(dpx.chunks_exact(n)).filter(|(x, _)| **x != START) {
             let column = &mut dwax_t[x as usize * n..][..n];
@@ -75,7 +78,7 @@ pub(crate) fn project_input_backward<F: Element>(x: &[u32], dpx: &[F], dwax_t: &
     assert_eq!(dwax_t.len() % n, 0, "dwax_t is not (v, n)");
     assert_eq!(dpx.len(), x.len() * n, "dpx is not (R, n)");
     check_indices(x, dwax_t.len() / n, "x");
-    dispatch(Scatter(x, dpx, dwax_t, n));
+    dispatch(Scatter { x, dpx, dwax_t, n });
 }
 
 /// Panics unless every index is below `v` or [`START`].
@@ -149,15 +152,19 @@ impl<F: Element> WithSimd for AddRow<'_, F> {
 
 /// `sum[j] = sum over i of x[i, j]`.
 pub(crate) fn sum_rows<F: Element>(x: &[F], sum: &mut [F]) {
-    dispatch(SumRows(x, sum));
+    dispatch(SumRows { x, sum });
 }
 
-struct SumRows<'a, F>(&'a [F], &'a mut [F]);
+struct SumRows<'a, F> {
+    x: &'a [F],
+    sum: &'a mut [F],
+}
+
 impl<F: Element> WithSimd for SumRows<'_, F> {
     type Output = ();
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self(x, sum) = self;
+        let Self { x, sum } = self;
         let (n, lanes) = (sum.len(), F::lanes::<S>());
         if n < lanes {
             sum.fill(F::ZERO);

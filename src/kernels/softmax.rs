@@ -6,12 +6,17 @@ use super::math::exp;
 use super::simd::dispatch;
 use pulp::{Simd, WithSimd};
 
-struct Weights<'a, F>(&'a [F], usize, &'a mut [F]);
+struct Weights<'a, F> {
+    z: &'a [F],
+    v: usize,
+    e: &'a mut [F],
+}
+
 impl<F: Element> WithSimd for Weights<'_, F> {
     type Output = ();
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self(z, v, e) = self;
+        let Self { z, v, e } = self;
         for (z, e) in z.chunks_exact(v).zip(e.chunks_exact_mut(v)) {
             exponentials(simd, z, maximum(simd, z), e);
         }
@@ -24,7 +29,7 @@ pub(crate) fn softmax_weights<F: Element>(z: &[F], v: usize, e: &mut [F]) {
     assert!(v > 0, "an empty vocabulary");
     assert_eq!(z.len() % v, 0, "z is not (R, v)");
     assert_eq!(e.len(), z.len(), "e is not (R, v)");
-    dispatch(Weights(z, v, e));
+    dispatch(Weights { z, v, e });
 }
 
 /// The largest element, or any element when one is NaN: the exponentials then sum to NaN anyway.
