@@ -157,8 +157,8 @@ impl<'a, F: Element> Right<'a, F> {
         Self::Small { data, stride }
     }
 
-    /// The square matrix `b`, (n, n), for many products with `m` rows, whose sums have room for
-    /// [`padded`] rows.
+    /// B for many products with `m` rows, whose results have [`padded`] rows: the matrix `data`,
+    /// (n, n), or its transpose.
     ///
     /// With one row a copy takes as long as several products. A training step of 13 time steps without
     /// it takes 0.79 of the time with 256 or 512 hidden units and 0.97 with 128, but 1.12 with 96; and
@@ -170,6 +170,7 @@ impl<'a, F: Element> Right<'a, F> {
         is_transposed: bool,
         memory: &'a mut Vec<F>,
     ) -> Self {
+        assert_eq!(Some(data.len()), n.checked_mul(n), "the weights are not n x n");
         let stride = padded::<F>(n);
         let b = match is_transposed {
             true => Matrix::transposed(data, n),
@@ -243,6 +244,8 @@ fn rows_at_once(rows: usize) -> usize {
     }
 }
 
+/// Copies B for [`InRegisters`], the last vector of each row beside the others. Returns the copy and
+/// its stride.
 struct Pack<'a, 'b, F> {
     k: usize,
     n: usize,
