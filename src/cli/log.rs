@@ -7,8 +7,8 @@
 //! | `{"end": ..., ...}` | the last: how the run ended |
 
 use super::error::{Failure, message};
+use super::job::Job;
 use super::progress::Bar;
-use super::session::Job;
 use crate::Error;
 use crate::checkpoint::PROGRAM;
 use crate::data::LetterCase;

@@ -12,6 +12,7 @@ mod files;
 mod flags;
 mod gradcheck;
 mod info;
+mod job;
 mod log;
 mod notebook_log;
 mod progress;

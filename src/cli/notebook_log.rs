@@ -1,9 +1,9 @@
 //! The notebook's log, letter for letter, so that `diff` can compare it.
 
 use super::error::Failure;
+use super::job::Job;
 use super::progress::Bar;
 use super::python::python_list;
-use super::session::Job;
 use crate::data::LetterCase;
 use crate::sample::{MAX_LENGTH, SampledName};
 use crate::train::{Observer, Progress, initial_loss};

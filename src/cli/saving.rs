@@ -1,7 +1,7 @@
 //! Saves a run as it goes, and keeps an older model until the run is finished.
 
 use super::files::{keep_older, kept_place};
-use super::session::Job;
+use super::job::Job;
 use crate::checkpoint::{self, Change, Checkpoint, ListInfo, PROGRAM, Run};
 use crate::data::KnownNames;
 use crate::train::Trained;

@@ -1,7 +1,7 @@
 //! A run of training in the program: shown, logged, saved, and stopped by a signal.
 
-use super::args::DeviceName;
 use super::error::{Failure, message};
+use super::job::Job;
 use super::log::Log;
 use super::progress::Bar;
 use super::resume;
@@ -9,28 +9,13 @@ use super::saving::Saver;
 use super::signals::Signals;
 use crate::Error;
 use crate::checkpoint;
-use crate::data::{Corpus, LetterCase};
-use crate::train::{Observer, Progress, TrainConfig, Trained, Trainer};
+use crate::train::{Observer, Progress, Trained, Trainer};
 use candle_core::Device;
 use std::ops::ControlFlow;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// How often the progress bar is drawn.
 const REDRAW: Duration = Duration::from_millis(50);
-
-/// What is trained, on what, and where it goes.
-#[derive(Clone, Copy)]
-pub struct Job<'a> {
-    pub corpus: &'a Corpus,
-    pub case: LetterCase,
-    pub config: &'a TrainConfig,
-    /// The path of the list; `None` for the built-in one.
-    pub list: Option<&'a Path>,
-    /// The path of the model.
-    pub model: Option<&'a Path>,
-    pub device: DeviceName,
-}
 
 /// When a run is saved on its way.
 #[derive(Clone, Copy)]
@@ -196,7 +181,11 @@ impl Observer for Watch<'_> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::args::DeviceName;
     use super::*;
+    use crate::data::{Corpus, LetterCase};
+    use crate::train::TrainConfig;
+    use std::path::Path;
 
     /// Stops training once it has been saved twice.
     struct UntilSavedTwice<'a> {

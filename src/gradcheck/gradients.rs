@@ -6,7 +6,8 @@ use super::rounding::Rounding;
 use crate::error::Result;
 use crate::model::CharRnnState;
 use crate::train::GradientMethod;
-use crate::train::gradients::{StepResult, loss_and_gradients};
+use crate::train::bptt::StepResult;
+use crate::train::gradients::loss_and_gradients;
 use candle_core::{DType, Device};
 
 /// The entries of the gradients that a method computes.

@@ -62,7 +62,6 @@
 //! `T B (6 n_a^2 + 6 n_a n_x)` operations. (1), (8) and (11) have a third of the first term each,
 //! and of these (1) and (8) are sequential in time; (3), (6) and (7) have a third of the second.
 
-use super::gradients::{Gradients, StepResult};
 use crate::data::Batch;
 use crate::kernels::Element;
 use crate::kernels::cross_entropy::cross_entropy;
@@ -78,6 +77,21 @@ use crate::model::{CharRnn, CharRnnState, Config, Loss, one_hot};
 use crate::ops::{self, primitive};
 use candle_core::{D, Result, Tensor, WithDType};
 use candle_nn::ops::log_softmax;
+
+/// The gradients of the parameters, in their order and shapes.
+pub(crate) type Gradients = [Tensor; 5];
+
+/// The results of both passes.
+pub(crate) struct StepResult {
+    /// The loss in nats, summed over the steps and the names.
+    pub loss: f64,
+    /// Its gradients.
+    pub gradients: Gradients,
+    /// Its gradient by the first states, (B, n_a), where they need one.
+    pub da0: Option<Tensor>,
+    /// The state of each name after its own last step, (B, n_a), without a graph.
+    pub last: CharRnnState,
+}
 
 /// Loss and gradients on slices, for one size of model. It owns the gradients and its working
 /// memory, which grow to the largest minibatch and are then reused: a step allocates nothing.

@@ -1,6 +1,6 @@
 //! The loss and its gradients by each of the gradient methods, in tensors.
 
-use super::bptt::{self, Kept};
+use super::bptt::{self, Gradients, Kept, StepResult};
 use crate::data::Batch;
 use crate::model::{CharRnn, CharRnnState, Loss};
 use crate::ops::scalar;
@@ -25,9 +25,6 @@ pub enum GradientMethod {
 name_variants!(
     GradientMethod, "gradient method": Unrolled = "unrolled", Autograd = "autograd", Hand = "hand"
 );
-
-/// The gradients of the parameters, in their order and shapes.
-pub(crate) type Gradients = [Tensor; 5];
 
 /// The result of a forward pass, from which the backward pass starts.
 pub(crate) struct Forward {
@@ -86,18 +83,6 @@ impl Forward {
             [gradient(wax)?, gradient(waa)?, gradient(wya)?, gradient(b)?, gradient(by)?];
         Ok((gradients, graph.remove(start.a())))
     }
-}
-
-/// The results of both passes.
-pub(crate) struct StepResult {
-    /// The loss in nats, summed over the steps and the names.
-    pub loss: f64,
-    /// Its gradients.
-    pub gradients: Gradients,
-    /// Its gradient by the first states, (B, n_a), where they need one.
-    pub da0: Option<Tensor>,
-    /// The state of each name after its own last step, (B, n_a), without a graph.
-    pub last: CharRnnState,
 }
 
 /// Both passes by `method` as training runs it: `hand` on slices on the CPU.

@@ -6,8 +6,8 @@
 use super::bptt::Bptt;
 use super::config::TrainConfig;
 use super::observer::Stats;
-use super::optimize::{Network, Step};
 use super::optimizer::{GradientStats, OptimizerKind};
+use super::step::{Network, Step};
 use crate::data::Batch;
 use crate::kernels::Element;
 use crate::kernels::product::{MIN_ROWS, Matrix, Scratch, product};

@@ -1,7 +1,7 @@
 //! Training, in the notebook's order: take a minibatch, optimize, smooth the loss, and now and then
 //! evaluate the network and sample names.
 
-mod bptt;
+pub(crate) mod bptt;
 pub(crate) mod config;
 pub(crate) mod factors;
 pub(crate) mod gradients;
@@ -12,6 +12,7 @@ pub(crate) mod optimize;
 mod optimizer;
 pub mod plan;
 mod smoothing;
+mod step;
 mod tensors;
 mod validation;
 

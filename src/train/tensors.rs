@@ -3,8 +3,8 @@
 use super::factors::FACTORS;
 use super::gradients::{Forward, GradientMethod, forward};
 use super::observer::Stats;
-use super::optimize::{Network, Step};
 use super::optimizer::GradientStats;
+use super::step::{Network, Step};
 use crate::data::Batch;
 use crate::model::CharRnnState;
 use crate::ops::{clamp, scalar};

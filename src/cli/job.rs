@@ -1,0 +1,19 @@
+//! What a command that trains has been told to do.
+
+use super::args::DeviceName;
+use crate::data::{Corpus, LetterCase};
+use crate::train::TrainConfig;
+use std::path::Path;
+
+/// What is trained, on what, and where it goes.
+#[derive(Clone, Copy)]
+pub struct Job<'a> {
+    pub corpus: &'a Corpus,
+    pub case: LetterCase,
+    pub config: &'a TrainConfig,
+    /// The path of the list; `None` for the built-in one.
+    pub list: Option<&'a Path>,
+    /// The path of the model.
+    pub model: Option<&'a Path>,
+    pub device: DeviceName,
+}
