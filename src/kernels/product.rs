@@ -6,7 +6,7 @@
 //! No sum depends on the number of rows, which threads divide.
 
 use super::element::Element;
-use super::simd::{dispatch, starts};
+use super::simd::dispatch;
 use super::threads::for_rows;
 use super::transpose::{transpose_block, transpose_padded};
 use gemm::Parallelism;
@@ -269,11 +269,12 @@ impl<'a, F: Element> WithSimd for Pack<'a, '_, F> {
                 }
             }
         } else if b.row != 1 {
-            for (j, at) in starts(n, lanes).enumerate() {
-                let rows = b.data[at..].chunks(b.row);
-                for (row, out) in rows.zip(out[j * lanes..].chunks_mut(stride)) {
-                    F::store(simd, out, F::load(simd, row));
+            for (row, out) in b.data.chunks(b.row).zip(out.chunks_exact_mut(stride)) {
+                let last = F::load(simd, &row[n - lanes..]);
+                for (v, out) in row[..n].chunks_exact(lanes).zip(out.chunks_exact_mut(lanes)) {
+                    F::store(simd, out, F::load(simd, v));
                 }
+                F::store(simd, &mut out[stride - lanes..], last);
             }
         } else {
             let whole = n / lanes * lanes;
@@ -353,12 +354,19 @@ impl<F: Element> InRegisters<'_, F> {
             if self.m == 1 {
                 return self.sum::<S, 1, WIDTH, SETS>(simd, 0, j);
             }
-            let threes = self.m / 3 * 3;
-            for i in (0..threes).step_by(3) {
-                self.sum::<S, 3, WIDTH, 1>(simd, i, j);
+            let mut i = 0;
+            // A constant, so that these are compiled for AVX-512 only.
+            while const { size_of::<F::Vector<S>>() == LINE } && i + 6 <= self.m {
+                self.sum::<S, 6, WIDTH, 1>(simd, i, j);
+                i += 6;
             }
-            for i in threes..self.m {
+            while i + 3 <= self.m {
+                self.sum::<S, 3, WIDTH, 1>(simd, i, j);
+                i += 3;
+            }
+            while i < self.m {
                 self.sum::<S, 1, WIDTH, 1>(simd, i, j);
+                i += 1;
             }
         }
     }

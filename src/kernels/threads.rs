@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-/// The size of a training step from which its kernels are divided: with 300 hidden units those of 14
+/// The size of a training step from which its kernels are divided: with 300 hidden units those of 15
 /// names of 13 steps, which take half a millisecond.
 ///
 /// All are or none is: rayon's threads sleep where they have nothing to do for some microseconds, and
