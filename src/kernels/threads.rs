@@ -3,6 +3,7 @@
 //! Each part has some rows of the result and computes each as it would alone: no sum is divided, so
 //! that results do not depend on the number of threads.
 
+use std::cell::Cell;
 use std::ops::Range;
 
 /// The size of a training step from which its kernels are divided: with 300 hidden units those of 15
@@ -10,33 +11,63 @@ use std::ops::Range;
 ///
 /// All are or none is: rayon's threads sleep where they have nothing to do for some microseconds, and
 /// to wake one takes longer than a small product.
-const MIN_SIZE: usize = 1 << 25;
+const STEP: usize = 1 << 25;
+/// The size of a kernel on its own from which it is divided. Between the ops of a graph candle works
+/// long enough for the threads to fall asleep: a step by autograd with 256 hidden units and 32 names,
+/// an eighth of this, took 1.04 of the time of one thread.
+const KERNEL: usize = 1 << 28;
 /// The size from which each thread has two parts: where another program has one of the cores, the
 /// others take over what its thread has not begun.
 const LARGE: usize = 1 << 28;
+/// The weights of a part, at least.
+const WEIGHTS: usize = 1 << 13;
 
-/// The number of parts, at most `count`, of a kernel in a training step with `rows` rows, of all
-/// sequences, and `n` hidden units. Its largest products have `2 rows n^2` operations.
-#[inline]
-pub(crate) fn parts(count: usize, rows: usize, n: usize) -> usize {
-    #[cfg(test)]
-    if let Some(parts) = tests::PARTS.get() {
-        return parts.min(count).max(1);
-    }
+thread_local! {
+    /// The parts of each kernel in a [`Pass`].
+    static PARTS: Cell<Option<usize>> = const { Cell::new(None) };
+}
+
+/// The number of parts of work with `rows` rows, of all sequences, and `n` hidden units, whose largest
+/// products have `2 rows n^2` operations. Below `least` operations it is 1.
+fn parts_from(least: usize, rows: usize, n: usize) -> usize {
     let size = rows.saturating_mul(n).saturating_mul(2 * n);
-    match size {
-        0..MIN_SIZE => 1,
-        MIN_SIZE..LARGE => rayon::current_num_threads().min(count).max(1),
-        _ => match rayon::current_num_threads() {
-            1 => 1,
-            threads => (2 * threads).min(count).max(1),
+    match size < least {
+        true => 1,
+        false => match rayon::current_num_threads() {
+            threads if threads == 1 || size < LARGE => threads,
+            threads => 2 * threads,
         },
     }
 }
 
-/// The number of parts of a function of each of `length` weights.
+/// While it lives, the kernels of this thread are a pass of a training step with `rows` rows, of all
+/// sequences, and `n` hidden units. They follow each other at once, and are divided all or none.
+pub(crate) struct Pass(Option<usize>);
+
+impl Pass {
+    pub fn new(rows: usize, n: usize) -> Self {
+        let before = PARTS.get();
+        PARTS.set(before.or_else(|| Some(parts_from(STEP, rows, n))));
+        Self(before)
+    }
+}
+
+impl Drop for Pass {
+    fn drop(&mut self) {
+        PARTS.set(self.0);
+    }
+}
+
+/// The number of parts, at most `count`, of a kernel with so many rows and hidden units.
+#[inline]
+pub(crate) fn parts(count: usize, rows: usize, n: usize) -> usize {
+    PARTS.get().unwrap_or_else(|| parts_from(KERNEL, rows, n)).min(count).max(1)
+}
+
+/// The number of parts of a function of each of `length` weights. On its own it is not divided: it
+/// takes as long as reading them.
 pub(super) fn parts_of_weights(length: usize) -> usize {
-    parts(length, length, 4)
+    PARTS.get().unwrap_or(1).min(length / WEIGHTS).max(1)
 }
 
 /// `work` on each of `shares`.
@@ -98,14 +129,9 @@ pub(super) fn shares_of_steps<F>(
 
 #[cfg(test)]
 pub(super) mod tests {
-    use std::cell::Cell;
+    use super::PARTS;
 
-    thread_local! {
-        /// Makes [`parts`](super::parts) give this number where there is as much work, however small.
-        pub static PARTS: Cell<Option<usize>> = const { Cell::new(None) };
-    }
-
-    /// Runs `test` as one part, and then in up to three.
+    /// Runs `test` as one part, and then in up to three, however little work there is.
     pub fn in_parts(test: impl Fn()) {
         test();
         PARTS.set(Some(3));

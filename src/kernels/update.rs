@@ -200,7 +200,7 @@ mod tests {
     use super::*;
 
     fn check<F: Element>() {
-        for length in [0, 1, 5, 8, 27, 2500] {
+        for length in [0, 1, 5, 8, 27, 2500, 30_001] {
             let (mut w, mut g) = (noise::<F>(length, 1), noise::<F>(length, 2));
             let f = F::from_f64;
             let clamped: Vec<F> = g.iter().map(|g| f(g.to_f64().clamp(-0.5, 0.5))).collect();
@@ -245,7 +245,7 @@ mod tests {
     }
 
     fn check_adamw<F: Element>() {
-        for length in [0, 1, 5, 8, 27, 2500] {
+        for length in [0, 1, 5, 8, 27, 2500, 30_001] {
             let (w, g) = (noise::<F>(length, 1), noise::<F>(length, 2));
             let mut moments = [noise::<F>(length, 3), vec![F::from_f64(0.25); length]].concat();
             let before: Vec<f64> = moments.iter().map(|m| m.to_f64()).collect();

@@ -11,7 +11,7 @@ use super::step::{Network, Step};
 use crate::data::Batch;
 use crate::kernels::Element;
 use crate::kernels::product::{MIN_ROWS, Matrix, Scratch, product};
-use crate::kernels::threads::parts;
+use crate::kernels::threads::{Pass, parts};
 use crate::kernels::update::{AdamW, adamw_descent, adamw_moments, clamp, descend};
 use crate::model::{CharRnnState, Config};
 use crate::ops::Float;
@@ -30,6 +30,8 @@ pub(super) struct OnSlices<F> {
     /// AdamW's two moments of each variable.
     moments: Vec<Vec<F>>,
     steps: u64,
+    /// The rows of the last minibatch, of all names.
+    rows: usize,
     /// (B, n_a); empty before the first minibatch.
     state: Vec<F>,
     loss: f64,
@@ -59,10 +61,15 @@ impl<F: Float> OnSlices<F> {
             factors: None,
             moments: vec![],
             steps: 0,
+            rows: 0,
             state: vec![],
             loss: f64::NAN,
             is_stored: true,
         }
+    }
+
+    fn pass(&self) -> Pass {
+        Pass::new(self.rows, self.config.hidden)
     }
 }
 
@@ -90,6 +97,8 @@ impl<F: Float> Factors<F> {
 impl<F: Float> Step for OnSlices<F> {
     fn forward(&mut self, _network: &Network, batch: &Batch) -> Result<()> {
         batch.check_indices(self.config.vocabulary)?;
+        self.rows = batch.x().len();
+        let _pass = self.pass();
         let length = batch.size() * self.config.hidden;
         if !self.carry_state || self.state.len() != length {
             self.state.clear();
@@ -104,6 +113,7 @@ impl<F: Float> Step for OnSlices<F> {
 
     fn backward(&mut self, _network: &Network, batch: &Batch) -> Result<()> {
         let parameters = self.parameters.each_ref().map(Vec::as_slice);
+        let _pass = self.pass();
         let [dwax_t, ..] = self.bptt.backward(parameters, batch);
         if let Some(factors) = &mut self.factors {
             factors.backward(dwax_t, self.config);
@@ -112,6 +122,7 @@ impl<F: Float> Step for OnSlices<F> {
     }
 
     fn clip(&mut self, max: f64, stats: Option<&mut Stats>) -> Result<()> {
+        let _pass = self.pass();
         let gradients = &mut self.bptt.gradients;
         if let Some(stats) = stats {
             *stats = gradients.each_ref().map(|gradient| GradientStats::of(gradient, max));
@@ -122,6 +133,7 @@ impl<F: Float> Step for OnSlices<F> {
     }
 
     fn update(&mut self, _network: &mut Network, learning_rate: f64) -> Result<()> {
+        let _pass = self.pass();
         self.steps += 1;
         self.is_stored = false;
         let mut steps = self.parameters.iter_mut().zip(&mut self.bptt.gradients);
