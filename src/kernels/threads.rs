@@ -5,6 +5,7 @@
 
 use std::cell::Cell;
 use std::ops::Range;
+use std::time::{Duration, Instant};
 
 /// The size of a training step from which its kernels are divided: with 300 hidden units those of 15
 /// names of 13 steps, which take half a millisecond.
@@ -25,18 +26,18 @@ const WEIGHTS: usize = 1 << 13;
 thread_local! {
     /// The parts of each kernel in a [`Pass`].
     static PARTS: Cell<Option<usize>> = const { Cell::new(None) };
+    /// Until when nothing is divided.
+    static PAUSE: Cell<Option<Instant>> = const { Cell::new(None) };
 }
 
 /// The number of parts of work with `rows` rows, of all sequences, and `n` hidden units, whose largest
 /// products have `2 rows n^2` operations. Below `least` operations it is 1.
 fn parts_from(least: usize, rows: usize, n: usize) -> usize {
     let size = rows.saturating_mul(n).saturating_mul(2 * n);
-    match size < least {
-        true => 1,
-        false => match rayon::current_num_threads() {
-            threads if threads == 1 || size < LARGE => threads,
-            threads => 2 * threads,
-        },
+    match rayon::current_num_threads() {
+        _ if size < least => 1,
+        threads if threads == 1 || size < LARGE => threads,
+        threads => 2 * threads,
     }
 }
 
@@ -61,24 +62,48 @@ impl Drop for Pass {
 /// The number of parts, at most `count`, of a kernel with so many rows and hidden units.
 #[inline]
 pub(crate) fn parts(count: usize, rows: usize, n: usize) -> usize {
-    PARTS.get().unwrap_or_else(|| parts_from(KERNEL, rows, n)).min(count).max(1)
+    at_most(count, PARTS.get().unwrap_or_else(|| parts_from(KERNEL, rows, n)))
 }
 
 /// The number of parts of a function of each of `length` weights. On its own it is not divided: it
 /// takes as long as reading them.
 pub(super) fn parts_of_weights(length: usize) -> usize {
-    PARTS.get().unwrap_or(1).min(length / WEIGHTS).max(1)
+    at_most(length / WEIGHTS, PARTS.get().unwrap_or(1))
 }
 
-/// `work` on each of `shares`.
+/// `parts` parts, but at most `count`, and one in a pause.
+fn at_most(count: usize, parts: usize) -> usize {
+    match parts.min(count) {
+        2.. if PAUSE.get().is_some_and(|end| Instant::now() < end) => 1,
+        parts => parts.max(1),
+    }
+}
+
+/// `work` on each of `shares`, which take about as long as each other.
+///
+/// Where another program has a core, a thread may lose it for milliseconds in the middle of a share,
+/// and this one waits: `train --best` on two cores, one of them busy, took 1.6 times as long as by one
+/// thread. Then nothing is divided for a while, so that a wait costs a small part of the time: 1.06
+/// times as long. A wait for a thread that slept is shorter.
 pub(super) fn for_each<T: Send>(shares: impl IntoIterator<Item = T>, work: impl Fn(T) + Sync) {
-    let work = &work;
+    let (work, start) = (&work, Instant::now());
+    let (mut own, mut others) = (Duration::ZERO, 0);
     rayon::in_place_scope(|scope| {
         let mut shares = shares.into_iter();
-        let own = shares.next();
-        shares.for_each(|share| scope.spawn(move |_| work(share)));
-        own.into_iter().for_each(work);
+        let first = shares.next();
+        for share in shares {
+            scope.spawn(move |_| work(share));
+            others += 1;
+        }
+        first.into_iter().for_each(work);
+        own = start.elapsed();
     });
+    // A thread has at most so many shares.
+    let expected = own * (1 + others / rayon::current_num_threads() as u32);
+    let wait = start.elapsed().saturating_sub(expected);
+    if wait > own / 2 + Duration::from_micros(500) {
+        PAUSE.set(Some(Instant::now() + 32 * wait));
+    }
 }
 
 /// `work` on all `rows` rows of `c`, in `parts` parts. A single part allocates nothing.
