@@ -34,8 +34,10 @@ thread_local! {
 /// products have `2 rows n^2` operations. Below `least` operations it is 1.
 fn parts_from(least: usize, rows: usize, n: usize) -> usize {
     let size = rows.saturating_mul(n).saturating_mul(2 * n);
+    if size < least {
+        return 1;
+    }
     match rayon::current_num_threads() {
-        _ if size < least => 1,
         threads if threads == 1 || size < LARGE => threads,
         threads => 2 * threads,
     }
