@@ -105,6 +105,8 @@ pub(crate) fn product<F: Element>(
         return c.fill(F::ZERO);
     }
     let right = match k * n <= MAX_SMALL {
+        // Not copied: that takes longer than to read vectors from two cache lines.
+        true if (b.row, b.column) == (n, 1) => Right::Small { data: b.data, stride: n },
         true => Right::small(k, n, b, &mut scratch.copy),
         false => Right::Gemm(b, n),
     };
