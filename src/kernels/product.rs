@@ -3,7 +3,8 @@
 //! The crate `gemm` multiplies, as for candle's own products. What fits the first-level cache, and a
 //! single row, is summed in registers here: calling gemm takes as long as such a product.
 //!
-//! No sum depends on the number of rows, which threads divide.
+//! No sum depends on the number of threads: they divide rows, and only where gemm's sums do not depend
+//! on how many there are.
 
 use super::element::Element;
 use super::simd::dispatch;
@@ -110,6 +111,8 @@ pub(crate) fn product<F: Element>(
         true => Right::small(k, n, b, &mut scratch.copy),
         false => Right::Gemm(b, n),
     };
+    // Where B is transposed, the order of gemm's sums depends on the number of rows.
+    let parts = if matches!(right, Right::Gemm(b, _) if b.row == 1) { 1 } else { parts };
     for_rows(c, m, parts, |rows, c| {
         let (m, a) = (rows.len(), a.from(rows.start, 0));
         match right {
@@ -551,12 +554,18 @@ mod tests {
     proptest! {
         #[test]
         fn products_do_not_depend_on_how_their_rows_are_divided(
-            m in 1usize..70, k in 1usize..600, n in 1usize..90, parts in 2usize..5,
+            m in 1usize..70, k in 1usize..600, n in 1usize..350, parts in 2usize..5,
+            is_transposed in any::<[bool; 2]>(),
         ) {
-            let (a, b) = (noise::<f32>(m * k, 1), noise::<f32>(k * n, 2));
+            let (left, right) = (noise::<f32>(m * k, 1), noise::<f32>(k * n, 2));
+            let of = |data, rows, columns, is_transposed| match is_transposed {
+                true => Matrix::transposed(data, rows),
+                false => Matrix::rows(data, columns),
+            };
             let run = |parts| {
                 let mut c = vec![0.; m * n];
-                let (a, b) = (Matrix::rows(&a, k), Matrix::rows(&b, n));
+                let a = of(&left, m, k, is_transposed[0]);
+                let b = of(&right, k, n, is_transposed[1]);
                 product([m, k, n], a, b, &mut c, parts, &mut Scratch::default());
                 c
             };

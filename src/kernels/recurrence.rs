@@ -225,10 +225,11 @@ pub(crate) fn recurrence_weight_gradient<F: Element>(
 #[cfg(test)]
 mod tests {
     use super::super::simd::tests::{assert_close, noise, on_every_path, tolerance};
-    use super::super::threads::tests::in_parts;
+    use super::super::threads::tests::{in_parts, with_parts};
     use super::super::transpose::transpose;
     use super::*;
     use crate::reference::{Parameters, rnn_backward, rnn_forward};
+    use proptest::prelude::*;
 
     /// Compares with the reference, for a vocabulary with a character for each row of `px` (and one
     /// more, so that no probability is 1): column r of `wax` is `px[r]`, and that of its gradient
@@ -279,6 +280,25 @@ mod tests {
         let earlier = [&a0, &a[..(steps - 1) * batch * n]].concat();
         recurrence_weight_gradient(&dpre, &earlier, &mut dwaa, n, &mut scratch);
         assert_close("dwaa", &dwaa, &dwaa_want, bound);
+    }
+
+    proptest! {
+        #[test]
+        fn states_and_gradients_do_not_depend_on_the_number_of_parts(
+            batch in 1usize..60, n in 1usize..140, parts in 2usize..6,
+        ) {
+            let (waa, a0) = (noise::<f32>(n * n, 1), noise::<f32>(batch * n, 2));
+            let (px, da) = (noise::<f32>(2 * batch * n, 3), noise::<f32>(2 * batch * n, 4));
+            let run = || {
+                let (mut a, mut dpre, mut dwaa) = (px.clone(), da.clone(), vec![0.; n * n]);
+                let mut scratch = Scratch::default();
+                recurrence_forward(&waa, &a0, &mut a, batch, n, &mut scratch);
+                recurrence_backward(&waa, &a, &mut dpre, batch, n, &mut scratch);
+                recurrence_weight_gradient(&dpre, &px, &mut dwaa, n, &mut scratch);
+                (a, dpre, dwaa)
+            };
+            prop_assert!(with_parts(1, run) == with_parts(parts, run));
+        }
     }
 
     #[test]

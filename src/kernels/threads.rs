@@ -161,8 +161,14 @@ pub(super) mod tests {
     /// Runs `test` as one part, and then in up to three, however little work there is.
     pub fn in_parts(test: impl Fn()) {
         test();
-        PARTS.set(Some(3));
-        test();
+        with_parts(3, test);
+    }
+
+    /// Runs `work` in `parts` parts where there are as many rows.
+    pub fn with_parts<R>(parts: usize, work: impl FnOnce() -> R) -> R {
+        PARTS.set(Some(parts));
+        let result = work();
         PARTS.set(None);
+        result
     }
 }
