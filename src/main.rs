@@ -23,9 +23,10 @@ fn main() -> ExitCode {
 }
 
 /// Starts the threads that the kernels use, of which this is one, and keeps candle at one thread.
+/// There are no more than cores: they would only wait for each other.
 fn start_threads() -> Result<ThreadPool, String> {
     let given = |name: &str| std::env::var(name).ok().and_then(|number| number.parse().ok());
-    let given = THREADS.iter().find_map(|name| given(name).map(|number| (name, number)));
+    let given: Option<usize> = THREADS.into_iter().find_map(given);
     for name in THREADS {
         // Without it candle reads the number of processors from a file at every product, which takes
         // longer than a small product, and splits sums of a few thousand numbers among them all, which
@@ -33,14 +34,8 @@ fn start_threads() -> Result<ThreadPool, String> {
         // SAFETY: no other thread is there that could read the environment.
         unsafe { std::env::set_var(name, "1") };
     }
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = given.filter(|&number| number > 0).map_or(cores, |number| number.min(cores));
     let start = |number| ThreadPoolBuilder::new().num_threads(number).use_current_thread().build();
-    match given {
-        Some((name, number)) => {
-            start(number).map_err(|error| format!("{name}: cannot start {number} threads: {error}"))
-        }
-        None => {
-            let cores = std::thread::available_parallelism().map_or(1, usize::from);
-            start(cores).or_else(|_| start(1)).map_err(|error| format!("no threads: {error}"))
-        }
-    }
+    start(threads).or_else(|_| start(1)).map_err(|error| format!("no threads: {error}"))
 }

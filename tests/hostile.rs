@@ -138,7 +138,7 @@ fn a_pipe_is_a_log_and_in_the_place_of_any_other_file_refused() {
 }
 
 #[test]
-fn memory_that_is_not_there_and_threads_that_cannot_start_are_reported() {
+fn memory_that_is_not_there_is_reported_and_no_more_threads_than_cores_start() {
     let folder = Folder::with_model();
     folder.write("long.txt", format!("{}b", "a".repeat(999)));
     let huge = "--hidden 8192 --batch-size 65536 --backprop unrolled --dtype f64";
@@ -151,11 +151,7 @@ fn memory_that_is_not_there_and_threads_that_cannot_start_are_reported() {
     command.args("train names.txt -o new".split(' ')).env("CANDLE_NUM_THREADS", "1024");
     let output = command.current_dir(folder.path()).output().unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(2), "{stderr}");
-    assert_says(
-        &stderr,
-        &["char-rnn: CANDLE_NUM_THREADS: cannot start 1024 threads: Resource temporarily"],
-    );
-    assert_eq!(stderr.lines().count(), 1, "{stderr}");
-    assert!(fs::metadata(folder.path().join("new")).is_err());
+    // The stacks of so many threads would not fit.
+    assert!(output.status.success(), "{stderr}");
+    assert!(fs::metadata(folder.path().join("new")).is_ok());
 }
