@@ -1,4 +1,4 @@
-//! What a command that trains has been told to do.
+//! The task of a command that trains: list, configuration, files and device.
 
 use super::args::DeviceName;
 use crate::data::{Corpus, LetterCase};

@@ -8,7 +8,7 @@
 
 use super::element::Element;
 use super::simd::dispatch;
-use super::threads::for_rows;
+use super::threads::{for_rows, operations, parts};
 use super::transpose::{transpose_block, transpose_padded};
 use gemm::Parallelism;
 use pulp::{Simd, WithSimd};
@@ -87,16 +87,15 @@ fn aligned<F: Element>(memory: &mut Vec<F>, length: usize) -> &mut [F] {
 }
 
 /// Rows of a part of a product, at least: gemm sums a single one in another order.
-pub(crate) const MIN_ROWS: usize = 4;
+pub(super) const MIN_ROWS: usize = 4;
 
-/// `c` (m, n) `= a` (m, k) `b` (k, n) in `parts` parts, at most `m /` [`MIN_ROWS`], where `b` is
-/// row-major or the transpose of such a matrix. Cost: `2 m n k` operations.
+/// `c` (m, n) `= a` (m, k) `b` (k, n), where `b` is row-major or the transpose of such a matrix. Cost:
+/// `2 m n k` operations.
 pub(crate) fn product<F: Element>(
     [m, k, n]: [usize; 3],
     a: Matrix<F>,
     b: Matrix<F>,
     c: &mut [F],
-    parts: usize,
     scratch: &mut Scratch<F>,
 ) {
     assert_eq!(Some(c.len()), m.checked_mul(n), "c is not m x n");
@@ -105,23 +104,24 @@ pub(crate) fn product<F: Element>(
     if m == 0 || n == 0 || k == 0 {
         return c.fill(F::ZERO);
     }
-    let right = match k * n <= MAX_SMALL {
+    let parts = parts(m / MIN_ROWS, operations([m, k, n]));
+    if k * n <= MAX_SMALL {
         // Not copied: that takes longer than to read vectors from two cache lines.
-        true if (b.row, b.column) == (n, 1) => Right::Small { data: b.data, stride: n },
-        true => Right::small(k, n, b, &mut scratch.copy),
-        false => Right::Gemm(b, n),
-    };
+        let right = match (b.row, b.column) == (n, 1) {
+            true => Right::Small { data: b.data, stride: n },
+            false => Right::small(k, n, b, &mut scratch.copy),
+        };
+        return for_rows(c, m, parts, |rows, c| {
+            let (m, a) = (rows.len(), a.from(rows.start, 0));
+            dispatch(Product { m, k, n, a, right, c, c_row: n });
+        });
+    }
     // Where B is transposed, the order of gemm's sums depends on the number of rows.
-    let parts = if matches!(right, Right::Gemm(b, _) if b.row == 1) { 1 } else { parts };
+    let parts = if b.row == 1 { 1 } else { parts };
     for_rows(c, m, parts, |rows, c| {
         let (m, a) = (rows.len(), a.from(rows.start, 0));
-        match right {
-            Right::Gemm(b, _) => {
-                for j in (0..n).step_by(MAX_COLUMNS) {
-                    gemm([m, k, MAX_COLUMNS.min(n - j)], a, b.from(0, j), &mut c[j..], n);
-                }
-            }
-            right => dispatch(Product { m, k, n, a, right, c, c_row: n }),
+        for j in (0..n).step_by(MAX_COLUMNS) {
+            gemm([m, k, MAX_COLUMNS.min(n - j)], a, b.from(0, j), &mut c[j..], n);
         }
     });
 }
@@ -483,8 +483,7 @@ fn gemm<F: Element>([m, k, n]: [usize; 3], a: Matrix<F>, b: Matrix<F>, c: &mut [
 #[cfg(test)]
 mod tests {
     use super::super::simd::tests::{assert_close, noise, on_every_path, tolerance};
-    use super::super::threads::parts;
-    use super::super::threads::tests::in_parts;
+    use super::super::threads::tests::{in_parts, with_parts};
     use super::super::transpose::transpose;
     use super::*;
     use proptest::prelude::*;
@@ -505,7 +504,7 @@ mod tests {
         for a in [Matrix::rows(&left, k), Matrix::transposed(&left, m)] {
             for b in [Matrix::rows(&right, n), Matrix::transposed(&right_t, k)] {
                 let mut c = vec![F::from_f64(7.); m * n];
-                product(shape, a, b, &mut c, parts(m / MIN_ROWS, 1, 1), &mut scratch);
+                product(shape, a, b, &mut c, &mut scratch);
                 assert_close("c", &c, &naive(shape, a, b), tolerance::<F>());
             }
         }
@@ -562,14 +561,14 @@ mod tests {
                 true => Matrix::transposed(data, rows),
                 false => Matrix::rows(data, columns),
             };
-            let run = |parts| {
+            let run = || {
                 let mut c = vec![0.; m * n];
                 let a = of(&left, m, k, is_transposed[0]);
                 let b = of(&right, k, n, is_transposed[1]);
-                product([m, k, n], a, b, &mut c, parts, &mut Scratch::default());
+                product([m, k, n], a, b, &mut c, &mut Scratch::default());
                 c
             };
-            prop_assert_eq!(run(1), run(parts.min(m / MIN_ROWS).max(1)));
+            prop_assert_eq!(with_parts(1, run), with_parts(parts, run));
         }
     }
 
@@ -582,7 +581,7 @@ mod tests {
             b[4 * size + 5] = f32::NAN;
             let mut c = vec![0.; size * size];
             let (left, right) = (Matrix::rows(&a, size), Matrix::rows(&b, size));
-            product([size; 3], left, right, &mut c, 1, &mut Scratch::default());
+            product([size; 3], left, right, &mut c, &mut Scratch::default());
             for (at, x) in c.iter().enumerate() {
                 assert_eq!(x.is_nan(), at / size == 3 || at % size == 5, "{at}");
             }
@@ -594,13 +593,13 @@ mod tests {
     fn strides_whose_product_overflows_panic() {
         let a = Matrix { data: &[0f32; 64], row: usize::MAX, column: 1 };
         let b = Matrix::rows(&[0.; 64], 8);
-        product([2, 8, 8], a, b, &mut [0.; 16], 1, &mut Scratch::default());
+        product([2, 8, 8], a, b, &mut [0.; 16], &mut Scratch::default());
     }
 
     #[test]
     #[should_panic(expected = "b is smaller than k x n")]
     fn a_right_side_that_is_too_small_panics() {
         let (a, b) = (Matrix::rows(&[0f32; 64], 8), Matrix::rows(&[0.; 63], 8));
-        product([8; 3], a, b, &mut [0.; 64], 1, &mut Scratch::default());
+        product([8; 3], a, b, &mut [0.; 64], &mut Scratch::default());
     }
 }

@@ -5,7 +5,7 @@
 //! [`transpose`](super::transpose::transpose) `wax` once a sequence, and the gradient back.
 
 use super::element::Element;
-use super::product::{MIN_ROWS, Matrix, Scratch, product};
+use super::product::{Matrix, Scratch, product};
 use super::simd::{dispatch, starts, zip};
 use super::threads::{for_rows, parts};
 use crate::data::START;
@@ -44,7 +44,7 @@ pub(crate) fn project_input<F: Element>(wax_t: &[F], b: &[F], x: &[u32], px: &mu
     assert_eq!(wax_t.len() % b.len(), 0, "wax_t is not (v, n)");
     assert_eq!(px.len(), x.len() * b.len(), "px is not (R, n)");
     check_indices(x, wax_t.len() / b.len(), "x");
-    let parts = parts(x.len(), x.len(), b.len());
+    let parts = parts(x.len(), px.len());
     for_rows(px, x.len(), parts, |rows, px| dispatch(Gather { wax_t, b, x: &x[rows], px }));
 }
 
@@ -101,7 +101,7 @@ pub(crate) fn project_output<F: Element>(
     let (v, rows) = (by.len(), a.len() / n);
     assert_eq!(z.len(), rows * v, "z is not (R, v)");
     let (left, right) = (Matrix::rows(a, n), Matrix::transposed(wya, n));
-    product([rows, n, v], left, right, z, parts(rows / MIN_ROWS, rows, n), scratch);
+    product([rows, n, v], left, right, z, scratch);
     dispatch(AddRow { row: by, to: z });
 }
 
@@ -117,7 +117,7 @@ pub(crate) fn project_output_backward<F: Element>(
     let (v, rows) = (wya.len() / n, da.len() / n);
     assert_eq!(dz.len(), rows * v, "dz is not (R, v)");
     let (left, right) = (Matrix::rows(dz, v), Matrix::rows(wya, n));
-    product([rows, v, n], left, right, da, parts(rows / MIN_ROWS, rows, n), scratch);
+    product([rows, v, n], left, right, da, scratch);
 }
 
 /// The gradients of the parameters, `dwya = dz^T a` and `dby = sum over rows of dz`. Cost: `2 R n v` operations.
@@ -132,7 +132,7 @@ pub(crate) fn output_weight_gradient<F: Element>(
     let (n, rows) = (dwya.len() / v, dz.len() / v);
     assert_eq!(a.len(), rows * n, "a is not (R, n)");
     let (left, right) = (Matrix::transposed(dz, v), Matrix::rows(a, n));
-    product([v, rows, n], left, right, dwya, parts(v / MIN_ROWS, rows, n), scratch);
+    product([v, rows, n], left, right, dwya, scratch);
     sum_rows(dz, dby);
 }
 

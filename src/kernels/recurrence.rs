@@ -6,7 +6,7 @@ use super::element::Element;
 use super::math::tanh;
 use super::product::{MIN_ROWS, Matrix, Right, Scratch, padded, product};
 use super::simd::{dispatch, zip};
-use super::threads::{for_each, parts, shares, shares_of_steps};
+use super::threads::{for_each, operations, parts, shares, shares_of_steps};
 use pulp::{Simd, WithSimd};
 
 /// One time step in either direction: `now = f(now + from waa)`, where `f` has the number of the row
@@ -97,7 +97,7 @@ pub(crate) fn recurrence_forward<F: Element>(
 ) {
     check(a, batch, n);
     assert_eq!(a0.len(), batch * n, "the first state is not (B, n)");
-    let parts = parts(batch / MIN_ROWS, a.len() / n, n);
+    let parts = parts(batch / MIN_ROWS, operations([a.len() / n, n, n]));
     let (copy, sums) = scratch.split(batch, n);
     let waa = Right::repeated(batch, n, waa, true, copy);
     if parts == 1 {
@@ -185,7 +185,7 @@ pub(crate) fn recurrence_backward<F: Element>(
 ) {
     check(a, batch, n);
     assert_eq!(a.len(), dpre.len(), "a and dpre differ in length");
-    let parts = parts(batch / MIN_ROWS, a.len() / n, n);
+    let parts = parts(batch / MIN_ROWS, operations([a.len() / n, n, n]));
     let (copy, sums) = scratch.split(batch, n);
     let waa = Right::repeated(batch, n, waa, false, copy);
     let a = a.chunks_exact(batch * n);
@@ -219,7 +219,7 @@ pub(crate) fn recurrence_weight_gradient<F: Element>(
     assert_eq!(earlier.len(), dpre.len(), "the states and dpre differ in length");
     let (left, right) = (Matrix::transposed(dpre, n), Matrix::rows(earlier, n));
     let rows = dpre.len() / n;
-    product([n, rows, n], left, right, dwaa, parts(n / MIN_ROWS, rows, n), scratch);
+    product([n, rows, n], left, right, dwaa, scratch);
 }
 
 #[cfg(test)]

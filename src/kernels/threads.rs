@@ -7,8 +7,8 @@ use std::cell::Cell;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-/// The size of a training step from which its kernels are divided: with 300 hidden units those of 15
-/// names of 13 steps, which take half a millisecond.
+/// The size of a training step, the operations of its largest product, from which its kernels are
+/// divided: with 300 hidden units those of 15 names of 13 steps, which take half a millisecond.
 ///
 /// All are or none is: rayon's threads sleep where they have nothing to do for some microseconds, and
 /// to wake one takes longer than a small product.
@@ -30,10 +30,8 @@ thread_local! {
     static PAUSE: Cell<Option<Instant>> = const { Cell::new(None) };
 }
 
-/// The number of parts of work with `rows` rows, of all sequences, and `n` hidden units, whose largest
-/// products have `2 rows n^2` operations. Below `least` operations it is 1.
-fn parts_from(least: usize, rows: usize, n: usize) -> usize {
-    let size = rows.saturating_mul(n).saturating_mul(2 * n);
+/// The number of parts of work of `size` operations. Below `least` it is 1.
+fn parts_from(least: usize, size: usize) -> usize {
     if size < least {
         return 1;
     }
@@ -50,7 +48,7 @@ pub(crate) struct Pass(Option<usize>);
 impl Pass {
     pub fn new(rows: usize, n: usize) -> Self {
         let before = PARTS.get();
-        PARTS.set(before.or_else(|| Some(parts_from(STEP, rows, n))));
+        PARTS.set(before.or_else(|| Some(parts_from(STEP, operations([rows, n, n])))));
         Self(before)
     }
 }
@@ -61,10 +59,15 @@ impl Drop for Pass {
     }
 }
 
-/// The number of parts, at most `count`, of a kernel with so many rows and hidden units.
+/// The operations of a product of matrices (m, k) and (k, n).
+pub(super) fn operations([m, k, n]: [usize; 3]) -> usize {
+    m.saturating_mul(k).saturating_mul(n).saturating_mul(2)
+}
+
+/// The number of parts, at most `count`, of a kernel of `size` operations.
 #[inline]
-pub(crate) fn parts(count: usize, rows: usize, n: usize) -> usize {
-    at_most(count, PARTS.get().unwrap_or_else(|| parts_from(KERNEL, rows, n)))
+pub(super) fn parts(count: usize, size: usize) -> usize {
+    at_most(count, PARTS.get().unwrap_or_else(|| parts_from(KERNEL, size)))
 }
 
 /// The number of parts of a function of each of `length` weights. On its own it is not divided: it

@@ -10,8 +10,8 @@ use super::optimizer::{GradientStats, OptimizerKind};
 use super::step::{Network, Step};
 use crate::data::Batch;
 use crate::kernels::Element;
-use crate::kernels::product::{MIN_ROWS, Matrix, Scratch, product};
-use crate::kernels::threads::{Pass, parts};
+use crate::kernels::product::{Matrix, Scratch, product};
+use crate::kernels::threads::Pass;
 use crate::kernels::update::{AdamW, adamw_descent, adamw_moments, clamp, descend};
 use crate::model::{CharRnnState, Config};
 use crate::ops::Float;
@@ -81,16 +81,15 @@ impl<F: Float> Factors<F> {
         let (dwax, dwax_t) = (Matrix::transposed(dwax_t, n), Matrix::rows(dwax_t, n));
         let (embedding, scratch) = (Matrix::rows(embedding, n), &mut self.scratch);
         let projection = Matrix::rows(projection, n);
-        let parts = |rows| parts(rows / MIN_ROWS, v, n);
-        product([n, v, n], dwax, embedding, d_projection, parts(n), scratch);
-        product([v, n, n], dwax_t, projection, d_embedding, parts(v), scratch);
+        product([n, v, n], dwax, embedding, d_projection, scratch);
+        product([v, n, n], dwax_t, projection, d_embedding, scratch);
     }
 
     /// Sets `wax^T` to the product.
     fn multiply(&mut self, wax_t: &mut [F], Config { vocabulary: v, hidden: n }: Config) {
         let [projection, embedding] = &self.values;
         let (a, b) = (Matrix::rows(embedding, n), Matrix::transposed(projection, n));
-        product([v, n, n], a, b, wax_t, parts(v / MIN_ROWS, v, n), &mut self.scratch);
+        product([v, n, n], a, b, wax_t, &mut self.scratch);
     }
 }
 
