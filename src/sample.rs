@@ -4,7 +4,7 @@
 //! distribution over characters, a uniform number chooses one, and its one-hot vector is the next
 //! input, until the end of the name or the maximum length. Names are sampled side by side, as the
 //! rows of a batch; when one ends, the next name takes its row. [`SampleOptions`] are the sampling
-//! temperature, top-k and top-p (nucleus) filtering, a prefix, and limits on the length.
+//! temperature, top-k and top-p (nucleus) filtering, prefixes, and limits on the length.
 
 mod options;
 
@@ -44,7 +44,7 @@ pub struct Sampler {
     model: CharRnn,
     rng: RngSource,
     options: SampleOptions,
-    /// The state, (1, n_a), of a new name: after all of the prefix but its last character.
+    /// The state of a new name after all of its prefix but the last character: (prefixes, n_a).
     start: Tensor,
     /// The number of the next name to return.
     next: u64,
@@ -74,7 +74,7 @@ impl Sampler {
     /// Samples the names of `model` with numbers in `range` as the `options` say.
     ///
     /// # Errors
-    /// If the options are out of range ([`SampleOptions::check`]), or the prefix has an index
+    /// If the options are out of range ([`SampleOptions::check`]), or a prefix has an index
     /// outside the vocabulary or the end of a name.
     pub fn with_options(
         model: &CharRnn,
@@ -83,22 +83,28 @@ impl Sampler {
         range: Range<u64>,
     ) -> Result<Self> {
         options.check().map_err(Error::wrap)?;
-        check_indices(&options.prefix, model.config().vocabulary)?;
-        if options.prefix.contains(&END) {
-            bail!("the prefix has {END}, the index of the end of a name");
-        }
         let model = model.detached();
-        let mut start = model.zero_state(1)?;
-        let inputs = std::iter::once(&START).chain(&options.prefix);
-        for &input in inputs.take(options.prefix.len()) {
-            start = model.step(&Tensor::new(&[input], model.device())?, &start)?;
+        let mut starts = Vec::new();
+        for name in 0..options.prefixes.len().max(1) as u64 {
+            let prefix = options.prefix(name);
+            check_indices(prefix, model.config().vocabulary)?;
+            if prefix.contains(&END) {
+                bail!("the prefix has {END}, the index of the end of a name");
+            }
+            let mut state = model.zero_state(1)?;
+            for &input in std::iter::once(&START).chain(prefix).take(prefix.len()) {
+                state = model.step(&Tensor::new(&[input], model.device())?, &state)?;
+            }
+            starts.push(state.a().clone());
         }
+        let start = Tensor::cat(&starts, 0)?;
         // At least one row: a GPU has no empty tensors.
         let rows =
             range.end.saturating_sub(range.start).clamp(1, model.config().max_batch() as u64);
         let rows = rows as usize;
-        let start = start.a().clone();
-        let state = CharRnnState::new(start.repeat((rows, 1))?);
+        let sources = (range.start..).take(rows).map(|name| (name % starts.len() as u64) as u32);
+        let sources = Tensor::from_iter(sources, model.device())?;
+        let state = CharRnnState::new(start.index_select(&sources, 0)?);
         let mut sampler = Self {
             model,
             rng,
@@ -117,8 +123,8 @@ impl Sampler {
     /// Starts the next name, if there is one.
     fn next_row(&mut self) -> Option<Row> {
         let name = self.unstarted.next()?;
-        let uniforms = self.rng.uniforms(name);
-        Some(Row { name, uniforms, indices: self.options.prefix.clone() })
+        let (uniforms, indices) = (self.rng.uniforms(name), self.options.prefix(name).to_vec());
+        Some(Row { name, uniforms, indices })
     }
 
     /// Samples the next character of each row.
@@ -148,8 +154,9 @@ impl Sampler {
     /// rows of finished ones, as long as there are any.
     fn advance<F: Element>(&mut self, weights: &[F]) -> Result<()> {
         let rows = std::mem::take(&mut self.rows);
-        // The row that each state comes from; that of a new name is appended as the last one.
+        // The row that each state comes from; those of new names are appended.
         let (count, mut sources) = (rows.len() as u32, Vec::with_capacity(rows.len()));
+        let starts = self.start.dim(0)? as u64;
         let weights = weights.chunks_exact(self.model.config().vocabulary);
         let totals: Vec<f64> = weights.clone().map(total).collect();
         for ((source, mut row), (weights, total)) in (0..).zip(rows).zip(weights.zip(totals)) {
@@ -165,8 +172,8 @@ impl Sampler {
             }
             self.finished.insert(row.name, SampledName { indices: row.indices, ended });
             if let Some(row) = self.next_row() {
+                sources.push(count + (row.name % starts) as u32);
                 self.rows.push(row);
-                sources.push(count);
             }
         }
         // A GPU has no empty tensors.
@@ -246,7 +253,7 @@ pub(crate) mod tests {
     /// The name of this number, one character after the other, with the reference's probabilities.
     fn expected(parameters: &Parameters<f64>, options: &SampleOptions, number: u64) -> SampledName {
         let mut uniforms = RngSource::Seed(1).uniforms(number);
-        let mut indices = options.prefix.clone();
+        let mut indices = options.prefix(number).to_vec();
         while indices.len() < options.max_length {
             let (mut a, mut p) = rnn_step_forward(parameters, &[0.; 6], None);
             for &x in &indices {
@@ -270,19 +277,20 @@ pub(crate) mod tests {
         #[test]
         fn a_name_is_the_references_for_its_number_and_the_options(
             plain: bool,
-            prefix in prop::collection::vec(1u32..5, 0..4),
+            prefixes in prop::collection::vec(prop::collection::vec(1u32..5, 0..4), 0..4),
             min_length in prop_oneof![Just(0), 1usize..9],
             longer in 0usize..5,
             top_k in prop::option::of(1usize..7),
             top_p in prop::option::of(0.01f64..=1.),
-            temperature in prop_oneof![Just(1.), 0.01f64..5.],
+            temperature in prop_oneof![Just(1.), Just(0.), 0.01f64..5.],
             (first, count) in (any::<u32>(), prop_oneof![9 => 0u64..20, 1 => 256u64..400]),
         ) {
             let model = random_model(5, 6, 60., DType::F64, 5);
             let (first, parameters) = (u64::from(first), Parameters::of(&model));
-            let max_length = (min_length + longer).max(prefix.len() + 1);
+            let longest = prefixes.iter().map(Vec::len).max().unwrap_or_default();
+            let max_length = (min_length + longer).max(longest + 1);
             let mut options =
-                SampleOptions { temperature, top_k, top_p, prefix, min_length, max_length };
+                SampleOptions { temperature, top_k, top_p, prefixes, min_length, max_length };
             if plain {
                 options = SampleOptions::default();
             }
@@ -310,7 +318,7 @@ pub(crate) mod tests {
             scale in prop_oneof![Just(0.), power_of_ten()],
             dtype in prop::sample::select(&[DType::F32, DType::F64][..]),
             rng in prop_oneof![any::<u64>().prop_map(RngSource::Seed), Just(RngSource::Notebook)],
-            temperature in prop_oneof![power_of_ten(), Just(f64::INFINITY)],
+            temperature in prop_oneof![power_of_ten(), Just(f64::INFINITY), Just(0.)],
             top_k in prop::option::of(prop_oneof![1usize..9, Just(usize::MAX)]),
             top_p in prop::option::of(prop_oneof![1e-300..=1., Just(f64::MIN_POSITIVE), Just(1.)]),
             lengths in prop::array::uniform3(prop_oneof![0usize..9, 0..=MAX_NAME_LENGTH]),
@@ -320,15 +328,16 @@ pub(crate) mod tests {
             let [min_length, longer, prefix] = lengths;
             let max_length = (min_length + longer).min(MAX_NAME_LENGTH);
             let prefix = (0..prefix as u32).map(|i| 1 + i % (vocabulary as u32 - 1)).collect();
+            let prefixes = vec![prefix];
             let options =
-                SampleOptions { temperature, top_k, top_p, prefix, min_length, max_length };
+                SampleOptions { temperature, top_k, top_p, prefixes, min_length, max_length };
             prop_assume!(options.check().is_ok());
             let range = first..first.saturating_add(3);
             let names = Sampler::with_options(&model, rng, options.clone(), range.clone());
             let names: Vec<SampledName> = names.unwrap().collect::<Result<_>>().unwrap();
             prop_assert_eq!(names.len() as u64, range.end - range.start);
             for SampledName { indices, ended } in names {
-                prop_assert!(indices.starts_with(&options.prefix));
+                prop_assert!(indices.starts_with(&options.prefixes[0]));
                 prop_assert!((min_length..=max_length).contains(&indices.len()));
                 prop_assert!(ended || indices.len() == max_length);
                 prop_assert!(!indices.contains(&END));

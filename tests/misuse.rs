@@ -84,7 +84,7 @@ proptest! {
         let model = model(VOCABULARY, HIDDEN).unwrap();
         let is_character = |&i: &u32| i != END && (i as usize) < VOCABULARY;
         let known = prefix.iter().all(is_character);
-        let options = SampleOptions { temperature, top_k, top_p, prefix, min_length, max_length };
+        let options = SampleOptions { temperature, top_k, top_p, prefixes: vec![prefix], min_length, max_length };
         let valid = options.check().is_ok() && known;
         match Sampler::with_options(&model, RngSource::Seed(1), options, 0..3) {
             Ok(names) => prop_assert!(valid && names.map(Result::unwrap).count() == 3),

@@ -419,7 +419,7 @@ fn assert_kills_lose_nothing(start: &str, every: u64, times: u32) {
     while kills < times || done == 0 {
         let arguments = match path.exists() {
             true => "train --resume run names.txt".to_string(),
-            false => format!("train {start} {ENDLESS} -o run"),
+            false => format!("train {start} {ENDLESS} --eval-every 2000 -o run"),
         };
         let run =
             Running::start(folder.command(&format!("{arguments} --checkpoint-every {every}")));
@@ -443,7 +443,7 @@ fn assert_kills_lose_nothing(start: &str, every: u64, times: u32) {
     let all = format!("--iterations {}", done + 50);
     folder.succeeds(&format!("train --resume run names.txt {all}"));
     assert_eq!(names(&folder), ["names.txt", "run"]);
-    folder.succeeds(&format!("train {start} {all} -o whole"));
+    folder.succeeds(&format!("train {start} {all} --eval-every 2000 -o whole"));
     assert!(folder.read("run") == folder.read("whole"), "{start} after {done} iterations");
     println!("{kills} kills in {done} iterations of {start}");
 }

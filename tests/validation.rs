@@ -376,7 +376,7 @@ fn changes_that_affect_the_results_are_recorded_even_without_force() {
         &folder.succeeds("info m"),
         &[
             "after 20 iterations: --iterations from 20 to 40",
-            "after 20 iterations: --eval-every from 2000 to 7",
+            "after 20 iterations: --eval-every from 1 to 7",
         ],
     );
     assert_says(
@@ -447,7 +447,8 @@ fn what_makes_it_another_run_needs_force() {
             "after 20 iterations: --decay from none to cosine",
             "after 40 iterations: --optimizer from sgd to adamw",
             "after 40 iterations: --validation from 0 to 0.2",
-            "--carry-state --hidden 5 --iterations 60 --learning-rate 0.003 --optimizer adamw",
+            "--carry-state --eval-every 1 --hidden 5 --iterations 60 --learning-rate 0.003 \
+             --optimizer adamw",
         ],
     );
 }

@@ -20,7 +20,7 @@ mod run;
 pub(crate) use container::serialize;
 pub use run::{Change, ListInfo, Run};
 
-use crate::data::{Corpus, KnownNames, LetterCase, Vocabulary};
+use crate::data::{Corpus, KnownNames, Spelling, Vocabulary};
 use crate::error::{Error, Result};
 use crate::model::{CharRnn, Config, PARAMETERS, char_rnn};
 use crate::sample::{MAX_LENGTH, max_length_for};
@@ -56,13 +56,13 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// The result of training on `corpus`, whose names were read with this letter `case`.
-    pub fn new(corpus: &Corpus, case: LetterCase, config: &TrainConfig, trained: Trained) -> Self {
+    /// The result of training on `corpus`.
+    pub fn new(corpus: &Corpus, config: &TrainConfig, trained: Trained) -> Self {
         let run = Run {
             config: config.clone(),
             trained,
-            list: ListInfo::of(corpus, case),
-            known: KnownNames::of(corpus.names(), case),
+            list: ListInfo::of(corpus),
+            known: KnownNames::of(corpus.names()),
             changes: vec![],
             program: PROGRAM.to_string(),
         };
@@ -74,9 +74,9 @@ impl Checkpoint {
         Self { vocabulary, model: run.trained.chosen().clone(), run: Some(run) }
     }
 
-    /// How names are read and shown. Without a run in lower case, the first letter as a capital.
-    pub fn case(&self) -> LetterCase {
-        self.run.as_ref().map_or(LetterCase::Lower, |run| run.list.case)
+    /// How names are learned and shown. Without a run in lower case, the first letter as a capital.
+    pub fn spelling(&self) -> Spelling {
+        self.run.as_ref().map_or_else(Spelling::lower, |run| run.list.spelling.clone())
     }
 
     /// The default maximum length of sampled names, in characters.
@@ -291,6 +291,7 @@ fn network(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::LetterCase;
     use crate::random::RngSource;
     use crate::train::train;
     use candle_core::DType;
@@ -306,7 +307,7 @@ mod tests {
             ..TrainConfig::default()
         };
         let trained = train(&corpus, &config, &mut ()).unwrap();
-        let checkpoint = Checkpoint::new(&corpus, LetterCase::Lower, &config, trained);
+        let checkpoint = Checkpoint::new(&corpus, &config, trained);
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("model.safetensors");
         save(&path, &checkpoint).unwrap();
@@ -375,9 +376,9 @@ mod tests {
         assert!(refusal(&good[..40]).contains("not a char-rnn model"));
         assert!(refusal(&[good.as_slice(), b"x"].concat()).contains("has grown"));
         assert!(changed("format", None).contains("but not a char-rnn model"));
-        assert!(changed("run", Some(r#"{"version":5}"#)).contains("use a newer char-rnn"));
+        assert!(changed("run", Some(r#"{"version":6}"#)).contains("use a newer char-rnn"));
         assert!(changed("run", Some(r#"{"version":1}"#)).contains("train it again"));
-        for run in ["{}", "x", r#"{"version":4}"#, r#"{"version":"4"}"#] {
+        for run in ["{}", "x", r#"{"version":5}"#, r#"{"version":"5"}"#] {
             assert!(changed("run", Some(run)).contains("damaged: its run: "), "{run}");
         }
         assert!(changed("vocabulary", Some("abc")).contains("line end"));
@@ -413,7 +414,7 @@ mod tests {
         std::fs::write(&path, bare).unwrap();
         let loaded = load(&path, &Device::Cpu).unwrap();
         assert!(loaded.run.is_none() && loaded.vocabulary.size() == 8);
-        assert_eq!((loaded.case(), loaded.max_length()), (LetterCase::Lower, MAX_LENGTH));
+        assert_eq!((loaded.spelling(), loaded.max_length()), (Spelling::lower(), MAX_LENGTH));
         for ((_, a), (_, b)) in loaded.model.parameters().iter().zip(saved.model.parameters()) {
             let bits = |t: &candle_core::Tensor| t.flatten_all().unwrap().to_vec1::<f64>().unwrap();
             assert_eq!(bits(a), bits(b));

@@ -12,7 +12,7 @@
 
 use super::container::tensor_of;
 use super::network;
-use crate::data::{Corpus, KnownNames, LetterCase};
+use crate::data::{Corpus, KnownNames, LetterCase, Spelling};
 use crate::model::CharRnn;
 use crate::train::optimize::check_state;
 use crate::train::{Best, History, OptimizeState, Progress, TrainConfig, Trained, Validation};
@@ -26,7 +26,7 @@ const LAST: &str = "last.";
 const BEST: &str = "best.";
 
 /// The version of [`Metadata`] and its tensors.
-pub(super) const VERSION: u64 = 4;
+pub(super) const VERSION: u64 = 5;
 
 /// A run, and everything that training needs to continue.
 #[derive(Debug, Clone)]
@@ -68,15 +68,18 @@ pub struct ListInfo {
     pub sha256: String,
     /// The length of the longest, in characters.
     pub longest: usize,
-    /// Whether they were lower-cased.
+    /// How their capitals were asked to be learned.
     pub case: LetterCase,
+    /// How they are learned and shown.
+    pub spelling: Spelling,
 }
 
 impl ListInfo {
-    /// Of the names of `corpus`, which were read with this letter `case`.
-    pub fn of(corpus: &Corpus, case: LetterCase) -> Self {
+    /// Of the names of `corpus`.
+    pub fn of(corpus: &Corpus) -> Self {
         let (names, longest) = (corpus.names().len(), corpus.longest());
-        Self { names, sha256: corpus.digest(), longest, case }
+        let (case, spelling) = (corpus.case(), corpus.spelling().clone());
+        Self { names, sha256: corpus.digest(), longest, case, spelling }
     }
 }
 
@@ -86,7 +89,7 @@ impl ListInfo {
 pub struct Change {
     /// The first iteration with the new value.
     pub iteration: u64,
-    /// The field of the configuration, or `keep_case` or `list`.
+    /// The field of the configuration, or `case` or `list`.
     pub field: String,
     /// The old value.
     pub from: String,
@@ -164,6 +167,7 @@ pub(super) fn restore(
         return Err("its configuration does not fit its network".to_string());
     }
     config.check().map_err(|error| error.to_string())?;
+    list.spelling.check()?;
     let mut state = OptimizeState::new();
     for name in file.names() {
         if let Some(own) = name.strip_prefix(STATE) {

@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use crate::text::{escaped, is_invisible};
 use candle_core::Device;
 use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use serde_json::Value;
 use std::fmt;
 use std::fs::File;
@@ -20,36 +21,19 @@ pub struct List {
     #[arg(value_name = "NAMES", help_heading = "Data")]
     pub path: Option<PathBuf>,
 
-    /// Keep capital letters instead of lower-casing the names
-    #[arg(long, help_heading = "Data")]
-    pub keep_case: bool,
+    /// Capital letters: auto, lower or keep [default: auto]
+    #[arg(long, value_name = "RULE", value_parser = letter_case(), help_heading = "Data")]
+    #[arg(hide_possible_values = true)]
+    pub case: Option<LetterCase>,
 }
 
-impl List {
-    pub fn case(&self) -> LetterCase {
-        if self.keep_case { LetterCase::Keep } else { LetterCase::Lower }
-    }
-
-    pub fn read(&self) -> Result<Corpus> {
-        let (bytes, origin) = list_bytes(self.path.as_deref())?;
-        Corpus::parse(&bytes, &origin, self.case())
-    }
+fn letter_case() -> impl TypedValueParser<Value = LetterCase> {
+    PossibleValuesParser::new(LetterCase::NAMES).try_map(|name| name.parse::<LetterCase>())
 }
 
-/// The number of names, as one in so many, from which on lost capitals are reported.
-const LOST_CAPITALS: usize = 10;
-
-/// What is unusual about a list and may not be intended, in lines.
-pub fn warnings(corpus: &Corpus) -> Vec<String> {
-    let (lost, names) = (corpus.lost_capitals(), corpus.names().len());
-    let capitals = (lost * LOST_CAPITALS >= names).then(|| {
-        format!(
-            "{lost} of {names} names have capitals after the first letter, which are lower-cased; to \
-             keep capitals, add --keep-case"
-        )
-    });
-    let line = |warning| format!("char-rnn: {}: {warning}", corpus.origin());
-    corpus.warning().into_iter().chain(capitals).map(line).collect()
+/// What is unusual about a list and may not be intended, in a line.
+pub fn warning(corpus: &Corpus) -> Option<String> {
+    Some(format!("char-rnn: {}: {}", corpus.origin(), corpus.warning()?))
 }
 
 /// The path of a list that is read from standard input.

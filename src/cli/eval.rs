@@ -3,7 +3,7 @@
 use super::args::{DeviceName, count, list_bytes, say};
 use super::error::Failure;
 use crate::checkpoint::{self, Checkpoint};
-use crate::data::{Listed, parse_listed, shown};
+use crate::data::{Listed, parse_listed};
 use crate::eval::{Encoded, Evaluation, Likeness, evaluate, evaluate_stateful};
 use crate::ngram::NGram;
 use crate::random::RngSource;
@@ -116,7 +116,7 @@ fn encoded(
     saved: &Checkpoint,
     problem: &str,
 ) -> crate::Result<(Vec<Listed>, Encoded)> {
-    let listed = parse_listed(bytes, origin, saved.case())?;
+    let listed = parse_listed(bytes, origin, &saved.spelling())?;
     let names = listed.iter().map(|listed| listed.name.as_str());
     let encoded = Encoded::new(names, &saved.vocabulary);
     if encoded.names.is_empty() {
@@ -221,10 +221,11 @@ impl Report {
             return Ok(());
         }
         writeln!(out, "\n{HEADING}{heading}{HEADING:#} {FAINT}nats a character, a name{FAINT:#}")?;
+        let spelling = self.saved.spelling();
         for &i in names {
             let loss = self.evaluation.losses[i];
             let per_character = loss / self.evaluation.lengths[i] as f64;
-            let name = shown(&self.name(i).name, self.saved.case());
+            let name = spelling.shown(&self.name(i).name);
             writeln!(out, "  {per_character:8.4} {loss:9.4}  {name}")?;
         }
         Ok(())

@@ -5,7 +5,7 @@ use super::error::Failure;
 use super::python::{python_str, visible};
 use crate::Error;
 use crate::checkpoint;
-use crate::data::{END, LetterCase, Vocabulary, encode, first_letter, titlecase};
+use crate::data::{END, Spelling, Vocabulary, encode};
 use crate::eval::{Step, explain};
 use clap::Args;
 use clap::builder::styling::{AnsiColor, Style};
@@ -29,7 +29,7 @@ pub struct Explain {
     #[arg(value_name = "MODEL")]
     model: PathBuf,
 
-    /// Name; lower-cased unless the model was trained with --keep-case
+    /// Name; lower-cased if the model has learned names so
     #[arg(value_name = "NAME")]
     name: String,
 
@@ -50,8 +50,8 @@ const FAINT: Style = Style::new().dimmed();
 impl Explain {
     pub fn run(self) -> Result<(), Failure> {
         let saved = checkpoint::load(&self.model, &self.device.open()?)?;
-        let case = saved.case();
-        let name = encode(&self.name, &saved.vocabulary, case).map_err(|error| {
+        let spelling = saved.spelling();
+        let name = encode(&self.name, &saved.vocabulary, &spelling).map_err(|error| {
             Error::setting("NAME", format!("{:?}", self.name), error.to_string())
         })?;
         let steps = explain(&saved.model, &name, ALTERNATIVES)?;
@@ -60,11 +60,11 @@ impl Explain {
         if self.json {
             let steps: Vec<Value> =
                 steps.iter().map(|step| as_json(step, &saved.vocabulary)).collect();
-            let name = saved.vocabulary.show(&name, case);
+            let name = saved.vocabulary.show(&name, &spelling);
             let answer = json!({ "name": name, "nats": loss, "steps": steps });
             writeln!(out, "{answer:#}")?;
         } else {
-            print(&mut out, &steps, &saved.vocabulary, case, loss)?;
+            print(&mut out, &steps, &saved.vocabulary, &spelling, loss)?;
         }
         Ok(out.flush()?)
     }
@@ -110,20 +110,18 @@ fn print(
     out: &mut impl Write,
     steps: &[Step],
     vocabulary: &Vocabulary,
-    case: LetterCase,
+    spelling: &Spelling,
     loss: f64,
 ) -> io::Result<()> {
-    let characters = steps.iter().map(|step| vocabulary.characters()[step.index as usize]);
-    let capital =
-        first_letter(&characters.clone().collect::<String>()).filter(|_| case == LetterCase::Lower);
-    let mut offset = 0;
-    for (step, character) in steps.iter().zip(characters) {
-        let letter = match step.index {
-            END => ".".to_string(),
-            _ if capital == Some((offset, character)) => titlecase(character),
-            _ => visible(character),
-        };
-        offset += character.len_utf8();
+    let name: Vec<u32> =
+        steps.iter().map(|step| step.index).filter(|&index| index != END).collect();
+    let mut letters: Vec<char> = vocabulary.show(&name, spelling).chars().collect();
+    // Some letters have capitals of several characters.
+    if letters.len() != name.len() {
+        letters = vocabulary.decode(&name).chars().collect();
+    }
+    let letters = letters.into_iter().map(visible).chain([".".to_string()]);
+    for (step, letter) in steps.iter().zip(letters) {
         let style = style(step);
         write!(out, "{style}{letter}{style:#}")?;
     }

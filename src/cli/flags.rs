@@ -26,7 +26,7 @@ pub struct TrainFlags {
     #[arg(long, help_heading = MODEL)]
     factored_input: bool,
 
-    /// Training steps, each on one minibatch
+    /// Training steps, each on one minibatch [default: 25 passes over the list]
     #[arg(long, value_name = "N", value_parser = whole_number, help_heading = OPTIMIZATION)]
     iterations: Option<Value>,
 
@@ -91,7 +91,7 @@ pub struct TrainFlags {
     #[arg(long, value_name = "N", value_parser = whole_number, help_heading = VALIDATION)]
     patience: Option<Value>,
 
-    /// Evaluate and print names every N iterations
+    /// Evaluate and print names every N iterations [default: 15 times]
     #[arg(long, value_name = "N", value_parser = whole_number, help_heading = VALIDATION)]
     #[arg(alias = "sample-every")]
     eval_every: Option<Value>,
@@ -201,29 +201,46 @@ impl TrainFlags {
         Ok(config)
     }
 
-    /// Turns --epochs, if given, into iterations, of which some are `done`.
-    pub fn count_epochs(
+    /// Sets the length of the run by --epochs or, if `config` does not have it yet and no flag says
+    /// it, by the list. Some iterations are `done`.
+    pub fn set_length(
         &self,
         config: &mut TrainConfig,
         corpus: &Corpus,
         done: u64,
+        has_length: bool,
     ) -> crate::Result<()> {
-        let Some(epochs) = self.epochs.as_ref().and_then(Value::as_u64) else { return Ok(()) };
         let mut names = corpus.names().len() as u64;
         if config.validation > 0. {
             let held_out = corpus.validation_split(config.validation, config.seed)?;
             names -= held_out.iter().filter(|is_held_out| **is_held_out).count() as u64;
         }
-        let Some(examples) = epochs.checked_mul(names).filter(|&examples| examples > 0) else {
-            let rule = format!("it must be from 1 to {}", u64::MAX / names);
-            return Err(Error::setting("epochs", epochs, rule));
-        };
-        config.iterations = examples.div_ceil(config.batch_size as u64);
-        if config.iterations <= done {
-            let all = config.iterations;
-            let rule = format!("that is {all} iterations, and {done} are done already");
-            return Err(Error::setting("epochs", epochs, rule));
+        if let Some(epochs) = self.epochs.as_ref().and_then(Value::as_u64) {
+            config.iterations = iterations(epochs, names, config.batch_size, done)?;
         }
+        if has_length {
+            return Ok(());
+        }
+        let eval_every = config.eval_every;
+        if self.iterations.is_none() && self.epochs.is_none() {
+            config.set_length(corpus, names);
+        }
+        config.eval_every =
+            if self.eval_every.is_some() { eval_every } else { config.default_evaluations() };
         Ok(())
     }
+}
+
+/// The iterations of so many passes over so many names, of which some are `done`.
+fn iterations(epochs: u64, names: u64, batch_size: usize, done: u64) -> crate::Result<u64> {
+    let Some(examples) = epochs.checked_mul(names).filter(|&examples| examples > 0) else {
+        let rule = format!("it must be from 1 to {}", u64::MAX / names);
+        return Err(Error::setting("epochs", epochs, rule));
+    };
+    let iterations = examples.div_ceil(batch_size as u64);
+    if iterations <= done {
+        let rule = format!("that is {iterations} iterations, and {done} are done already");
+        return Err(Error::setting("epochs", epochs, rule));
+    }
+    Ok(iterations)
 }

@@ -6,7 +6,6 @@ use super::progress::rounded;
 use super::python::visible;
 use super::resume::quoted;
 use crate::checkpoint::{self, Change, Checkpoint, Run};
-use crate::data::LetterCase;
 use crate::model::PARAMETERS;
 use crate::random::RngSource;
 use crate::text::{escaped, excerpt};
@@ -122,9 +121,9 @@ fn print(out: &mut impl Write, path: &Path, saved: &Checkpoint) -> Result<(), Fa
 /// The lines about a run.
 fn lines_of(path: &Path, run: &Run) -> Lines {
     let Run { config, list, trained, .. } = run;
-    let case = match list.case {
-        LetterCase::Lower => "in lower case",
-        LetterCase::Keep => "as they are written",
+    let case = match list.spelling.is_lower() {
+        true => "in lower case",
+        false => "with their capitals",
     };
     let (names, sha256) = (count(list.names as u64, "name"), excerpt(&list.sha256));
     let (done, all) = (run.iterations(), config.iterations);
@@ -175,7 +174,11 @@ fn lines_of(path: &Path, run: &Run) -> Lines {
 pub fn flags_of(config: &TrainConfig) -> String {
     let base = match config.seed {
         RngSource::Notebook => TrainConfig::notebook(),
-        RngSource::Seed(_) => TrainConfig::default(),
+        RngSource::Seed(_) => TrainConfig {
+            // The default follows the iterations.
+            eval_every: config.default_evaluations(),
+            ..TrainConfig::default()
+        },
     };
     let notebook = (config.seed == RngSource::Notebook).then(|| "--notebook".to_string());
     let flags: Vec<String> = base

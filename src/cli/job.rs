@@ -1,7 +1,7 @@
 //! The task of a command that trains: list, configuration, files and device.
 
 use super::args::DeviceName;
-use crate::data::{Corpus, LetterCase};
+use crate::data::Corpus;
 use crate::train::TrainConfig;
 use std::path::Path;
 
@@ -9,7 +9,6 @@ use std::path::Path;
 #[derive(Clone, Copy)]
 pub struct Job<'a> {
     pub corpus: &'a Corpus,
-    pub case: LetterCase,
     pub config: &'a TrainConfig,
     /// The path of the list; `None` for the built-in one.
     pub list: Option<&'a Path>,

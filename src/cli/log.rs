@@ -11,7 +11,6 @@ use super::job::Job;
 use super::progress::Bar;
 use crate::Error;
 use crate::checkpoint::PROGRAM;
-use crate::data::LetterCase;
 use crate::model::PARAMETERS;
 use crate::sample::SampledName;
 use crate::train::{GradientStats, Observer, Progress, Stats};
@@ -61,7 +60,7 @@ struct End {
 
 /// The first line of the log of a run, and of one resumed after `done` iterations.
 fn settings_of(job: &Job, done: u64) -> Value {
-    let Job { corpus, case, config, list, model, device } = job;
+    let Job { corpus, config, list, model, device } = job;
     let path = |path: &Option<&Path>| json!(path.map(|path| path.display().to_string()));
     let mut fields = config.fields();
     fields.extend([
@@ -70,7 +69,8 @@ fn settings_of(job: &Job, done: u64) -> Value {
         ("list_sha256".to_string(), json!(corpus.digest())),
         ("names".to_string(), json!(corpus.names().len())),
         ("characters".to_string(), json!(corpus.vocabulary().size() - 1)),
-        ("keep_case".to_string(), json!(*case == LetterCase::Keep)),
+        ("case".to_string(), json!(corpus.case())),
+        ("lower_case".to_string(), json!(corpus.spelling().is_lower())),
         ("model".to_string(), path(model)),
         ("iterations_done".to_string(), json!(done)),
         ("device".to_string(), json!(device.to_string())),
@@ -165,8 +165,8 @@ impl Observer for Log<'_> {
 
     fn samples(&mut self, _: &Progress, names: &[SampledName]) {
         if self.file.is_some() {
-            let Job { corpus, case, .. } = self.job;
-            let name = |sampled: &SampledName| corpus.vocabulary().show(&sampled.indices, case);
+            let (vocabulary, spelling) = (self.job.corpus.vocabulary(), self.job.corpus.spelling());
+            let name = |sampled: &SampledName| vocabulary.show(&sampled.indices, spelling);
             self.line.names = Some(names.iter().map(name).collect());
         }
     }

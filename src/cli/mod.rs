@@ -19,6 +19,7 @@ mod progress;
 mod python;
 mod resume;
 mod sample;
+mod sampled;
 mod saving;
 mod session;
 mod shell;

@@ -4,7 +4,7 @@ use super::error::Failure;
 use super::job::Job;
 use super::progress::Bar;
 use super::python::python_list;
-use crate::data::LetterCase;
+use crate::data::Spelling;
 use crate::sample::{MAX_LENGTH, SampledName};
 use crate::train::{Observer, Progress, initial_loss};
 use std::io;
@@ -81,7 +81,7 @@ impl Observer for NotebookLog<'_> {
             format!("Iteration: {}, Loss: {:.6}\n\n", progress.iteration, progress.smoothed);
         for sampled in names {
             let name = self.job.corpus.vocabulary().decode(&sampled.indices);
-            text += &capitalized(&name, self.job.case);
+            text += &capitalized(&name, self.job.corpus.spelling());
             text.push('\n');
             // After its 50th character the notebook adds a line end, even if that was one.
             if sampled.ended && sampled.indices.len() + 1 == MAX_LENGTH {
@@ -93,10 +93,10 @@ impl Observer for NotebookLog<'_> {
 }
 
 /// The name as the notebook prints it: `txt[0].upper() + txt[1:]`.
-fn capitalized(name: &str, case: LetterCase) -> String {
+fn capitalized(name: &str, spelling: &Spelling) -> String {
     let mut characters = name.chars();
-    match (case, characters.next()) {
-        (LetterCase::Lower, Some(first)) => first.to_uppercase().chain(characters).collect(),
+    match characters.next() {
+        Some(first) if spelling.is_lower() => first.to_uppercase().chain(characters).collect(),
         _ => name.to_string(),
     }
 }
@@ -105,6 +105,6 @@ fn capitalized(name: &str, case: LetterCase) -> String {
 #[test]
 fn capitals_are_those_of_python() {
     for (name, expected) in [("ßa", "SSa"), ("'abd", "'abd"), (" a", " a"), ("", "")] {
-        assert_eq!(capitalized(name, LetterCase::Lower), expected);
+        assert_eq!(capitalized(name, &Spelling::lower()), expected);
     }
 }

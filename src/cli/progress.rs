@@ -2,7 +2,7 @@
 
 use super::args::say;
 use super::error::Failure;
-use crate::data::{Corpus, LetterCase};
+use crate::data::Corpus;
 use crate::sample::SampledName;
 use crate::train::{Observer, Progress};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -72,19 +72,60 @@ pub fn rounded(loss: f64) -> String {
     if loss < 1e6 { format!("{loss:.2}") } else { format!("{loss:.2e}") }
 }
 
+/// The progress of a search for names, on standard error if that is a terminal.
+pub struct Search {
+    bar: ProgressBar,
+    count: u64,
+    found: u64,
+    samples: u64,
+}
+
+impl Search {
+    /// A search for `count` names.
+    pub fn new(count: u64) -> Self {
+        Self { bar: ProgressBar::new_spinner(), count, found: 0, samples: 0 }
+    }
+
+    /// Counts a sample.
+    pub fn sampled(&mut self) {
+        self.samples += 1;
+        // Not for a search that takes a moment only.
+        if self.samples.is_multiple_of(10_000) {
+            let Self { count, found, samples, .. } = self;
+            self.bar.set_message(format!("{found} of {count} names in {samples} samples"));
+            self.bar.tick();
+        }
+    }
+
+    /// Counts a name that was found.
+    pub fn found(&mut self) {
+        self.found += 1;
+    }
+
+    /// Runs `print` with the bar out of its way.
+    pub fn suspend<T>(&self, print: impl FnOnce() -> T) -> T {
+        self.bar.suspend(print)
+    }
+
+    /// Removes the bar; returns the number of samples.
+    pub fn finish(&self) -> u64 {
+        self.bar.finish_and_clear();
+        self.samples
+    }
+}
+
 /// The bar, and the names sampled at evaluations.
 pub struct Live<'a> {
     pub bar: Bar,
     corpus: &'a Corpus,
-    case: LetterCase,
     /// The held-out loss of the evaluation that is under way.
     held_out: Option<f64>,
     written: io::Result<()>,
 }
 
 impl<'a> Live<'a> {
-    pub fn new(bar: Bar, corpus: &'a Corpus, case: LetterCase) -> Self {
-        Self { bar, corpus, case, held_out: None, written: Ok(()) }
+    pub fn new(bar: Bar, corpus: &'a Corpus) -> Self {
+        Self { bar, corpus, held_out: None, written: Ok(()) }
     }
 
     /// Prints `names`, one a line. A closed standard output does not stop training, whose result is
@@ -112,8 +153,8 @@ impl Observer for Live<'_> {
         let held_out = self.held_out.take().map(|loss| format!(", held out {}", rounded(loss)));
         let held_out = held_out.unwrap_or_default();
         self.bar.say(&format!("iteration {}, loss {loss}{held_out}", progress.iteration));
-        let vocabulary = self.corpus.vocabulary();
-        let name = |sampled: &SampledName| vocabulary.show(&sampled.indices, self.case);
+        let (vocabulary, spelling) = (self.corpus.vocabulary(), self.corpus.spelling());
+        let name = |sampled: &SampledName| vocabulary.show(&sampled.indices, spelling);
         self.print(&names.iter().map(name).collect::<Vec<_>>());
         self.bar.say("");
     }

@@ -5,7 +5,7 @@ use super::error::{Failure, flag};
 use super::progress::Bar;
 use crate::Error;
 use crate::checkpoint::{self, Change, Checkpoint, Run};
-use crate::data::{Corpus, LetterCase, Vocabulary};
+use crate::data::{Corpus, Vocabulary};
 use crate::text::excerpt;
 use crate::train::{Decay, TrainConfig, Trainer};
 use candle_core::Device;
@@ -73,7 +73,6 @@ impl ResumedRun {
     pub fn changes(
         &self,
         config: &TrainConfig,
-        case: LetterCase,
         corpus: &Corpus,
         force: bool,
     ) -> Result<Vec<Change>, Failure> {
@@ -86,11 +85,10 @@ impl ResumedRun {
             .into_iter()
             .map(|found| Change { iteration, field: found.field, from: found.from, to: found.to })
             .collect();
-        let on = |case| if case == LetterCase::Keep { "on" } else { "off" }.to_string();
         let list =
             |names: usize, sha256: &str| format!("{names} names of SHA-256 {}", excerpt(sha256));
         for (field, from, to) in [
-            ("keep_case", on(before.list.case), on(case)),
+            ("case", before.list.case.to_string(), corpus.case().to_string()),
             (
                 "NAMES",
                 list(before.list.names, &before.list.sha256),

@@ -30,12 +30,12 @@ impl<'a> Saver<'a> {
         changes: Vec<Change>,
         resumed: Option<&Run>,
     ) -> Self {
-        let mut known = KnownNames::of(job.corpus.names(), job.case);
+        let mut known = KnownNames::of(job.corpus.names());
         if let Some(resumed) = resumed {
             known = known.union(&resumed.known);
         }
         // Once a run: of a long list they take longer than the rest of saving.
-        let list = ListInfo::of(job.corpus, job.case);
+        let list = ListInfo::of(job.corpus);
         Self { path, job, changes, list, known, replaces, has_saved: false }
     }
 

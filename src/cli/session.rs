@@ -183,7 +183,7 @@ impl Observer for Watch<'_> {
 mod tests {
     use super::super::args::DeviceName;
     use super::*;
-    use crate::data::{Corpus, LetterCase};
+    use crate::data::Corpus;
     use crate::train::TrainConfig;
     use std::path::Path;
 
@@ -217,8 +217,8 @@ mod tests {
         let path = folder.path().join("run");
         let corpus = Corpus::dinos();
         let config = TrainConfig { hidden: 4, iterations: u64::MAX, ..TrainConfig::default() };
-        let (case, list, model, device) = (LetterCase::Lower, None, None, DeviceName::Cpu);
-        let job = Job { corpus: &corpus, case, config: &config, list, model, device };
+        let (list, model, device) = (None, None, DeviceName::Cpu);
+        let job = Job { corpus: &corpus, config: &config, list, model, device };
         let (bar, time) = (Bar::new(config.iterations, 0, true), Duration::from_millis(300));
         let start = Instant::now();
         let mut session = Session {

@@ -1,6 +1,8 @@
 //! `char-rnn train`: train on a list.
 
-use super::args::{DeviceName, List, STANDARD_INPUT, count, warnings, whole_number, with_ending};
+use super::args::{
+    DeviceName, List, STANDARD_INPUT, count, list_bytes, warning, whole_number, with_ending,
+};
 use super::best;
 use super::error::Failure;
 use super::files::{FileLock, is_same_place};
@@ -10,23 +12,22 @@ use super::log::Log;
 use super::notebook_log::NotebookLog;
 use super::progress::{Bar, Live, rounded};
 use super::resume::{ResumedRun, quoted};
-use super::sample::{Sampled, sample_until};
+use super::sampled::{Sampled, Source};
 use super::saving::Saver;
 use super::session::Session;
 use super::signals::Signals;
 use crate::Error;
 use crate::checkpoint::{self, Run};
-use crate::data::{Corpus, LetterCase, shown};
+use crate::data::{Corpus, KnownNames, LetterCase, Restored};
 use crate::random::RngSource;
 use crate::sample::{SampleOptions, max_length_for};
 use crate::train::{TrainConfig, Trained, Trainer};
 use candle_core::Device;
 use clap::Args;
 use std::collections::HashSet;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-
-/// A list with fewer names is learned by heart with the default settings.
-const FEW_NAMES: usize = 500;
+use unicode_width::UnicodeWidthStr;
 
 /// Train on a list of names and save the model
 #[derive(Args)]
@@ -39,7 +40,7 @@ Notes:
 Examples:
   char-rnn train                                 train on the built-in dinosaurs
   char-rnn train towns.txt                       train on a list, save towns.safetensors
-  char-rnn train --best towns.txt                better names, in a few seconds
+  char-rnn train --best towns.txt                better names, which takes longer
   char-rnn train towns.txt --hidden 100 -o big.safetensors
   char-rnn train towns.txt --validation 0.1 --patience 5                    stop early
   char-rnn train --resume towns.safetensors towns.txt                       after Ctrl-C
@@ -107,17 +108,18 @@ impl Train {
             replaces = self.replaces(path)?;
         }
         let mut config = self.flags.resolve(before.map(|before| &before.config))?;
-        let (case, corpus) = self.read_list(resumed.as_ref())?;
+        let corpus = self.read_list(resumed.as_ref())?;
         let done = before.map_or(0, Run::iterations);
         let signals = Signals::watch();
         if self.best {
             let applied = |candidate: &TrainConfig| self.flags.resolve(Some(candidate));
             config = best::choose(&corpus, applied, &device, &signals, self.quiet)?;
         }
-        self.flags.count_epochs(&mut config, &corpus, done)?;
+        let has_length = self.best || self.flags.notebook || resumed.is_some();
+        self.flags.set_length(&mut config, &corpus, done, has_length)?;
         let (trainer, changes) = match &resumed {
             Some(resumed) => {
-                let changes = resumed.changes(&config, case, &corpus, self.force)?;
+                let changes = resumed.changes(&config, &corpus, self.force)?;
                 let trained = &resumed.run.trained;
                 (Trainer::resume(&corpus, &config, trained, &device)?, changes)
             }
@@ -126,10 +128,13 @@ impl Train {
         let bar = Bar::new(config.iterations, done, self.quiet);
         let (list, model) = (self.list.path.as_deref(), output.as_deref());
         let device = self.device;
-        let job = Job { corpus: &corpus, case, config: &config, list, model, device };
+        let job = Job { corpus: &corpus, config: &config, list, model, device };
         match &resumed {
             Some(resumed) => resumed.warn(&trainer, &bar),
-            None => warnings(&corpus).iter().for_each(|warning| bar.say(warning)),
+            None => {
+                let lines = warning(&corpus).into_iter().chain(capitals(&corpus));
+                lines.for_each(|line| bar.say(&line));
+            }
         }
         let saver = model.map(|path| Saver::new(path, replaces, job, changes, before));
         let progress = before.map(|before| before.trained.progress);
@@ -161,38 +166,60 @@ impl Train {
     fn train(&self, mut session: Session, done: u64) -> Result<(), Failure> {
         let job = session.job;
         session.bar.say(&introduction(&session.trainer, &job, done));
-        let mut live = Live::new(session.bar.clone(), job.corpus, job.case);
+        let mut live = Live::new(session.bar.clone(), job.corpus);
         let trained = session.train(&mut live)?;
         print_new_names(&mut live, &job, &trained)?;
         if let Some(path) = job.model {
             live.bar.say("");
-            if job.corpus.names().len() < FEW_NAMES && !self.best {
-                live.bar.say("The list is short: train --best makes better names from it");
-            }
             if !self.quiet
                 && let Some(baseline) = session.trainer.baseline()
             {
                 live.bar.say(&best::comparison(&trained, &baseline));
             }
-            let (file, quoted) = (path.display(), quoted(path));
-            live.bar.say(&format!("Saved {file}; for more names: char-rnn sample {quoted}"));
+            live.bar.say(&format!("Saved {}", path.display()));
+            let commands = self.next_commands(path);
+            let width = commands.iter().map(|(command, _)| command.width()).max().unwrap_or(0);
+            for (command, purpose) in commands {
+                let padding = " ".repeat(width - command.width());
+                live.bar.say(&format!("  {command}{padding}    # {purpose}"));
+            }
         }
         live.finish()?;
         session.log.finish()
     }
 
+    /// The commands to paste after a run that was saved to `path`, and what they are for.
+    fn next_commands(&self, path: &Path) -> Vec<(String, &'static str)> {
+        let mut commands = Vec::new();
+        let list = self.list.path.as_deref();
+        // Standard input cannot be read again.
+        if !self.best && self.resume.is_none() && list != Some(Path::new(STANDARD_INPUT)) {
+            let mut command = "char-rnn train --best".to_string();
+            command.extend(self.list.case.map(|case| format!(" --case {case}")));
+            command.extend(list.map(|list| format!(" {}", quoted(list))));
+            command.extend(self.output.as_deref().map(|output| format!(" -o {}", quoted(output))));
+            commands.push((command, "better names, in its place"));
+        }
+        commands.push((format!("char-rnn sample {}", quoted(path)), "more names"));
+        commands
+    }
+
     /// The list, as a resumed run has read it.
-    fn read_list(&self, resumed: Option<&ResumedRun>) -> Result<(LetterCase, Corpus), Failure> {
-        let case = match resumed {
-            Some(resumed) if !self.list.keep_case => resumed.run.list.case,
-            _ => self.list.case(),
+    fn read_list(&self, resumed: Option<&ResumedRun>) -> Result<Corpus, Failure> {
+        let (bytes, origin) = list_bytes(self.list.path.as_deref())?;
+        let parse = |case| Corpus::parse(&bytes, &origin, case);
+        let Some(resumed) = resumed else {
+            let notebook = self.flags.notebook.then_some(LetterCase::Lower);
+            return Ok(parse(self.list.case.or(notebook).unwrap_or_default())?);
         };
-        let list = List { path: self.list.path.clone(), keep_case: case == LetterCase::Keep };
-        let corpus = list.read()?;
-        Ok(match resumed {
-            Some(resumed) => (case, resumed.adopt(corpus, self.list.path.as_deref())?),
-            None => (case, corpus),
-        })
+        let before = &resumed.run.list;
+        let mut corpus = parse(self.list.case.unwrap_or(before.case))?;
+        // Another list, to which the rule does not apply as it did.
+        if self.list.case.is_none() && corpus.spelling().is_lower() != before.spelling.is_lower() {
+            let lower = before.spelling.is_lower();
+            corpus = parse(if lower { LetterCase::Lower } else { LetterCase::Keep })?;
+        }
+        resumed.adopt(corpus, self.list.path.as_deref())
     }
 
     /// Requires that the log is none of the other files of the run.
@@ -272,20 +299,23 @@ fn check_writable(path: &Path) -> crate::Result<()> {
 
 /// Prints names that are not in the list, each once.
 fn print_new_names(live: &mut Live, job: &Job, trained: &Trained) -> Result<(), Failure> {
-    let Job { corpus, case, config, .. } = *job;
-    let (model, vocabulary, wanted) = (trained.chosen(), corpus.vocabulary(), config.samples);
-    let mut seen: HashSet<String> = corpus.names().iter().map(|name| shown(name, case)).collect();
+    let Job { corpus, config, .. } = *job;
+    let (model, wanted, spelling) = (trained.chosen(), config.samples, corpus.spelling());
+    let (known, mut seen) = (KnownNames::of(corpus.names()), HashSet::new());
     let mut new = Vec::new();
     let max_length = max_length_for(corpus.longest());
     let options = SampleOptions { max_length, ..SampleOptions::default() };
-    let accept = |sampled: Sampled| {
-        let is_new = sampled.ended && seen.insert(sampled.name.clone());
+    let accept = |Sampled { name, ended, .. }: Sampled| {
+        let is_known = name.is_empty() || known.contains(&name);
+        let is_new = ended && !is_known && seen.insert(name.clone());
         if is_new {
-            new.push(sampled.name);
+            new.push(name);
         }
-        Ok(is_new)
+        Ok(ControlFlow::Continue(is_new))
     };
-    let (found, _) = sample_until(model, vocabulary, case, config.seed, &options, wanted, accept)?;
+    let (vocabulary, rng) = (corpus.vocabulary(), config.seed);
+    let source = Source { model, vocabulary, spelling, rng, options };
+    let found = source.sample(wanted, wanted.saturating_mul(100).saturating_add(10_000), accept)?;
     live.bar.say(&format!(
         "New names, after {} with the loss at {}{}:",
         count(trained.progress.iteration + 1, "iteration"),
@@ -300,6 +330,21 @@ fn print_new_names(live: &mut Live, job: &Job, trained: &Trained) -> Result<(), 
         ));
     }
     Ok(())
+}
+
+/// What becomes of the capitals of a list, where its own rule decides.
+fn capitals(corpus: &Corpus) -> Option<String> {
+    let Restored { names, of } = corpus.restored()?;
+    Some(match corpus.spelling().is_lower() {
+        true => format!(
+            "Names are learned in lower case; their capitals are restored: {names} of {of} names \
+             come back"
+        ),
+        false => format!(
+            "Capitals are learned as characters: if they were restored, {names} of {of} names would \
+             come back"
+        ),
+    })
 }
 
 /// The first line: what is trained.

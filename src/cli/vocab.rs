@@ -1,8 +1,9 @@
 //! `char-rnn vocab`: the vocabulary of a list, as the notebook's first cells print it.
 
-use super::args::{List, say, warnings};
+use super::args::{List, list_bytes, say, warning};
 use super::error::Failure;
 use super::python::python_str;
+use crate::data::Corpus;
 use clap::Args;
 use std::io::{BufWriter, Write, stdout};
 
@@ -18,8 +19,9 @@ pub struct Vocab {
 
 impl Vocab {
     pub fn run(self) -> Result<(), Failure> {
-        let corpus = self.list.read()?;
-        for warning in warnings(&corpus) {
+        let (bytes, origin) = list_bytes(self.list.path.as_deref())?;
+        let corpus = Corpus::parse(&bytes, &origin, self.list.case.unwrap_or_default())?;
+        if let Some(warning) = warning(&corpus) {
             say(&warning);
         }
         let vocabulary = corpus.vocabulary();

@@ -2,12 +2,12 @@
 //!
 //! A list is UTF-8 text with one name a line. Line ends are Unix's, Windows's or those of old Macs,
 //! as in the notebook; the last one may be missing. Names are composed to Unicode's NFC,
-//! lower-cased as in the notebook unless asked otherwise, and trimmed of white space and format
+//! lower-cased where their capitals follow from a rule ([`Spelling`]), and trimmed of white space and format
 //! characters such as byte-order marks. Blank lines are skipped. A name that occurs twice is two
 //! examples.
 
 use super::faults::{Faults, suspicion};
-use super::spelling::{LetterCase, clean, clean_prefix, has_inner_capital, trimmed, trimmed_start};
+use super::spelling::{LetterCase, Restored, Spelling, trimmed, trimmed_start};
 use super::vocabulary::Vocabulary;
 use crate::error::{Error, Result};
 use crate::text::breaks_lines;
@@ -34,7 +34,9 @@ pub struct Corpus {
     names: Vec<String>,
     vocabulary: Vocabulary,
     characters: usize,
-    lost_capitals: usize,
+    case: LetterCase,
+    spelling: Spelling,
+    restored: Option<Restored>,
 }
 
 /// A name of a list and where it is.
@@ -51,7 +53,7 @@ pub struct Listed {
 impl Corpus {
     /// The built-in list of dinosaurs.
     pub fn dinos() -> Self {
-        Self::parse(DINOS.as_bytes(), "the built-in list", LetterCase::Lower)
+        Self::parse(DINOS.as_bytes(), "the built-in list", LetterCase::Auto)
             .expect("a test parses the built-in list")
     }
 
@@ -77,13 +79,23 @@ impl Corpus {
     /// # Ok::<(), char_rnn::Error>(())
     /// ```
     pub fn parse(bytes: &[u8], origin: &str, case: LetterCase) -> Result<Self> {
-        let (mut names, mut lost_capitals) = (Vec::new(), 0);
-        let characters = for_each_name(bytes, origin, case, |_, text, name| {
+        let mut names = Vec::new();
+        let (spelling, restored) = match case {
+            LetterCase::Auto => {
+                for_each_name(bytes, origin, &Spelling::keep(), |_, _, name| {
+                    names.push(name.to_string());
+                })?;
+                Spelling::of(&std::mem::take(&mut names))
+            }
+            LetterCase::Lower => (Spelling::lower(), None),
+            LetterCase::Keep => (Spelling::keep(), None),
+        };
+        let characters = for_each_name(bytes, origin, &spelling, |_, _, name| {
             names.push(name.to_string());
-            lost_capitals += usize::from(case == LetterCase::Lower && has_inner_capital(text));
         })?;
         let vocabulary = Vocabulary::of(names.iter().map(String::as_str));
-        Ok(Self { origin: origin.to_string(), names, vocabulary, characters, lost_capitals })
+        let origin = origin.to_string();
+        Ok(Self { origin, names, vocabulary, characters, case, spelling, restored })
     }
 
     /// Replaces the vocabulary of the list by that of a network, which may have more characters.
@@ -101,9 +113,19 @@ impl Corpus {
         suspicion(&self.names)
     }
 
-    /// The number of names with a capital after their first letter that was lower-cased.
-    pub fn lost_capitals(&self) -> usize {
-        self.lost_capitals
+    /// How capitals were asked to be learned.
+    pub fn case(&self) -> LetterCase {
+        self.case
+    }
+
+    /// How the names are learned and shown.
+    pub fn spelling(&self) -> &Spelling {
+        &self.spelling
+    }
+
+    /// How many names the rule for capitals restores, where [`LetterCase::Auto`] found capitals.
+    pub fn restored(&self) -> Option<Restored> {
+        self.restored
     }
 
     /// What error messages call the list: its file.
@@ -158,9 +180,9 @@ pub(crate) fn digest<'n>(names: impl IntoIterator<Item = &'n String>) -> String 
 ///
 /// # Errors
 /// [`Error::Names`] for a list that [`Corpus::parse`] refuses.
-pub fn parse_listed(bytes: &[u8], origin: &str, case: LetterCase) -> Result<Vec<Listed>> {
+pub fn parse_listed(bytes: &[u8], origin: &str, spelling: &Spelling) -> Result<Vec<Listed>> {
     let mut listed = Vec::new();
-    for_each_name(bytes, origin, case, |line, text, name| {
+    for_each_name(bytes, origin, spelling, |line, text, name| {
         listed.push(Listed { line, text: text.to_string(), name: name.to_string() });
     })?;
     Ok(listed)
@@ -172,23 +194,37 @@ pub fn parse_listed(bytes: &[u8], origin: &str, case: LetterCase) -> Result<Vec<
 /// [`Error::UnknownCharacter`] for a line end or a character that is not in the vocabulary.
 ///
 /// ```
-/// use char_rnn::data::{Corpus, LetterCase, encode};
+/// use char_rnn::data::{Corpus, Spelling, encode};
 /// let vocabulary = Corpus::dinos().vocabulary().clone();
-/// assert_eq!(encode("Tyra", &vocabulary, LetterCase::Lower)?, [20, 25, 18, 1]);
-/// assert!(encode("Tyra", &vocabulary, LetterCase::Keep).is_err());
+/// assert_eq!(encode("Tyra", &vocabulary, &Spelling::lower())?, [20, 25, 18, 1]);
+/// assert!(encode("Tyra", &vocabulary, &Spelling::keep()).is_err());
 /// # Ok::<(), char_rnn::Error>(())
 /// ```
-pub fn encode(name: &str, vocabulary: &Vocabulary, case: LetterCase) -> Result<Vec<u32>> {
-    encode_cleaned(trimmed(&clean(name, case)), vocabulary)
+pub fn encode(name: &str, vocabulary: &Vocabulary, spelling: &Spelling) -> Result<Vec<u32>> {
+    encode_cleaned(trimmed(&spelling.clean(name)), vocabulary)
 }
 
-/// Encodes the start of a name, which may end within a word. White space at its end stays: a second
-/// word may follow.
+/// Encodes the start of a name, which may end within a word, in each case that `vocabulary` can
+/// write: at least one, first that of `prefix`. White space at its end stays: a second word may
+/// follow.
 ///
 /// # Errors
 /// [`Error::UnknownCharacter`] for a line end or a character that is not in the vocabulary.
-pub fn encode_prefix(prefix: &str, vocabulary: &Vocabulary, case: LetterCase) -> Result<Vec<u32>> {
-    encode_cleaned(trimmed_start(&clean_prefix(prefix, case)), vocabulary)
+pub fn encode_prefix(
+    prefix: &str,
+    vocabulary: &Vocabulary,
+    spelling: &Spelling,
+) -> Result<Vec<Vec<u32>>> {
+    let mut encoded: Vec<Vec<u32>> = Vec::new();
+    let mut unknown = None;
+    for case in spelling.prefixes(prefix) {
+        match encode_cleaned(trimmed_start(&case), vocabulary) {
+            Ok(indices) if encoded.contains(&indices) => {}
+            Ok(indices) => encoded.push(indices),
+            Err(error) => unknown = unknown.or(Some(error)),
+        }
+    }
+    unknown.filter(|_| encoded.is_empty()).map_or(Ok(encoded), Err)
 }
 
 fn encode_cleaned(text: &str, vocabulary: &Vocabulary) -> Result<Vec<u32>> {
@@ -216,7 +252,7 @@ pub(crate) fn read_bytes(file: impl Read, path: &Path) -> Result<Vec<u8>> {
 fn for_each_name(
     bytes: &[u8],
     origin: &str,
-    case: LetterCase,
+    spelling: &Spelling,
     mut take: impl FnMut(usize, &str, &str),
 ) -> Result<usize> {
     // The end of a text file in DOS.
@@ -234,7 +270,7 @@ fn for_each_name(
                 continue;
             }
         };
-        let cleaned = clean(text, case);
+        let cleaned = spelling.clean(text);
         characters += cleaned.chars().count();
         let (text, name) = (trimmed(text), trimmed(&cleaned));
         let length = name.chars().count();
@@ -284,7 +320,7 @@ mod tests {
         let corpus = Corpus::dinos();
         assert_eq!((corpus.names().len(), corpus.vocabulary().size()), (1318, 27));
         assert!(corpus.names().is_sorted());
-        assert_eq!((corpus.lost_capitals(), corpus.warning()), (0, None));
+        assert_eq!((corpus.restored(), corpus.warning()), (None, None));
     }
 
     #[test]
@@ -296,11 +332,27 @@ mod tests {
     }
 
     #[test]
-    fn names_that_lose_capitals_are_counted() {
-        let lost =
-            |list: &str, case| Corpus::parse(list.as_bytes(), "", case).unwrap().lost_capitals();
-        let list = "Sankt Pölten\nWELS\nsteyr\n'Abd\nR2D2\nL";
-        assert_eq!((lost(list, LetterCase::Lower), lost(list, LetterCase::Keep)), (1, 0));
+    fn a_list_is_learned_in_lower_case_if_its_capitals_follow_from_the_other_names() {
+        let parsed = |list: &str, case| Corpus::parse(list.as_bytes(), "", case).unwrap();
+        let auto = |list: &str| {
+            let corpus = parsed(list, LetterCase::Auto);
+            (corpus.spelling().is_lower(), corpus.restored().map(|restored| restored.names))
+        };
+        let towns = "Ely\nBath\nLeek\nYork\nDover";
+        for (list, expected) in [
+            (towns, (true, Some(5))),
+            // A name that occurs twice is one.
+            (&format!("{towns}\nMcAlister\nMcAlister"), (true, Some(5))),
+            (&format!("{towns}\nMcAlister\nMacBeth"), (false, Some(5))),
+            ("ely\nbath", (true, None)),
+            ("ELY\nBATH", (true, None)),
+            ("თამარ\n東京", (true, None)),
+        ] {
+            assert_eq!(auto(list), expected, "{list}");
+        }
+        assert_eq!(parsed("Ely\nMcBeth", LetterCase::Auto).names(), ["Ely", "McBeth"]);
+        assert_eq!(parsed("Ely\nMcBeth", LetterCase::Lower).names(), ["ely", "mcbeth"]);
+        assert_eq!(parsed(towns, LetterCase::Keep).names()[0], "Ely");
     }
 
     /// The digest is that of `sha256sum`.
@@ -347,11 +399,11 @@ mod tests {
     #[test]
     fn the_blanks_after_a_prefix_stay_and_line_ends_are_no_characters() {
         let corpus = parse("josé maria\n각\n").unwrap();
-        let prefix = encode_prefix(" JOSE\u{301} ", corpus.vocabulary(), LetterCase::Lower);
-        assert_eq!(corpus.vocabulary().decode(&prefix.unwrap()), "josé ");
+        let prefix = encode_prefix(" JOSE\u{301} ", corpus.vocabulary(), &Spelling::lower());
+        assert_eq!(corpus.vocabulary().decode(&prefix.unwrap()[0]), "josé ");
         for (text, character) in [("jose", 'e'), ("j\no", '\n'), ("j\u{2028}o", '\u{2028}')] {
             let message =
-                encode(text, corpus.vocabulary(), LetterCase::Lower).unwrap_err().to_string();
+                encode(text, corpus.vocabulary(), &Spelling::lower()).unwrap_err().to_string();
             assert!(message.contains(&format!("{character:?}")), "{message}");
         }
     }
@@ -371,7 +423,7 @@ mod tests {
                 .map(|(line, text)| Listed { line, name: text.to_lowercase(), text })
                 .collect();
             let bytes = (text + &dos_end).into_bytes();
-            let listed = parse_listed(&bytes, "", LetterCase::Lower).unwrap_or_default();
+            let listed = parse_listed(&bytes, "", &Spelling::lower()).unwrap_or_default();
             prop_assert_eq!(&listed, &expected);
             let Ok(corpus) = Corpus::parse(&bytes, "", LetterCase::Lower) else { return Ok(()) };
             prop_assert!(corpus.names().iter().eq(expected.iter().map(|listed| &listed.name)));
@@ -385,20 +437,22 @@ mod tests {
                 4 => "(?s).{0,80}".prop_map(String::into_bytes),
                 1 => prop::collection::vec(any::<u8>(), 0..200),
             ],
-            case in prop::sample::select(&[LetterCase::Lower, LetterCase::Keep][..]),
+            case in prop::sample::select(&LetterCase::ALL[..]),
         ) {
             let Ok(corpus) = Corpus::parse(&bytes, "", case) else { return Ok(()) };
-            let listed = parse_listed(&bytes, "", case).unwrap();
+            let spelling = corpus.spelling();
+            let listed = parse_listed(&bytes, "", spelling).unwrap();
             prop_assert_eq!(listed.len(), corpus.names().len());
             for (Listed { text, name, .. }, indices) in listed.iter().zip(corpus.encoded()) {
                 prop_assert!(!name.is_empty() && is_nfc(name) && !name.contains(breaks_lines));
                 prop_assert!(!indices.contains(&crate::data::END));
                 prop_assert_eq!(&corpus.vocabulary().decode(&indices), name);
-                for spelling in [name, text, &text.nfd().collect()] {
-                    let encoded = encode(spelling, corpus.vocabulary(), case);
+                for text in [name, text, &text.nfd().collect()] {
+                    let encoded = encode(text, corpus.vocabulary(), spelling);
                     prop_assert_eq!(&encoded.unwrap(), &indices);
                 }
             }
+            let case = if spelling.is_lower() { LetterCase::Lower } else { LetterCase::Keep };
             let again = Corpus::parse(corpus.names().join("\n").as_bytes(), "", case).unwrap();
             prop_assert_eq!(again.names(), corpus.names());
         }

@@ -1,6 +1,7 @@
 //! Lists of names, their vocabulary, minibatches and the validation split.
 
 mod batch;
+mod capitals;
 mod corpus;
 mod faults;
 mod known_names;
@@ -15,7 +16,7 @@ pub(crate) use corpus::digest;
 pub(crate) use corpus::read_bytes;
 pub use corpus::{Corpus, DINOS, Listed, MAX_NAME_LENGTH, encode, encode_prefix, parse_listed};
 pub use known_names::KnownNames;
-pub use spelling::{LetterCase, shown};
+pub use spelling::{LetterCase, Restored, Spelling};
 #[cfg(feature = "cli")]
-pub(crate) use spelling::{first_letter, titlecase, trimmed};
+pub(crate) use spelling::{folded, trimmed};
 pub use vocabulary::{END, Vocabulary};

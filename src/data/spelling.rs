@@ -1,39 +1,144 @@
 //! The spelling of names: as the network is trained on them, and as they are shown.
 
+use super::capitals::{Capitals, restored_by_others, title};
+use crate::text::name_variants;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use unicode_normalization::UnicodeNormalization;
 use unicode_normalization::char::canonical_combining_class;
 use unicode_properties::{GeneralCategory, UnicodeGeneralCategory};
 
-/// What happens to capital letters.
+/// How capital letters are learned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(into = "String", try_from = "String")]
 pub enum LetterCase {
-    /// Names are lower-cased, as in the notebook: a smaller vocabulary trains faster.
+    /// In lower case, if the list has a rule that restores its capitals; as characters if not.
     #[default]
+    Auto,
+    /// In lower case, as in the notebook: a smaller vocabulary trains faster.
     Lower,
-    /// Names keep their capital letters.
+    /// As characters.
     Keep,
 }
 
-/// A line composed, and lower-cased if `case` says so. Lower-casing can decompose letters (such as
-/// a dotted capital I), so the result is composed again.
-pub(super) fn clean(line: &str, case: LetterCase) -> String {
-    let text = composed(line.to_string());
-    if case == LetterCase::Lower { composed(text.to_lowercase()) } else { text }
+name_variants!(LetterCase, "letter case": Auto = "auto", Lower = "lower", Keep = "keep");
+
+/// Capitals are restored if at least this share of the names come back, in percent.
+const RESTORABLE: usize = 80;
+
+/// How the names of a list are learned, and how they are shown.
+///
+/// ```
+/// use char_rnn::data::Spelling;
+/// assert_eq!(Spelling::lower().shown("new york"), "New york");
+/// assert_eq!(Spelling::lower().shown("'abd"), "'Abd");
+/// assert_eq!(Spelling::lower().shown("ǆemal"), "ǅemal");
+/// assert_eq!(Spelling::keep().shown("new york"), "new york");
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Spelling {
+    /// None where capitals are characters.
+    capitals: Option<Capitals>,
 }
 
-/// The start of a name composed, and lower-cased if `case` says so.
-pub(super) fn clean_prefix(prefix: &str, case: LetterCase) -> String {
-    // With a letter after it, a capital sigma at its end does not become the final sigma.
-    let mut cleaned = clean(&format!("{prefix}a"), case);
-    cleaned.pop();
-    cleaned
+/// How many names of a list its rule for capitals restores, each by the rule of all others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Restored {
+    /// The number of distinct names that come back.
+    pub names: usize,
+    /// The number of distinct names.
+    pub of: usize,
+}
+
+impl Spelling {
+    /// Lower case; shown is the first letter of a name as a capital.
+    pub fn lower() -> Self {
+        Self { capitals: Some(Capitals::default()) }
+    }
+
+    /// Capitals are characters; names are shown as the network makes them.
+    pub fn keep() -> Self {
+        Self { capitals: None }
+    }
+
+    /// The rule of a list of `names`, and how good it is. There is none in a list without mixed
+    /// case: it is learned in lower case.
+    pub(super) fn of(names: &[String]) -> (Self, Option<Restored>) {
+        let has = |is: fn(char) -> bool| names.iter().any(|name| name.contains(is));
+        if !has(char::is_lowercase) || !has(char::is_uppercase) {
+            return (Self::lower(), None);
+        }
+        let distinct: BTreeSet<&String> = names.iter().collect();
+        let names: Vec<(String, String)> =
+            distinct.into_iter().map(|name| (name.clone(), Self::lower().clean(name))).collect();
+        let restored = Restored { names: restored_by_others(&names), of: names.len() };
+        let capitals =
+            (restored.names * 100 >= restored.of * RESTORABLE).then(|| Capitals::of(&names));
+        (Self { capitals }, Some(restored))
+    }
+
+    /// Whether names are learned in lower case.
+    pub fn is_lower(&self) -> bool {
+        self.capitals.is_some()
+    }
+
+    /// A name as it is shown: trimmed, composed (NFC) and, if it was learned in lower case, with
+    /// its capitals.
+    pub fn shown(&self, name: &str) -> String {
+        let name = normalized(name);
+        match &self.capitals {
+            Some(capitals) => composed(capitals.restore(&name)),
+            None => name,
+        }
+    }
+
+    /// A line composed, and lower-cased if names are. Lower-casing can decompose letters (such as a
+    /// dotted capital I), so the result is composed again.
+    pub(super) fn clean(&self, line: &str) -> String {
+        let text = composed(line.to_string());
+        if self.is_lower() { composed(text.to_lowercase()) } else { text }
+    }
+
+    /// The start of a name composed, in each case in which a name may start so: lower-cased if
+    /// names are, else as it is given, in lower case, with one capital, with all, in capitals.
+    pub(super) fn prefixes(&self, prefix: &str) -> Vec<String> {
+        // With a letter after it, a capital sigma at its end does not become the final sigma.
+        let mut lower = Self::lower().clean(&format!("{prefix}a"));
+        lower.pop();
+        if self.is_lower() {
+            return vec![lower];
+        }
+        let cases = [Capitals::default().restore(&lower), title(&lower), lower.to_uppercase()];
+        let cases = [self.clean(prefix), lower].into_iter().chain(cases);
+        cases.map(composed).collect()
+    }
+
+    /// Refuses what no list has.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        self.capitals.as_ref().map_or(Ok(()), Capitals::check)
+    }
+}
+
+/// `text` as it is searched and compared in any case.
+#[cfg(feature = "cli")]
+pub(crate) fn folded(text: &str) -> String {
+    Spelling::lower().clean(text).replace('ς', "σ")
+}
+
+/// `name` as names are compared in any case: in capitals, composed (NFC) and trimmed.
+pub(super) fn in_capitals(name: &str) -> String {
+    composed(normalized(name).to_uppercase())
+}
+
+/// `name` composed (NFC) and trimmed.
+fn normalized(name: &str) -> String {
+    trimmed(&composed(name.to_string())).to_string()
 }
 
 /// `text` in Unicode's NFC. (Without the short way for ASCII here and below, sampling a name takes
 /// 1.17 times as long.)
-fn composed(text: String) -> String {
+pub(super) fn composed(text: String) -> String {
     if text.is_ascii() { text } else { text.nfc().collect() }
 }
 
@@ -70,28 +175,9 @@ fn is_blank(character: char) -> bool {
         || !character.is_ascii() && character.general_category() == GeneralCategory::Format
 }
 
-/// A name as it is shown, and as names are compared: trimmed, composed (NFC) and, if it was
-/// lower-cased, with its first letter in titlecase.
-///
-/// ```
-/// use char_rnn::data::{LetterCase, shown};
-/// assert_eq!(shown("new york", LetterCase::Lower), "New york");
-/// assert_eq!(shown("'abd", LetterCase::Lower), "'Abd");
-/// assert_eq!(shown("ǆemal", LetterCase::Lower), "ǅemal");
-/// assert_eq!(shown("new york", LetterCase::Keep), "new york");
-/// ```
-pub fn shown(name: &str, case: LetterCase) -> String {
-    let name = composed(name.to_string());
-    let name = trimmed(&name);
-    let Some((at, letter)) = first_letter(name).filter(|_| case == LetterCase::Lower) else {
-        return name.to_string();
-    };
-    composed(format!("{}{}{}", &name[..at], titlecase(letter), &name[at + letter.len_utf8()..]))
-}
-
 /// The first letter of `name` and its byte offset. Apostrophes, other signs and modifier letters
 /// (such as the Hawaiian okina) may precede it, a number may not: "5th" has no capital.
-pub(crate) fn first_letter(name: &str) -> Option<(usize, char)> {
+pub(super) fn first_letter(name: &str) -> Option<(usize, char)> {
     let is_letter = |c: char| {
         c.is_ascii_alphabetic()
             || c.is_alphabetic() && c.general_category() != GeneralCategory::ModifierLetter
@@ -101,17 +187,11 @@ pub(crate) fn first_letter(name: &str) -> Option<(usize, char)> {
 }
 
 /// Unicode's titlecase of `letter`, which can be several characters.
-pub(crate) fn titlecase(letter: char) -> String {
+pub(super) fn titlecase(letter: char) -> String {
     match unicode_case_mapping::to_titlecase(letter) {
         [0, ..] => letter.to_string(),
         mapped => mapped.into_iter().filter(|&code| code > 0).filter_map(char::from_u32).collect(),
     }
-}
-
-/// Whether `name` has small letters, and capitals after its first letter.
-pub(super) fn has_inner_capital(name: &str) -> bool {
-    let inner = first_letter(name).map_or(name, |(at, letter)| &name[at + letter.len_utf8()..]);
-    inner.contains(char::is_uppercase) && name.contains(char::is_lowercase)
 }
 
 #[cfg(test)]
@@ -141,9 +221,9 @@ mod tests {
             ("'", "'"),
             ("", ""),
         ] {
-            assert_eq!(shown(name, LetterCase::Lower), expected, "{name:?}");
+            assert_eq!(Spelling::lower().shown(name), expected, "{name:?}");
         }
-        assert_eq!(shown(" e\u{301}va", LetterCase::Keep), "éva");
+        assert_eq!(Spelling::keep().shown(" e\u{301}va"), "éva");
     }
 
     #[test]
@@ -164,17 +244,18 @@ mod tests {
         for (text, prefix, whole) in
             [("ΝΙΚΟΣ", "νικοσ", "νικος"), ("ΑΣ Σ", "ας σ", "ας σ"), ("", "", "")]
         {
-            assert_eq!(clean_prefix(text, LetterCase::Lower), prefix);
-            assert_eq!(clean(text, LetterCase::Lower), whole);
+            assert_eq!(Spelling::lower().prefixes(text), [prefix]);
+            assert_eq!(Spelling::lower().clean(text), whole);
         }
-        assert_eq!(clean_prefix("ΝΙΚΟΣ", LetterCase::Keep), "ΝΙΚΟΣ");
+        let cases = ["nEw y", "new y", "New y", "New Y", "NEW Y"];
+        assert_eq!(Spelling::keep().prefixes("nEw y"), cases);
     }
 
     proptest! {
         #[test]
         fn a_shown_name_is_trimmed_and_composed(name in "(?s).{0,12}") {
-            for case in [LetterCase::Lower, LetterCase::Keep] {
-                let shown = shown(&name, case);
+            for spelling in [Spelling::lower(), Spelling::keep()] {
+                let shown = spelling.shown(&name);
                 prop_assert_eq!(trimmed(&shown), &shown);
                 prop_assert_eq!(composed(shown.clone()), shown);
             }

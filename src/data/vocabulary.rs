@@ -4,7 +4,7 @@
 //! the notebook's `sorted(set(data))`. A character is a Unicode scalar value: a letter with a
 //! combining mark and without a composed form is two.
 
-use super::spelling::{LetterCase, shown};
+use super::spelling::Spelling;
 use crate::error::{Error, Result};
 use std::collections::{BTreeSet, HashMap};
 
@@ -80,12 +80,12 @@ impl Vocabulary {
         indices.iter().map(|&index| self.characters[index as usize]).collect()
     }
 
-    /// The name of `indices` as it is [`shown`].
+    /// The name of `indices` as it is shown in this `spelling`.
     ///
     /// # Panics
     /// On an index that is not below [`size`](Self::size).
-    pub fn show(&self, indices: &[u32], case: LetterCase) -> String {
-        shown(&self.decode(indices), case)
+    pub fn show(&self, indices: &[u32], spelling: &Spelling) -> String {
+        spelling.shown(&self.decode(indices))
     }
 }
 

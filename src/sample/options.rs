@@ -1,4 +1,4 @@
-//! Sampling temperature, top-k and top-p (nucleus) filtering, a prefix, and limits on the length.
+//! Sampling temperature, top-k and top-p (nucleus) filtering, prefixes, and limits on the length.
 
 use crate::data::{END, MAX_NAME_LENGTH};
 use crate::error::Error;
@@ -15,15 +15,17 @@ pub fn max_length_for(longest: usize) -> usize {
 /// How characters are sampled. The default is the model's own distribution.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SampleOptions {
-    /// Divides the logits: likely characters become likelier below 1, less likely above.
+    /// Divides the logits: likely characters become likelier below 1, less likely above. At 0 the
+    /// likeliest character is taken.
     pub temperature: f64,
     /// Sample from the k most likely characters.
     pub top_k: Option<usize>,
     /// Sample from the fewest most likely characters with this total probability (nucleus
     /// sampling: Holtzman et al. 2020, <https://arxiv.org/abs/1904.09751>).
     pub top_p: Option<f64>,
-    /// The characters that each name starts with.
-    pub prefix: Vec<u32>,
+    /// The characters that names start with, in turn: the n-th name with those of n modulo their
+    /// number.
+    pub prefixes: Vec<Vec<u32>>,
     /// The minimum length of a name, in characters: its end has probability 0 before.
     pub min_length: usize,
     /// The maximum length of a name, in characters: it is cut off there.
@@ -36,7 +38,7 @@ impl Default for SampleOptions {
             temperature: 1.,
             top_k: None,
             top_p: None,
-            prefix: Vec::new(),
+            prefixes: Vec::new(),
             min_length: 0,
             max_length: MAX_LENGTH,
         }
@@ -50,8 +52,8 @@ impl SampleOptions {
     /// [`Error::Setting`] for the first one that is out of range.
     pub fn check(&self) -> crate::Result<()> {
         let setting = |name, value: String, rule: &str| Err(Error::setting(name, value, rule));
-        if self.temperature.is_nan() || self.temperature <= 0. {
-            return setting("temperature", self.temperature.to_string(), "it must be above 0");
+        if self.temperature.is_nan() || self.temperature < 0. {
+            return setting("temperature", self.temperature.to_string(), "it must be at least 0");
         }
         if self.top_k == Some(0) {
             return setting("top_k", "0".to_string(), "it must be at least 1 character");
@@ -67,17 +69,31 @@ impl SampleOptions {
             let rule = format!("it must be at most `max_length`, {}", self.max_length);
             return setting("min_length", self.min_length.to_string(), &rule);
         }
-        if self.prefix.len() >= self.max_length {
-            let value = format!("{} characters long", self.prefix.len());
+        let longest = self.prefixes.iter().map(Vec::len).max().unwrap_or_default();
+        if longest >= self.max_length {
+            let value = format!("{longest} characters long");
             let rule = format!("it must be shorter than `max_length`, {}", self.max_length);
             return setting("prefix", value, &rule);
         }
         Ok(())
     }
 
+    /// The characters that the name of this number starts with.
+    pub(super) fn prefix(&self, name: u64) -> &[u32] {
+        match self.prefixes.len() {
+            0 => &[],
+            count => &self.prefixes[(name % count as u64) as usize],
+        }
+    }
+
+    /// Whether all names with the same prefix are the same.
+    pub fn is_deterministic(&self) -> bool {
+        self.temperature == 0. || self.top_k == Some(1)
+    }
+
     /// Whether characters are sampled from the model's own distribution.
     pub(super) fn is_unfiltered(&self) -> bool {
-        let Self { temperature, top_k, top_p, prefix: _, min_length, max_length: _ } = self;
+        let Self { temperature, top_k, top_p, prefixes: _, min_length, max_length: _ } = self;
         *temperature == 1. && top_k.is_none() && top_p.is_none() && *min_length == 0
     }
 
@@ -92,6 +108,12 @@ impl SampleOptions {
         }
         // Subtracted before the division, so that no temperature overflows.
         let max = weights.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        if self.temperature == 0. {
+            let likeliest = weights.iter().position(|&z| z == max).unwrap_or_default();
+            weights.fill(0.);
+            weights[likeliest] = 1.;
+            return;
+        }
         weights.iter_mut().for_each(|z| *z = ((*z - max) / self.temperature).exp());
         if self.top_k.is_none() && self.top_p.is_none() {
             return;
@@ -136,6 +158,7 @@ mod tests {
             (SampleOptions { top_k: Some(2), top_p: Some(0.6), ..squares() }, [0., 0., 1., 0.]),
             (SampleOptions { min_length: 1, ..plain() }, [0., 0.222, 0.444, 0.333]),
             (SampleOptions { temperature: 1e-9, ..plain() }, [0., 0., 1., 0.]),
+            (SampleOptions { temperature: 0., top_p: Some(0.9), ..plain() }, [0., 0., 1., 0.]),
             (SampleOptions { temperature: 1e-320, ..plain() }, [0., 0., 1., 0.]),
             (hottest, [0., 0.333, 0.333, 0.333]),
         ] {

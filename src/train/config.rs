@@ -3,11 +3,13 @@
 
 use super::gradients::GradientMethod;
 use super::optimizer::{DECAYS, Decay, OptimizerKind};
+use crate::data::Corpus;
 use crate::error::{Error, Result};
 use crate::random::RngSource;
 use candle_core::DType;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use std::ops::RangeInclusive;
 
 /// The largest number of hidden units: `waa` then takes 512 MiB in double precision.
 const MAX_HIDDEN: usize = 8192;
@@ -15,7 +17,8 @@ const MAX_BATCH_SIZE: usize = 65_536;
 const MAX_SAMPLES: u64 = 1_000_000;
 
 /// The configuration of a training run. The default is the notebook's method (SGD, clipped gradients,
-/// one name a step), but each name starts from the zero state, and the learning rate falls.
+/// one name a step), but each name starts from the zero state, and the learning rate falls. Its
+/// length is the notebook's too, right for the dinosaurs; [`TrainConfig::for_list`] suits a list.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrainConfig {
@@ -105,7 +108,42 @@ pub struct Difference {
     pub to: String,
 }
 
+/// The default number of passes over the names, and the names seen at least and at most: a short
+/// list trained for longer is learned by heart, and a long one needs fewer passes.
+const PASSES: u64 = 25;
+const NAMES_SEEN: RangeInclusive<u64> = 1000..=300_000;
+
+/// The default number of evaluations in a run, roughly.
+const EVALUATIONS: u64 = 15;
+
 impl TrainConfig {
+    /// The default for a list: as long as [`set_length`](Self::set_length) says.
+    pub fn for_list(corpus: &Corpus) -> Self {
+        let mut config = Self::default();
+        config.set_length(corpus, corpus.names().len() as u64);
+        config
+    }
+
+    /// Sets `iterations` and `eval_every` to the default for training on so many `names` of
+    /// `corpus`: 25 passes, but at least 1,000 and at most 300,000 names seen; as in the notebook
+    /// 35,000 for the built-in list.
+    pub fn set_length(&mut self, corpus: &Corpus, names: u64) {
+        let is_built_in = corpus.names() == Corpus::dinos().names();
+        let seen = match is_built_in {
+            true => Self::default().iterations,
+            false => names.saturating_mul(PASSES).clamp(*NAMES_SEEN.start(), *NAMES_SEEN.end()),
+        };
+        self.iterations = seen.div_ceil(self.batch_size.max(1) as u64);
+        self.eval_every = self.default_evaluations();
+    }
+
+    /// The default of `eval_every` for `iterations`: some 15 times a run, in a round number.
+    pub fn default_evaluations(&self) -> u64 {
+        let every = (self.iterations / EVALUATIONS).max(1);
+        let unit = 10u64.pow(every.ilog10());
+        every / unit * unit
+    }
+
     /// The notebook's own run: double precision and NumPy's random numbers.
     pub fn notebook() -> Self {
         Self {
@@ -260,6 +298,7 @@ mod dtype_name {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::LetterCase;
 
     /// The fields of a configuration with one of them changed to another valid value.
     fn changed(field: &str, value: &Value) -> Value {
@@ -289,6 +328,25 @@ mod tests {
             assert_eq!(default.differences(&config), [difference]);
         }
         assert_eq!(default.differences(&default), []);
+    }
+
+    #[test]
+    fn the_default_length_follows_the_list() {
+        let length = |names: usize, batch_size| {
+            let list: String = (0..names).map(|name| format!("a{name}\n")).collect();
+            let corpus = Corpus::parse(list.as_bytes(), "", LetterCase::Lower).unwrap();
+            let mut config = TrainConfig { batch_size, ..TrainConfig::default() };
+            config.set_length(&corpus, names as u64);
+            (config.iterations, config.eval_every)
+        };
+        assert_eq!(length(1, 1), (1000, 60));
+        assert_eq!(length(100, 1), (2500, 100));
+        assert_eq!(length(100, 32), (79, 5));
+        assert_eq!(length(1317, 1), (32_925, 2000));
+        assert_eq!(length(20_000, 1), (300_000, 20_000));
+        assert_eq!(length(1, 5000), (1, 1));
+        // As the notebook's.
+        assert_eq!(TrainConfig::for_list(&Corpus::dinos()), TrainConfig::default());
     }
 
     #[test]

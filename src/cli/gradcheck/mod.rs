@@ -2,10 +2,11 @@
 
 mod table;
 
-use super::args::{DeviceName, List, json_text};
+use super::args::{DeviceName, json_text, list_bytes};
 use super::error::Failure;
 use crate::Error;
 use crate::checkpoint;
+use crate::data::parse_listed;
 use crate::gradcheck::{Against, Options, Problem, Report, Sizes, against, check};
 use crate::random::RngSource;
 use crate::text::escaped;
@@ -158,9 +159,9 @@ impl Gradcheck {
             return Problem::random(sizes, self.seed);
         };
         let saved = checkpoint::load(path, &Device::Cpu)?;
-        let keep_case = saved.case() == crate::data::LetterCase::Keep;
-        let corpus = List { path: self.names.clone(), keep_case }.read()?;
-        let names = corpus.names().iter().map(|name| saved.vocabulary.encode(name));
+        let (bytes, origin) = list_bytes(self.names.as_deref())?;
+        let listed = parse_listed(&bytes, &origin, &saved.spelling())?;
+        let names = listed.iter().map(|listed| saved.vocabulary.encode(&listed.name));
         let mut names = names.collect::<crate::Result<Vec<_>>>()?;
         RngSource::Seed(self.seed).shuffle(&mut names);
         names.truncate(self.batch);
