@@ -64,6 +64,120 @@ fn sampling_ends_if_too_few_names_pass_the_filters() {
     assert_says(&run.stderr, &["only 1 of 5 names in 1 samples"]);
 }
 
+/// The lines of `lines` for which `holds`.
+fn those<'l>(lines: &'l str, holds: impl Fn(&str) -> bool) -> Vec<&'l str> {
+    lines.lines().filter(|name| holds(name)).collect()
+}
+
+#[test]
+fn filters_choose_from_the_same_sequence_of_names() {
+    let folder = Folder::with_model();
+    folder.write("bad.txt", "\u{feff}OB\r\n\n  le\n");
+    let sample = "sample names.safetensors --seed 1 --max-length 6";
+    let all = folder.succeeds(&format!("{sample} -n 2000"));
+    let filters: [(&str, &dyn Fn(&str) -> bool); 7] = [
+        ("--matching ^a", &|name| name.starts_with('A')),
+        ("--matching ^a --matching a$", &|name| {
+            name.starts_with('A') && name.ends_with(['a', 'A'])
+        }),
+        ("--matching A", &|name| name.contains('A')),
+        ("--excluding b --excluding nn", &|name| {
+            !name.contains(['b', 'B']) && !name.to_lowercase().contains("nn")
+        }),
+        ("--excluding-words bad.txt", &|name| {
+            !["ob", "le"].iter().any(|word| name.to_lowercase().contains(word))
+        }),
+        ("--complete", &|name| name.len() < 6),
+        ("--matching .{4} --excluding ^.{5}", &|name| name.len() == 4),
+    ];
+    for (flags, holds) in filters {
+        let expected = those(&all, holds);
+        assert!(expected.len() > 10 && expected.len() < 2000, "{flags}: {}", expected.len());
+        let found = folder.succeeds(&format!("{sample} {flags} -n {}", expected.len()));
+        assert_eq!(found.lines().collect::<Vec<_>>(), expected, "{flags}");
+    }
+}
+
+#[test]
+fn a_search_for_what_never_comes_ends_and_says_what_came_instead() {
+    let folder = Folder::with_model();
+    folder.write("all.txt", "a\nb\nc\ne\nl\nn\no\n");
+    let sample = "sample names.safetensors --seed 1 -n 1";
+    for (flags, reason) in [
+        ("--matching z", "not matching (--matching)"),
+        ("--excluding . --top-k 1 --min-length 2", "1 excluded (--excluding)"),
+        (
+            "--excluding-words all.txt --top-k 1 --min-length 2",
+            "1 with an excluded word (--excluding-words)",
+        ),
+        (
+            "--complete --max-length 1 --top-k 1 --min-length 1",
+            "1 cut off at 1 characters (--max-length)",
+        ),
+        ("--new --prefix anna --max-length 5 --top-k 1", "1 in the list (--new)"),
+    ] {
+        let run = folder.run(&format!("{sample} {flags}"));
+        assert_eq!((run.status, run.stdout.as_str()), (Some(1), ""), "{flags}: {run:?}");
+        assert_says(&run.stderr, &["found only 0 of 1 name", reason]);
+    }
+    for (flags, says) in [
+        ("--matching a(b", &["--matching cannot be \"a(b\"", "character 2: unclosed group"][..]),
+        ("--excluding *", &["--excluding cannot be \"*\"", "missing expression"]),
+        ("--excluding-words nowhere", &["cannot read nowhere"]),
+    ] {
+        assert_says(&folder.refuses(&format!("{sample} {flags}")), says);
+    }
+}
+
+#[test]
+fn several_prefixes_take_turns_and_fit_names_with_capitals_in_any_case() {
+    let folder = Folder::with_model();
+    let sample = "sample names.safetensors -n 40 --seed 1";
+    let names = folder.succeeds(&format!("{sample} --prefix an --prefix B --prefix cleo"));
+    for (i, name) in names.lines().enumerate() {
+        assert!(name.starts_with(["An", "B", "Cleo"][i % 3]), "{names}");
+    }
+    folder.write("kept.txt", "Anna McKay\nBob McLeod\nAnna Bo\n");
+    folder.succeeds("train kept.txt --case keep --hidden 12 --iterations 2000 -q");
+    let kept = |prefix: &str| {
+        let output = folder
+            .command("sample kept.safetensors -n 40 --seed 1 --prefix")
+            .arg(prefix)
+            .output()
+            .unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let expected = kept("Anna Mc");
+    assert_eq!(expected.lines().count(), 40);
+    assert!(expected.lines().all(|name| name.starts_with("Anna Mc")), "{expected}");
+    assert_eq!(kept("anna"), kept("Anna"));
+    assert_eq!(kept("ANNA"), kept("Anna"));
+}
+
+#[test]
+fn at_temperature_0_each_prefix_has_one_name_the_likeliest() {
+    let folder = Folder::with_model();
+    let likeliest = "sample names.safetensors --prefix a --prefix b --temperature 0";
+    let names = folder.succeeds(likeliest);
+    assert_eq!(names.lines().count(), 2);
+    let top = likeliest.replace("--temperature 0", "--top-k 1 -n 4");
+    assert_eq!(folder.succeeds(&top), names.repeat(2));
+    let run = folder.run(&format!("{likeliest} --unique -n 9"));
+    assert_eq!((run.status, &run.stdout), (Some(1), &names));
+    assert_says(&run.stderr, &["only 2 of 9 names in 2 samples"]);
+}
+
+#[test]
+fn like_prints_the_same_names_the_most_similar_first() {
+    let folder = Folder::with_model();
+    let sample = "sample names.safetensors -n 300 --seed 1 --unique";
+    let all = folder.succeeds(sample);
+    let mut expected: Vec<&str> = all.lines().collect();
+    expected.sort_by_key(|name| strsim::levenshtein(&name.to_lowercase(), "banna"));
+    let like = folder.succeeds(&format!("{sample} --like BAnna"));
+    assert_eq!(like.lines().collect::<Vec<_>>(), expected);
+}
+
 #[test]
 fn every_name_starts_with_the_prefix_cleaned_as_the_list_was() {
     let folder = Folder::new();

@@ -404,6 +404,27 @@ fn a_failed_checkpoint_is_tried_again() {
     assert_eq!(run.end().0.code(), Some(130));
 }
 
+#[test]
+fn ctrl_c_keeps_the_names_that_were_found() {
+    let folder = Folder::with_model();
+    let mut command = folder.command("sample names.safetensors -n 999999999 --matching ^a");
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let _limit = Limit::on(&child);
+    let mut names = BufReader::new(child.stdout.take().unwrap());
+    let mut first = String::new();
+    names.read_line(&mut first).unwrap();
+    let id = child.id().to_string();
+    assert!(Command::new("kill").args(["-s", "INT", &id]).status().unwrap().success());
+    let mut others = String::new();
+    names.read_to_string(&mut others).unwrap();
+    let ended = child.wait_with_output().unwrap();
+    let found = others.lines().count() + 1;
+    assert!(others.is_empty() || others.ends_with('\n'));
+    assert_eq!(ended.status.code(), Some(130));
+    let stderr = String::from_utf8(ended.stderr).unwrap();
+    assert_says(&stderr, &["stopped by SIGINT", &format!("only {found} of 999999999 names")]);
+}
+
 // Kills.
 
 /// Kills a run `times` at random moments, most of them while it is being saved, and each time

@@ -51,7 +51,9 @@ pub fn plan(corpus: &Corpus) -> Plan {
     let candidates = match characters {
         0..6_000 => {
             let epochs = (120_000 / characters as u64).clamp(24, 60);
-            [0.6, 0.8, 0.95].map(|s| config(300, 8, 0.003, epochs, 0.4, s)).to_vec()
+            let best = [0.6, 0.8, 0.95].map(|s| config(300, 8, 0.003, epochs, 0.4, s));
+            // Where names have little in common, as first names do, the default is better.
+            best.into_iter().chain([TrainConfig::for_list(corpus)]).collect()
         }
         6_000..40_000 => vec![config(300, 16, 0.003, 18, 0.3, 0.5)],
         40_000..400_000 => vec![config(400, 32, 0.003, 24, 0.3, 0.3)],
