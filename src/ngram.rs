@@ -15,40 +15,32 @@
 //! `h y`. A name that the list has twice is counted once.
 
 use crate::data::{END, START};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
+use std::ops::Range;
 
 /// The orders that [`NGram::choose`] compares.
 const ORDERS: std::ops::RangeInclusive<usize> = 2..=8;
 /// The discounts that it compares.
 const DISCOUNTS: [f64; 8] = [0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95];
-/// The maximum number of names on which it compares them.
-const COMPARED: usize = 2000;
+/// The maximum numbers of names and of characters on which it compares them.
+const COMPARED: [usize; 2] = [2000, 40_000];
+/// The contexts that it counts, at most: half as many as the list has characters, or so many. With
+/// them the counts take less than 40 bytes a character.
+const MAX_NODES: usize = 1 << 16;
 
-/// The counts after one context.
+/// A context.
 #[derive(Debug, Clone)]
 struct Node {
     /// The node of the context without its first character; the root is its own.
     suffix: u32,
+    /// The first character of the context.
+    character: u32,
     /// c(h).
     total: u32,
-    /// The characters after the context in ascending order, each with its count.
-    counts: Vec<(u32, u32)>,
-}
-
-impl Node {
-    fn add(&mut self, y: u32) {
-        self.total += 1;
-        match self.counts.binary_search_by_key(&y, |&(y, _)| y) {
-            Ok(at) => self.counts[at].1 += 1,
-            Err(at) => self.counts.insert(at, (y, 1)),
-        }
-    }
-
-    /// c(h y).
-    fn count(&self, y: u32) -> u32 {
-        let found = self.counts.binary_search_by_key(&y, |&(y, _)| y);
-        found.map_or(0, |at| self.counts[at].1)
-    }
+    /// Where its counts begin; they end where those of the node before it begin.
+    counts: u32,
+    /// The first of the contexts with one more character before; the next node has the end.
+    children: u32,
 }
 
 /// An interpolated Kneser-Ney model of names, each the indices of its characters.
@@ -57,10 +49,61 @@ pub struct NGram {
     order: usize,
     discount: f64,
     vocabulary: usize,
-    /// A tree of contexts, read backwards; the first is the root, the empty context.
+    /// A tree of contexts, read backwards, level by level; the first is the root, the empty context.
+    /// Those with the same suffix are in the order of their characters.
     nodes: Vec<Node>,
-    /// The node of a context with one more character before it.
-    longer: HashMap<(u32, u32), u32>,
+    /// c(h y): the characters after each context in ascending order, each with its count.
+    counts: Vec<(u32, u32)>,
+}
+
+/// Distinct names one after another, each with its start before it, and the places in them.
+struct Text {
+    characters: Vec<u32>,
+    /// Each place is that of the last character of a context.
+    places: Vec<u32>,
+}
+
+impl Text {
+    /// The text of `names`, its places in the order of their contexts of up to `longest` characters.
+    fn of(names: &[Vec<u32>], longest: usize) -> Self {
+        let distinct: BTreeSet<&Vec<u32>> = names.iter().collect();
+        let length = distinct.iter().map(|name| name.len() + 1).sum();
+        let mut characters = Vec::with_capacity(length);
+        for name in distinct {
+            characters.push(START);
+            characters.extend(name);
+        }
+        let mut text = Self { places: (0..characters.len() as u32).collect(), characters };
+        let mut places = std::mem::take(&mut text.places);
+        places.sort_unstable_by(|&a, &b| text.context(a, longest).cmp(text.context(b, longest)));
+        Self { places, ..text }
+    }
+
+    /// The context that ends at `place`, read backwards.
+    fn context(&self, place: u32, longest: usize) -> impl Iterator<Item = u32> {
+        let mut is_before_start = false;
+        let characters = self.characters[..=place as usize].iter().rev().copied();
+        characters
+            .take(longest)
+            .take_while(move |&c| !std::mem::replace(&mut is_before_start, c == START))
+    }
+
+    /// The number of different contexts of up to `longest` characters, the empty one included.
+    fn count_contexts(&self, longest: usize) -> usize {
+        let context = |place| self.context(place, longest);
+        let first = self.places.first().map_or(0, |&place| context(place).count());
+        let new = self.places.windows(2).map(|two| {
+            let common = context(two[0]).zip(context(two[1])).take_while(|(a, b)| a == b).count();
+            context(two[1]).count() - common
+        });
+        1 + first + new.sum::<usize>()
+    }
+
+    /// The character after the context that ends at `place`.
+    fn next(&self, place: u32) -> u32 {
+        let next = self.characters.get(place as usize + 1);
+        next.copied().filter(|&next| next != START).unwrap_or(END)
+    }
 }
 
 impl NGram {
@@ -77,34 +120,38 @@ impl NGram {
     /// ```
     pub fn new(names: &[Vec<u32>], vocabulary: usize, order: usize, discount: f64) -> Self {
         assert!(order > 0 && discount > 0. && discount < 1., "order {order}, discount {discount}");
-        let distinct: BTreeSet<&Vec<u32>> = names.iter().collect();
-        let outside = distinct.iter().find(|name| name.iter().any(|&y| y as usize >= vocabulary));
-        assert_eq!(outside, None, "the vocabulary is {vocabulary}");
-        let counted = distinct.into_iter().flat_map(|name| occurrences(name));
-        Self::of(counted, vocabulary, order, discount)
+        check(names, vocabulary);
+        let text = Text::of(names, order - 1);
+        Self::of(&text, vocabulary, order, discount, usize::MAX).expect("there is no maximum")
     }
 
-    /// Counts characters after their contexts.
-    fn of<'a>(
-        occurrences: impl Iterator<Item = (&'a [u32], u32)>,
-        vocabulary: usize,
-        order: usize,
-        discount: f64,
-    ) -> Self {
-        let root = Node { suffix: 0, total: 0, counts: vec![] };
-        let (nodes, longer) = (vec![root], HashMap::new());
-        let mut model = Self { order, discount, vocabulary, nodes, longer };
-        for (context, y) in occurrences {
-            let node = model.insert(context);
-            model.nodes[node].add(y);
+    /// Counts characters after their contexts; none if there are more than `max` contexts.
+    fn of(text: &Text, vocabulary: usize, order: usize, discount: f64, max: usize) -> Option<Self> {
+        let (nodes, spans) = contexts(text, order, max)?;
+        let counts = Vec::with_capacity(nodes.len());
+        let mut model = Self { order, discount, vocabulary, nodes, counts };
+        let mut after: Vec<u32> = Vec::new();
+        // Longer contexts come later, so that the counts of a node's children are complete.
+        for node in (0..model.nodes.len()).rev() {
+            after.clear();
+            let children = model.children(node);
+            if children.is_empty() {
+                let places = &text.places[spans[node].0 as usize..spans[node].1 as usize];
+                after.extend(places.iter().map(|&place| text.next(place)));
+            }
+            for child in children {
+                let before = (child > node + 1).then(|| model.nodes[child - 1].counts as usize);
+                let end = before.unwrap_or(model.counts.len());
+                let counts = &model.counts[model.nodes[child].counts as usize..end];
+                after.extend(counts.iter().map(|&(y, _)| y));
+            }
+            after.sort_unstable();
+            let Node { total, counts, .. } = &mut model.nodes[node];
+            (*total, *counts) = (after.len() as u32, model.counts.len() as u32);
+            let same = after.chunk_by(|a, b| a == b);
+            model.counts.extend(same.map(|same| (same[0], same.len() as u32)));
         }
-        // Longer contexts come later, so that the counts of a node are complete in its turn.
-        for node in (1..model.nodes.len()).rev() {
-            let (shorter, longer) = model.nodes.split_at_mut(node);
-            let Node { suffix, counts, .. } = &longer[0];
-            counts.iter().for_each(|&(y, _)| shorter[*suffix as usize].add(y));
-        }
-        model
+        Some(model)
     }
 
     /// Counts `names` with the order and the discount that predict each character of them best when
@@ -113,11 +160,17 @@ impl NGram {
     /// # Panics
     /// If there are no names, or an index is outside the vocabulary.
     pub fn choose(names: &[Vec<u32>], vocabulary: usize) -> Self {
-        let every = names.len().div_ceil(COMPARED);
+        check(names, vocabulary);
+        let characters: usize = names.iter().map(|name| name.len() + 1).sum();
+        let [most_names, most_characters] = COMPARED;
+        let every = names.len().div_ceil(most_names).max(characters.div_ceil(most_characters));
         let compared: Vec<&Vec<u32>> = names.iter().step_by(every).collect();
-        let mut best: Option<(f64, Self)> = None;
+        let text = Text::of(names, ORDERS.end() - 1);
+        let max = MAX_NODES.max(text.places.len() / 2);
+        let count = |order, discount, max| Self::of(&text, vocabulary, order, discount, max);
+        let mut best: Option<(f64, usize, f64)> = None;
         for order in ORDERS {
-            let mut model = Self::new(names, vocabulary, order, DISCOUNTS[0]);
+            let Some(mut model) = count(order, DISCOUNTS[0], max) else { break };
             let losses = DISCOUNTS.map(|discount| {
                 model.discount = discount;
                 compared.iter().map(|name| model.loss_of(name, true)).sum::<f64>()
@@ -125,13 +178,15 @@ impl NGram {
             let of_order = losses.into_iter().zip(DISCOUNTS);
             let (loss, discount) =
                 of_order.min_by(|a, b| a.0.total_cmp(&b.0)).expect("there are discounts");
-            model.discount = discount;
-            if best.as_ref().is_some_and(|(lowest, _)| loss >= *lowest) {
+            if best.is_some_and(|(lowest, ..)| loss >= lowest) {
                 break;
             }
-            best = Some((loss, model));
+            best = Some((loss, order, discount));
         }
-        best.expect("there are orders").1
+        // Counted again, rather than kept beside the next one: lists can be long. One with more
+        // characters than nodes has a shorter order.
+        let (_, order, discount) = best.unwrap_or((f64::NAN, *ORDERS.start(), DISCOUNTS[0]));
+        count(order, discount, usize::MAX).expect("there is no maximum")
     }
 
     /// The length of an n-gram, the predicted character included.
@@ -157,9 +212,8 @@ impl NGram {
     /// without that occurrence.
     fn loss_of(&self, name: &[u32], left_out: bool) -> f64 {
         let loss = |(context, y)| {
-            let mut p = [0.];
-            self.write(self.longest(context), left_out.then_some(y), y, &mut p);
-            -p[0].ln()
+            let out = left_out.then_some(y);
+            -self.probability(self.longest(context), out, y).ln()
         };
         occurrences(name).map(loss).sum()
     }
@@ -169,55 +223,129 @@ impl NGram {
         occurrences(name).map(|(context, _)| self.longest(context)).collect()
     }
 
-    /// The node of the longest context, created with those on the way.
-    fn insert(&mut self, context: &[u32]) -> usize {
-        let mut node = 0;
-        for character in backwards(context).take(self.order - 1) {
-            let next = self.nodes.len() as u32;
-            let found = *self.longer.entry((node, character)).or_insert(next);
-            if found == next {
-                self.nodes.push(Node { suffix: node, total: 0, counts: vec![] });
-            }
-            node = found;
-        }
-        node as usize
-    }
-
     /// The node of the longest end of `context` that was counted.
     fn longest(&self, context: &[u32]) -> u32 {
         let mut node = 0;
         for character in backwards(context).take(self.order - 1) {
-            let Some(&next) = self.longer.get(&(node, character)) else { break };
-            node = next;
+            let children = self.children(node);
+            let nodes = &self.nodes[children.clone()];
+            match nodes.binary_search_by_key(&character, |child| child.character) {
+                Ok(found) => node = children.start + found,
+                Err(_) => break,
+            }
         }
-        node
+        node as u32
     }
 
-    /// Writes the probabilities after the context of `node` to `p`: those of the characters from
-    /// index `first` on. One occurrence of `left_out` after this context is not counted.
-    pub(crate) fn write(&self, node: u32, left_out: Option<u32>, first: u32, p: &mut [f64]) {
-        let here = &self.nodes[node as usize];
-        // Without its only occurrence `h y` does not count for the shorter context either.
-        let gone = left_out.filter(|&y| here.count(y) == 1);
-        if node == 0 {
-            p.fill(1. / self.vocabulary as f64);
-        } else {
-            self.write(here.suffix, gone, first, p);
+    /// The contexts with one more character before that of `node`.
+    fn children(&self, node: usize) -> Range<usize> {
+        let end = self.nodes.get(node + 1).map_or(self.nodes.len(), |next| next.children as usize);
+        self.nodes[node].children as usize..end
+    }
+
+    /// The counts after the context of `node`, without one occurrence of `left_out`.
+    fn level(&self, node: u32, left_out: Option<u32>) -> Level<'_> {
+        let Node { total, counts, suffix, .. } = self.nodes[node as usize];
+        let end = (node as usize).checked_sub(1).map(|before| self.nodes[before].counts as usize);
+        let counts = &self.counts[counts as usize..end.unwrap_or(self.counts.len())];
+        let is_only = |&y: &u32| counts.binary_search(&(y, 1)).is_ok();
+        let gone = left_out.filter(is_only);
+        let total = f64::from(total - u32::from(left_out.is_some()));
+        let kinds = (counts.len() - usize::from(gone.is_some())) as f64;
+        // Without any count the shorter context decides.
+        let (scale, backoff) =
+            if total == 0. { (0., 1.) } else { (1. / total, self.discount * kinds / total) };
+        Level { counts, left_out, gone, scale, discount: self.discount, backoff, suffix }
+    }
+
+    /// The probability of `y` after the context of `node`. One occurrence of `left_out` after this
+    /// context is not counted.
+    fn probability(&self, node: u32, left_out: Option<u32>, y: u32) -> f64 {
+        let level = self.level(node, left_out);
+        let shorter = match node {
+            0 => 1. / self.vocabulary as f64,
+            _ => self.probability(level.suffix, level.gone, y),
+        };
+        let at = level.counts.binary_search_by_key(&y, |&(y, _)| y);
+        at.map_or(0., |at| level.share(level.counts[at])) + level.backoff * shorter
+    }
+
+    /// Writes `scale` times the probabilities of all characters to `p`, as
+    /// [`probability`](Self::probability) has them. What no context has seen gets its common share
+    /// at once.
+    pub(crate) fn write(&self, node: u32, left_out: Option<u32>, scale: f64, p: &mut [f64]) {
+        let level = self.level(node, left_out);
+        match node {
+            0 => p.fill(scale * level.backoff / self.vocabulary as f64),
+            _ => self.write(level.suffix, level.gone, scale * level.backoff, p),
         }
-        let total = f64::from(here.total - u32::from(left_out.is_some()));
-        if total == 0. {
-            return;
-        }
-        let kinds = here.counts.len() - usize::from(gone.is_some());
-        let backoff = self.discount * kinds as f64 / total;
-        p.iter_mut().for_each(|p| *p *= backoff);
-        let start = here.counts.partition_point(|&(y, _)| y < first);
-        for &(y, count) in &here.counts[start..] {
-            let Some(p) = p.get_mut((y - first) as usize) else { break };
-            let count = count - u32::from(left_out == Some(y));
-            *p += (f64::from(count) - self.discount).max(0.) / total;
+        for &counted in level.counts {
+            p[counted.0 as usize] += scale * level.share(counted);
         }
     }
+}
+
+/// The counts after a context.
+struct Level<'m> {
+    counts: &'m [(u32, u32)],
+    left_out: Option<u32>,
+    /// The character that is left out, if that was its only occurrence here: then it does not count
+    /// for the shorter context either.
+    gone: Option<u32>,
+    /// 1 / c(h).
+    scale: f64,
+    discount: f64,
+    /// D n(h) / c(h).
+    backoff: f64,
+    suffix: u32,
+}
+
+impl Level<'_> {
+    /// max(c(h y) - D, 0) / c(h).
+    fn share(&self, (y, count): (u32, u32)) -> f64 {
+        let count = count - u32::from(self.left_out == Some(y));
+        (f64::from(count) - self.discount).max(0.) * self.scale
+    }
+}
+
+/// The contexts of `text` of fewer than `order` characters, level by level, without counts, and which
+/// of the sorted places each has; none if there are more than `max`.
+fn contexts(text: &Text, order: usize, max: usize) -> Option<(Vec<Node>, Vec<(u32, u32)>)> {
+    let count = text.count_contexts(order - 1);
+    if count > max {
+        return None;
+    }
+    let node = |suffix, character| Node { suffix, character, total: 0, counts: 0, children: 0 };
+    // To grow them would take up to three times the memory.
+    let (mut nodes, mut spans) = (Vec::with_capacity(count), Vec::with_capacity(count));
+    nodes.push(node(0, END));
+    spans.push((0, text.places.len() as u32));
+    let (mut at, mut length, mut next_level) = (0, 0, 1);
+    while at < nodes.len() {
+        if at == next_level {
+            (length, next_level) = (length + 1, nodes.len());
+        }
+        nodes[at].children = nodes.len() as u32;
+        // Nothing is before the start of a name.
+        if length + 1 < order && nodes[at].character != START {
+            let (mut start, end) = spans[at];
+            let before = |place: u32| text.characters[place as usize - length];
+            let places = &text.places[start as usize..end as usize];
+            for same in places.chunk_by(|&a, &b| before(a) == before(b)) {
+                nodes.push(node(at as u32, before(same[0])));
+                spans.push((start, start + same.len() as u32));
+                start += same.len() as u32;
+            }
+        }
+        at += 1;
+    }
+    Some((nodes, spans))
+}
+
+/// Requires that `names` are of the vocabulary.
+fn check(names: &[Vec<u32>], vocabulary: usize) {
+    let outside = names.iter().find(|name| name.iter().any(|&y| y as usize >= vocabulary));
+    assert_eq!(outside, None, "the vocabulary is {vocabulary}");
 }
 
 /// The characters of a name and its end, each with the characters before it.
@@ -234,12 +362,13 @@ fn backwards(context: &[u32]) -> impl Iterator<Item = u32> {
 mod tests {
     use super::*;
     use crate::data::Corpus;
+    use crate::random::RngSource;
     use proptest::prelude::*;
 
     /// The probabilities of all characters after `context`, without one occurrence of `left_out`.
     fn probabilities(model: &NGram, context: &[u32], left_out: Option<u32>) -> Vec<f64> {
         let mut p = vec![0.; model.vocabulary];
-        model.write(model.longest(context), left_out, 0, &mut p);
+        model.write(model.longest(context), left_out, 1., &mut p);
         p
     }
 
@@ -283,21 +412,36 @@ mod tests {
             }
             prop_assert!((model.loss(&name) - loss).abs() < 1e-9 * loss);
 
-            let distinct: BTreeSet<&Vec<u32>> = names.iter().collect();
-            let all: Vec<(&[u32], u32)> =
-                distinct.into_iter().flat_map(|name| occurrences(name)).collect();
-            let place = place.index(all.len());
-            let (context, y) = all[place];
-            let others = [&all[..place], &all[place + 1..]].concat();
-            let without = NGram::of(others.into_iter(), 4, order, discount);
-            let found = probabilities(&model, context, Some(y));
-            for (found, expected) in found.iter().zip(probabilities(&without, context, None)) {
+            let mut text = Text::of(&names, order - 1);
+            let place = text.places.remove(place.index(text.places.len()));
+            let without = NGram::of(&text, 4, order, discount, usize::MAX).unwrap();
+            let (mut context, y) = (text.context(place, 99).collect::<Vec<_>>(), text.next(place));
+            // Without the start.
+            context.pop();
+            context.reverse();
+            let found = probabilities(&model, &context, Some(y));
+            for (found, expected) in found.iter().zip(probabilities(&without, &context, None)) {
                 prop_assert!((found - expected).abs() < 1e-12, "{found} {expected}");
             }
-            let mut one = [0.];
-            model.write(model.longest(context), Some(y), y, &mut one);
-            prop_assert_eq!(one[0], found[y as usize]);
+            let one = model.probability(model.longest(&context), Some(y), y);
+            prop_assert!((one - found[y as usize]).abs() < 1e-15);
         }
+    }
+
+    /// Names of several words out of a few have many contexts, of which more make it better.
+    #[test]
+    fn a_long_list_gets_a_shorter_order_instead_of_more_memory() {
+        let mut random = RngSource::Seed(1).uniforms(0);
+        let mut below = |n: f64| (random.draw() * n) as u32;
+        let words: Vec<Vec<u32>> =
+            (0..300).map(|_| (0..12).map(|_| 1 + below(26.)).collect()).collect();
+        let names: Vec<Vec<u32>> = (0..2500)
+            .map(|_| (0..6).flat_map(|_| words[below(300.) as usize].clone()).collect())
+            .collect();
+        let characters: usize = names.iter().map(|name| name.len() + 1).sum();
+        let model = NGram::choose(&names, 27);
+        assert!(model.order() < 8 && model.nodes.len() <= characters / 2, "{}", model.order());
+        assert!(NGram::new(&names, 27, model.order() + 1, 0.75).nodes.len() > characters / 2);
     }
 
     #[test]

@@ -456,14 +456,34 @@ fn what_makes_it_another_run_needs_force() {
 #[test]
 fn the_settings_that_best_prints_give_the_same_model_by_hand() {
     let folder = folder();
-    let run = folder.run("train --best names.txt --hidden 20 -o best");
+    let run =
+        folder.run("train --best names.txt --hidden 20 --factored-input --dropout 0.2 -o best");
     assert_eq!(run.status, Some(0), "{run:?}");
     assert_says(&run.stderr, &["On 3 held-out names: ", "counting (a Kneser-Ney ", "Saved best"]);
     let settings = run.stderr.lines().find_map(|line| line.strip_prefix("Settings: ")).unwrap();
-    assert_says(settings, &["--hidden 20", "--factored-input", "--smoothing", "--dropout"]);
+    assert_says(settings, &["--hidden 20", "--factored-input", "--dropout 0.2"]);
     folder.succeeds(&format!("train names.txt {settings} -o by-hand"));
     assert!(folder.read("best") == folder.read("by-hand"));
-    assert_says(&folder.misused("train --best names.txt --validation 0.1"), &["--best"]);
+    for flag in ["--validation 0.1", "--patience 3"] {
+        assert_says(&folder.misused(&format!("train --best names.txt {flag}")), &["--best"]);
+    }
+}
+
+#[test]
+fn best_trains_its_candidates_as_long_as_the_flags_say_and_equal_ones_once() {
+    let folder = folder();
+    let run = folder.run("train --best names.txt --epochs 2 --backprop hand --hidden 9 -o best");
+    assert_eq!(run.status, Some(0), "{run:?}");
+    assert!(
+        run.stderr.contains("Training on 11 names: 17 characters, 9 hidden units, "),
+        "{run:?}"
+    );
+    let settings = run.stderr.lines().find_map(|line| line.strip_prefix("Settings: ")).unwrap();
+    let asked = ["--iterations 3", "--iterations 22"];
+    assert!(asked.iter().any(|iterations| settings.contains(iterations)), "{settings}");
+    assert_says(&folder.refuses("train --best names.txt --epochs 0"), &["--epochs cannot be 0"]);
+    folder.write("log", "");
+    assert_says(&folder.refuses("train --best names.txt --log log"), &["exists already"]);
 }
 
 #[test]

@@ -25,26 +25,37 @@ pub fn choose(
     let report = Bar::new(0, 0, quiet);
     let settings = |config: &TrainConfig| report.say(&format!("Settings: {}", flags_of(config)));
     if !trains_again {
-        let config = TrainConfig { validation, ..applied(&candidates[0])? };
+        let config = applied(&TrainConfig { validation, ..candidates[0].clone() })?;
         settings(&config);
         return Ok(config);
+    }
+    // Flags may have made some of them equal.
+    let mut configs: Vec<TrainConfig> = Vec::new();
+    for candidate in &candidates {
+        let config = applied(candidate)?;
+        if !configs.contains(&config) {
+            configs.push(config);
+        }
     }
     let [first, others @ ..] = corpus.names() else { unreachable!("a list has names") };
     if others.iter().all(|name| name == first) {
         // None can be held out.
-        let config = applied(&candidates[0])?;
-        settings(&config);
-        return Ok(config);
+        settings(&configs[0]);
+        return Ok(configs.swap_remove(0));
     }
     let mut best: Option<(f64, TrainConfig, String)> = None;
-    for candidate in &candidates {
-        let config = applied(candidate)?;
+    // The chosen one trains twice.
+    let most = configs.iter().map(|config| config.iterations).max().unwrap_or_default();
+    let mut left = most + configs.iter().map(|config| config.iterations).sum::<u64>();
+    for config in configs {
         let held_out =
             TrainConfig { validation, eval_every: u64::MAX, samples: 0, ..config.clone() };
         let bar = Bar::new(held_out.iterations, 0, quiet);
-        let mut trainer = Trainer::new(corpus, &held_out, device)?;
-        let trained =
-            trainer.run(&mut Watch::new(bar.clone(), Every::Iterations(u64::MAX), signals))?;
+        let mut trainer = signals.interrupt(|| Trainer::new(corpus, &held_out, device))?;
+        let mut watch = Watch::new(bar.clone(), Every::Iterations(u64::MAX), signals, left);
+        let trained = trainer.run(&mut watch)?;
+        // It is said once.
+        left = 0;
         bar.finish();
         if let Some(signal) = signals.caught() {
             return Err(Failure::Stopped(signal, " while it chose settings".to_string()));

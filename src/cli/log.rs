@@ -11,6 +11,7 @@ use super::job::Job;
 use super::progress::Bar;
 use crate::Error;
 use crate::checkpoint::PROGRAM;
+use crate::checkpoint::atomic::temporary_beside;
 use crate::model::PARAMETERS;
 use crate::sample::SampledName;
 use crate::train::{GradientStats, Observer, Progress, Stats};
@@ -184,6 +185,23 @@ impl Observer for Log<'_> {
     }
 }
 
+/// Refuses a `path` where no log can be written, or is one that only a resumed run `appends` to.
+pub fn check(path: &Path, appends: bool) -> crate::Result<()> {
+    match path.metadata() {
+        Ok(found) if found.is_dir() || found.is_file() && !appends => Err(refusal(
+            path,
+            "it exists already, and only a resumed run (--resume) appends to a log",
+        )),
+        Ok(_) => Ok(()),
+        Err(_) if path.is_symlink() => Err(refusal(path, "it is a broken link")),
+        Err(_) => temporary_beside(path).map(|_| ()),
+    }
+}
+
+fn refusal(path: &Path, problem: &str) -> Error {
+    Error::write(path, io::Error::other(format!("{problem}; choose another file")))
+}
+
 /// An open log.
 struct JsonLines {
     file: BufWriter<File>,
@@ -200,21 +218,11 @@ impl JsonLines {
         before: Option<Progress>,
         settings: &Value,
     ) -> crate::Result<(Self, bool)> {
+        check(path, before.is_some())?;
         let cannot_write = |source: io::Error| Error::write(path, source);
-        let refuse = |problem: &str| {
-            cannot_write(io::Error::other(format!("{problem}; choose another file")))
-        };
+        let refuse = |problem: &str| refusal(path, problem);
         let found = path.metadata();
         let is_file = found.as_ref().is_ok_and(|found| found.is_file());
-        let is_folder = found.as_ref().is_ok_and(|found| found.is_dir());
-        if is_folder || is_file && before.is_none() {
-            return Err(refuse(
-                "it exists already, and only a resumed run (--resume) appends to a log",
-            ));
-        }
-        if found.is_err() && path.is_symlink() {
-            return Err(refuse("it is a broken link"));
-        }
         // A pipe or a terminal is written only: its reader has the earlier lines.
         let mut options = File::options();
         options.read(is_file).write(true).create_new(found.is_err());

@@ -1,5 +1,6 @@
 //! A run of training in the program: shown, logged, saved, and stopped by a signal.
 
+use super::args::count;
 use super::error::{Failure, message};
 use super::job::Job;
 use super::log::Log;
@@ -16,6 +17,9 @@ use std::time::{Duration, Instant};
 
 /// How often the progress bar is drawn.
 const REDRAW: Duration = Duration::from_millis(50);
+
+/// How long training goes on before its time is estimated.
+const MOMENT: Duration = Duration::from_millis(300);
 
 /// When a run is saved on its way.
 #[derive(Clone, Copy)]
@@ -42,6 +46,8 @@ pub struct Session<'a> {
     pub saver: Option<Saver<'a>>,
     pub every: Every,
     pub signals: Signals,
+    /// Whether to report at first how long it will take.
+    pub is_estimated: bool,
 }
 
 impl Session<'_> {
@@ -63,7 +69,8 @@ impl Session<'_> {
     /// Trains until the run is done, `names` breaks or a signal arrives, and saves it now and then.
     fn run(&mut self, names: &mut dyn Observer) -> Result<Trained, Failure> {
         let (signals, mut warned) = (&self.signals, false);
-        let mut watch = Watch::new(self.bar.clone(), self.every, signals);
+        let left = if self.is_estimated { self.job.config.iterations } else { 0 };
+        let mut watch = Watch::new(self.bar.clone(), self.every, signals, left);
         loop {
             watch.due = false;
             let mut observers: [&mut dyn Observer; 3] = [&mut self.log, names, &mut watch];
@@ -152,20 +159,38 @@ pub struct Watch<'a> {
     saved: Instant,
     /// Whether it is time to save.
     due: bool,
+    /// The iterations of which the time is to be reported; 0 when it is.
+    left: u64,
+    started: Instant,
+    iterations: u64,
 }
 
 impl<'a> Watch<'a> {
-    pub fn new(bar: Bar, every: Every, signals: &'a Signals) -> Self {
+    /// After a moment it reports how long so many iterations as are `left` will take; 0 reports
+    /// nothing.
+    pub fn new(bar: Bar, every: Every, signals: &'a Signals, left: u64) -> Self {
         let now = Instant::now();
-        Self { bar, every, signals, shown: now, saved: now, due: false }
+        let (shown, saved, started) = (now, now, now);
+        Self { bar, every, signals, shown, saved, due: false, left, started, iterations: 0 }
+    }
+
+    fn report_time(&mut self, now: Instant) {
+        let elapsed = (now - self.started).as_secs_f64();
+        if self.left > 0 && elapsed >= MOMENT.as_secs_f64() {
+            let seconds = elapsed / self.iterations as f64 * self.left as f64;
+            self.bar.say(&format!("This takes about {}", rough(seconds)));
+            self.left = 0;
+        }
     }
 }
 
 impl Observer for Watch<'_> {
     fn iteration(&mut self, progress: &Progress) -> ControlFlow<()> {
         let now = Instant::now();
+        self.iterations += 1;
         if now - self.shown >= REDRAW {
             self.shown = now;
+            self.report_time(now);
             self.bar.show(progress);
             self.due = matches!(self.every, Every::Time(time) if now - self.saved >= time);
         }
@@ -176,6 +201,14 @@ impl Observer for Watch<'_> {
             return ControlFlow::Break(());
         }
         ControlFlow::Continue(())
+    }
+}
+
+/// A time in words.
+fn rough(seconds: f64) -> String {
+    match seconds.round() as u64 {
+        0..100 => count(seconds.ceil() as u64, "second"),
+        seconds => count(seconds.div_ceil(60), "minute"),
     }
 }
 
@@ -229,6 +262,7 @@ mod tests {
             saver: Some(Saver::new(&path, false, job, vec![], None)),
             every: Every::Time(time),
             signals: Signals::default(),
+            is_estimated: false,
         };
         let mut observer = UntilSavedTwice { path: &path, saved: vec![], start };
         let trained = session.run(&mut observer).unwrap();

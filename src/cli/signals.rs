@@ -62,6 +62,14 @@ impl Signals {
         }
     }
 
+    /// Runs `work`, of which nothing is kept if it is stopped: a signal ends the program at once.
+    pub fn interrupt<T>(&self, work: impl FnOnce() -> T) -> T {
+        self.at_once.store(true, Ordering::SeqCst);
+        let done = work();
+        self.at_once.store(self.caught().is_some(), Ordering::SeqCst);
+        done
+    }
+
     /// Restores the default effect of every signal.
     pub fn restore_default(&self) {
         self.at_once.store(true, Ordering::SeqCst);

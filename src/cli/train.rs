@@ -8,7 +8,7 @@ use super::error::Failure;
 use super::files::{FileLock, is_same_place};
 use super::flags::{OPTIMIZATION, OUTPUT, RUNTIME, TrainFlags};
 use super::job::Job;
-use super::log::Log;
+use super::log::{self, Log};
 use super::notebook_log::NotebookLog;
 use super::progress::{Bar, Live, rounded};
 use super::resume::{ResumedRun, quoted};
@@ -54,7 +54,7 @@ pub struct Train {
     flags: TrainFlags,
 
     /// Choose the settings for the best names; other flags override them
-    #[arg(long, conflicts_with_all = ["resume", "notebook", "validation"])]
+    #[arg(long, conflicts_with_all = ["resume", "notebook", "validation", "patience"])]
     #[arg(help_heading = OPTIMIZATION)]
     best: bool,
 
@@ -112,7 +112,11 @@ impl Train {
         let done = before.map_or(0, Run::iterations);
         let signals = Signals::watch();
         if self.best {
-            let applied = |candidate: &TrainConfig| self.flags.resolve(Some(candidate));
+            let applied = |candidate: &TrainConfig| {
+                let mut config = self.flags.resolve(Some(candidate))?;
+                self.flags.set_length(&mut config, &corpus, 0, true)?;
+                Ok(config)
+            };
             config = best::choose(&corpus, applied, &device, &signals, self.quiet)?;
         }
         let has_length = self.best || self.flags.notebook || resumed.is_some();
@@ -121,9 +125,10 @@ impl Train {
             Some(resumed) => {
                 let changes = resumed.changes(&config, &corpus, self.force)?;
                 let trained = &resumed.run.trained;
-                (Trainer::resume(&corpus, &config, trained, &device)?, changes)
+                let resume = || Trainer::resume(&corpus, &config, trained, &device);
+                (signals.interrupt(resume)?, changes)
             }
-            None => (Trainer::new(&corpus, &config, &device)?, vec![]),
+            None => (signals.interrupt(|| Trainer::new(&corpus, &config, &device))?, vec![]),
         };
         let bar = Bar::new(config.iterations, done, self.quiet);
         let (list, model) = (self.list.path.as_deref(), output.as_deref());
@@ -140,7 +145,9 @@ impl Train {
         let progress = before.map(|before| before.trained.progress);
         let log = Log::open(self.log.as_deref(), job, progress, &bar)?;
         let every = self.checkpoint_every.into();
-        let session = Session { job, trainer, bar, log, saver, every, signals };
+        // The settings of a long list are not compared first, which would report it.
+        let is_estimated = self.best && config.validation > 0.;
+        let session = Session { job, trainer, bar, log, saver, every, signals, is_estimated };
         match config.seed {
             RngSource::Notebook => self.train_notebook(session, done),
             RngSource::Seed(_) => self.train(session, done),
@@ -234,7 +241,7 @@ impl Train {
                 return Err(Error::setting("log", log.display(), rule));
             }
         }
-        Ok(())
+        log::check(log, self.resume.is_some())
     }
 
     /// The model file; without -o the notebook's run is not saved.

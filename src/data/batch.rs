@@ -36,8 +36,8 @@ pub struct Batch {
     steps: usize,
     size: usize,
     last_rows: Vec<u32>,
-    /// (T * B, n_y), in place of `y`.
-    soft_targets: Option<Vec<f64>>,
+    /// (T * B, n_y), in place of `y`; empty if there are none.
+    soft_targets: Vec<f64>,
     /// (B, n_a).
     dropout: Option<Vec<f64>>,
 }
@@ -94,7 +94,8 @@ impl Batch {
             self.y[last] = END;
             self.last_rows.push(u32::try_from(last).expect("a batch has fewer than 2^32 rows"));
         }
-        (self.soft_targets, self.dropout) = (None, None);
+        self.soft_targets.clear();
+        self.dropout = None;
     }
 
     /// Makes the probabilities `q`, (T * B, n_y), the targets in place of [`y`](Self::y): the loss
@@ -105,7 +106,15 @@ impl Batch {
     /// If the number of rows is another.
     pub fn set_soft_targets(&mut self, q: Vec<f64>) {
         assert!(!q.is_empty() && q.len().is_multiple_of(self.y.len()), "q is not (T * B, n_y)");
-        self.soft_targets = Some(q);
+        self.soft_targets = q;
+    }
+
+    /// The targets [`y`](Self::y), and the memory of the soft targets, (T * B, n_y), all zero, which
+    /// takes their place.
+    pub(crate) fn soft_targets_mut(&mut self, vocabulary: usize) -> (&[u32], &mut [f64]) {
+        self.soft_targets.clear();
+        self.soft_targets.resize(self.y.len() * vocabulary, 0.);
+        (&self.y, &mut self.soft_targets)
     }
 
     /// Multiplies the states that go to the output by `mask`, (B, n_a): at every step of a name by
@@ -141,7 +150,7 @@ impl Batch {
 
     /// The soft targets, (T * B, n_y), if there are any.
     pub(crate) fn soft_targets(&self) -> Option<&[f64]> {
-        self.soft_targets.as_deref()
+        Some(&self.soft_targets[..]).filter(|q| !q.is_empty())
     }
 
     /// The dropout mask, (B, n_a), if there is one.

@@ -8,7 +8,7 @@ use super::config::TrainConfig;
 use super::observer::Stats;
 use super::optimizer::{GradientStats, OptimizerKind};
 use super::step::{Network, Step};
-use crate::data::Batch;
+use crate::data::{Batch, START};
 use crate::kernels::Element;
 use crate::kernels::product::{Matrix, Scratch, product};
 use crate::kernels::threads::Pass;
@@ -41,11 +41,19 @@ pub(super) struct OnSlices<F> {
 
 /// The variables behind `wax^T`, (n_x, n_a), as in [`super::factors`]: the product of the embedding,
 /// (n_x, n_a), and the projection, (n_a, n_a), transposed.
+///
+/// Only the rows of the minibatch's characters are multiplied. Of 2,400 characters 32 names have
+/// some 200: with all rows the products took half of the step's time.
 #[derive(Default)]
 struct Factors<F> {
     /// The projection and the embedding.
     values: [Vec<F>; 2],
     gradients: [Vec<F>; 2],
+    /// The distinct input characters of the minibatch, and their rows of the embedding.
+    characters: Vec<u32>,
+    rows: Vec<F>,
+    /// Their rows of `wax^T` or of its gradient.
+    of_wax_t: Vec<F>,
     scratch: Scratch<F>,
 }
 
@@ -74,22 +82,33 @@ impl<F: Float> OnSlices<F> {
 }
 
 impl<F: Float> Factors<F> {
-    /// The gradients, from that of `wax^T`.
-    fn backward(&mut self, dwax_t: &[F], Config { vocabulary: v, hidden: n }: Config) {
+    /// Sets the rows of `wax^T` that the inputs `x` need to the product.
+    fn forward(&mut self, x: &[u32], wax_t: &mut [F], n: usize) {
+        self.characters.clear();
+        self.characters.extend(x.iter().filter(|&&character| character != START));
+        self.characters.sort_unstable();
+        self.characters.dedup();
         let [projection, embedding] = &self.values;
-        let [d_projection, d_embedding] = &mut self.gradients;
-        let (dwax, dwax_t) = (Matrix::transposed(dwax_t, n), Matrix::rows(dwax_t, n));
-        let (embedding, scratch) = (Matrix::rows(embedding, n), &mut self.scratch);
-        let projection = Matrix::rows(projection, n);
-        product([n, v, n], dwax, embedding, d_projection, scratch);
-        product([v, n, n], dwax_t, projection, d_embedding, scratch);
+        gather(embedding, &self.characters, n, &mut self.rows);
+        let (a, b) = (Matrix::rows(&self.rows, n), Matrix::transposed(projection, n));
+        let count = self.characters.len();
+        self.of_wax_t.resize(count * n, F::ZERO);
+        product([count, n, n], a, b, &mut self.of_wax_t, &mut self.scratch);
+        scatter(&self.of_wax_t, &self.characters, n, wax_t);
     }
 
-    /// Sets `wax^T` to the product.
-    fn multiply(&mut self, wax_t: &mut [F], Config { vocabulary: v, hidden: n }: Config) {
-        let [projection, embedding] = &self.values;
-        let (a, b) = (Matrix::rows(embedding, n), Matrix::transposed(projection, n));
-        product([v, n, n], a, b, wax_t, &mut self.scratch);
+    /// The gradients, from that of `wax^T`, which is zero but in the rows of the minibatch.
+    fn backward(&mut self, dwax_t: &[F], n: usize) {
+        let [d_projection, d_embedding] = &mut self.gradients;
+        gather(dwax_t, &self.characters, n, &mut self.of_wax_t);
+        let (count, scratch) = (self.characters.len(), &mut self.scratch);
+        let dwax = Matrix::transposed(&self.of_wax_t, n);
+        product([n, count, n], dwax, Matrix::rows(&self.rows, n), d_projection, scratch);
+        let projection = Matrix::rows(&self.values[0], n);
+        let dwax_t = Matrix::rows(&self.of_wax_t, n);
+        product([count, n, n], dwax_t, projection, &mut self.rows, scratch);
+        d_embedding.fill(F::ZERO);
+        scatter(&self.rows, &self.characters, n, d_embedding);
     }
 }
 
@@ -103,6 +122,9 @@ impl<F: Float> Step for OnSlices<F> {
             self.state.clear();
             self.state.resize(length, F::ZERO);
         }
+        if let Some(factors) = &mut self.factors {
+            factors.forward(batch.x(), &mut self.parameters[0], self.config.hidden);
+        }
         let parameters = self.parameters.each_ref().map(Vec::as_slice);
         let scale = Element::from_f64(1. / batch.size() as f64);
         self.loss = self.bptt.forward(parameters, batch, &self.state, scale);
@@ -115,7 +137,7 @@ impl<F: Float> Step for OnSlices<F> {
         let _pass = self.pass();
         let [dwax_t, ..] = self.bptt.backward(parameters, batch);
         if let Some(factors) = &mut self.factors {
-            factors.backward(dwax_t, self.config);
+            factors.backward(dwax_t, self.config.hidden);
         }
         Ok(())
     }
@@ -135,11 +157,11 @@ impl<F: Float> Step for OnSlices<F> {
         let _pass = self.pass();
         self.steps += 1;
         self.is_stored = false;
-        let mut steps = self.parameters.iter_mut().zip(&mut self.bptt.gradients);
-        let factored = self.factors.is_some().then(|| steps.next()).flatten();
+        let first = usize::from(self.factors.is_some());
         let factors = self.factors.iter_mut();
         let factors = factors.flat_map(|f| f.values.iter_mut().zip(&mut f.gradients));
-        let steps = factors.chain(steps);
+        let own = self.parameters.iter_mut().zip(&mut self.bptt.gradients);
+        let steps = factors.chain(own.skip(first));
         match self.optimizer {
             OptimizerKind::Sgd => {
                 steps.for_each(|(w, g)| descend(w, g, Element::from_f64(learning_rate)));
@@ -151,9 +173,6 @@ impl<F: Float> Step for OnSlices<F> {
                     adamw_descent(w, moments, &step);
                 }
             }
-        }
-        if let (Some(factors), Some((wax_t, _))) = (&mut self.factors, factored) {
-            factors.multiply(wax_t, self.config);
         }
         Ok(())
     }
@@ -199,7 +218,6 @@ impl<F: Float> Step for OnSlices<F> {
             }
             let [wax_t, ..] = &mut self.parameters;
             wax_t.resize(self.config.vocabulary * self.config.hidden, F::ZERO);
-            factors.multiply(wax_t, self.config);
         }
         let first = usize::from(self.factors.is_some());
         self.parameters[first..].iter_mut().zip(variables).for_each(|(own, values)| *own = values);
@@ -210,6 +228,19 @@ impl<F: Float> Step for OnSlices<F> {
             None => vec![],
         };
         Ok(())
+    }
+}
+
+/// Makes `to` these rows of `from`, of `n` columns.
+fn gather<F: Float>(from: &[F], rows: &[u32], n: usize, to: &mut Vec<F>) {
+    to.clear();
+    rows.iter().for_each(|&row| to.extend_from_slice(&from[row as usize * n..][..n]));
+}
+
+/// Writes the rows of `from`, of `n` columns, to these rows of `to`.
+fn scatter<F: Float>(from: &[F], rows: &[u32], n: usize, to: &mut [F]) {
+    for (from, &row) in from.chunks_exact(n).zip(rows) {
+        to[row as usize * n..][..n].copy_from_slice(from);
     }
 }
 

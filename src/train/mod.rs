@@ -427,7 +427,8 @@ fn check_sizes(
     let steps = corpus.longest() + 1;
     let rows = config.batch_size.saturating_mul(steps);
     if device.is_cpu() {
-        let bytes = memory_of(config, network, rows);
+        let characters: usize = corpus.names().iter().map(|name| name.len() + 1).sum();
+        let bytes = memory_of(config, network, rows, characters);
         return match has_memory(bytes) {
             true => Ok(()),
             false => Err(Error::Device(format!(
@@ -448,8 +449,9 @@ fn check_sizes(
 }
 
 /// The bytes that training takes at its peak on the CPU, rather too few than too many, for
-/// minibatches of this many rows. The factors are those of measured runs.
-fn memory_of(config: &TrainConfig, network: Config, rows: usize) -> u128 {
+/// minibatches of this many rows and a list of this many characters. The factors are those of measured
+/// runs.
+fn memory_of(config: &TrainConfig, network: Config, rows: usize, list: usize) -> u128 {
     let (n, v) = (network.hidden as u128, network.vocabulary as u128);
     let of_a_row = match config.backprop {
         GradientMethod::Unrolled => 8,
@@ -461,7 +463,12 @@ fn memory_of(config: &TrainConfig, network: Config, rows: usize) -> u128 {
         OptimizerKind::AdamW => 20,
     };
     let numbers = of_a_row * rows as u128 * (n + v) + of_a_parameter * n * (n + 2 * v);
-    numbers * config.dtype.size_in_bytes() as u128
+    // Soft targets, in double precision and as the kernels take them, and the n-gram model.
+    let (targets, counts) = match config.smoothing > 0. {
+        true => (rows as u128 * v * (8 + config.dtype.size_in_bytes() as u128), 40 * list as u128),
+        false => (0, 0),
+    };
+    numbers * config.dtype.size_in_bytes() as u128 + targets + counts
 }
 
 /// The first value of the smoothed loss: the loss of seven characters, each as likely as any other.

@@ -31,17 +31,15 @@ impl Smoothing {
 
     /// Sets the soft targets of `batch`, of the training names at the positions `names`.
     pub fn apply(&self, batch: &mut Batch, names: &[usize]) {
-        let mut q = vec![0.; batch.y().len() * self.vocabulary];
-        for (row, q) in q.chunks_exact_mut(self.vocabulary).enumerate() {
-            let y = batch.y()[row];
+        let (size, share) = (batch.size(), self.share);
+        let (y, q) = batch.soft_targets_mut(self.vocabulary);
+        for (row, (&y, q)) in y.iter().zip(q.chunks_exact_mut(self.vocabulary)).enumerate() {
             if y == IGNORE_INDEX {
                 continue;
             }
-            let (t, name) = (row / batch.size(), names[row % batch.size()]);
-            self.model.write(self.nodes[name][t], Some(y), 0, q);
-            q.iter_mut().for_each(|q| *q *= self.share);
-            q[y as usize] += 1. - self.share;
+            let (t, name) = (row / size, names[row % size]);
+            self.model.write(self.nodes[name][t], Some(y), share, q);
+            q[y as usize] += 1. - share;
         }
-        batch.set_soft_targets(q);
     }
 }
