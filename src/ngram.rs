@@ -308,9 +308,12 @@ impl Level<'_> {
     }
 }
 
-/// The contexts of `text` of fewer than `order` characters, level by level, without counts, and which
-/// of the sorted places each has; none if there are more than `max`.
-fn contexts(text: &Text, order: usize, max: usize) -> Option<(Vec<Node>, Vec<(u32, u32)>)> {
+/// The first of the sorted places of a context, and the one after its last.
+type Span = (u32, u32);
+
+/// The contexts of `text` of fewer than `order` characters, level by level, without counts, and the
+/// places of each; none if there are more than `max`.
+fn contexts(text: &Text, order: usize, max: usize) -> Option<(Vec<Node>, Vec<Span>)> {
     let count = text.count_contexts(order - 1);
     if count > max {
         return None;
