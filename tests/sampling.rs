@@ -65,7 +65,7 @@ fn sampling_ends_if_too_few_names_pass_the_filters() {
 }
 
 /// The lines of `lines` for which `holds`.
-fn those<'l>(lines: &'l str, holds: impl Fn(&str) -> bool) -> Vec<&'l str> {
+fn those(lines: &str, holds: impl Fn(&str) -> bool) -> Vec<&str> {
     lines.lines().filter(|name| holds(name)).collect()
 }
 
@@ -75,7 +75,8 @@ fn filters_choose_from_the_same_sequence_of_names() {
     folder.write("bad.txt", "\u{feff}OB\r\n\n  le\n");
     let sample = "sample names.safetensors --seed 1 --max-length 6";
     let all = folder.succeeds(&format!("{sample} -n 2000"));
-    let filters: [(&str, &dyn Fn(&str) -> bool); 7] = [
+    type Filter<'f> = (&'f str, &'f dyn Fn(&str) -> bool);
+    let filters: [Filter; 7] = [
         ("--matching ^a", &|name| name.starts_with('A')),
         ("--matching ^a --matching a$", &|name| {
             name.starts_with('A') && name.ends_with(['a', 'A'])
