@@ -8,7 +8,7 @@ LIST is dinosaurs, first_names or surnames (scripts/make_lists.py), or short: 20
 the first names, 10,000 names drawn from the first two. For each of three splits a tenth of the distinct
 names is the test set, on which nothing was chosen; each setting trains on the rest, with the split's
 number as its seed. Prints a Markdown table: the mean and the extremes of the test loss in nats a
-character, and how much lower than counting it is, with the standard error of these differences; the
+character, and its difference from counting, with the standard error over the splits; the
 processor time of training; and of 1,000 sampled names how many are in the training list or occur
 twice, and the total variation distances of first letters and lengths from that list, of the first
 split. All lists take a quarter of an hour on one core.
@@ -110,8 +110,8 @@ def measure(title: str, source: Path, count: int | None, folder: Path) -> None:
             rows["counting"] = likeness(kneser_ney.sample(names, order, discount, 1000), names)
     title = f"{len(names):,} {title.replace('_', ' ')}"
     for label, row in rows.items():
-        lower = [a - b for a, b in zip(nats[label], nats["counting"])]
-        difference = paired(lower) if label in SETTINGS else ""
+        differences = [a - b for a, b in zip(nats[label], nats["counting"])]
+        difference = paired(differences) if label in SETTINGS else ""
         time = f"{statistics.median(seconds[label]):.2g} s" if label in SETTINGS else ""
         print(f"| {title} | {label} | {spread(nats[label])} | {difference} | {time} | {row} |", flush=True)
 
@@ -121,7 +121,7 @@ def main() -> None:
     lists = {"dinosaurs": lambda: ROOT / "data/dinos.txt"}
     lists |= {title: lambda title=title: make(title) for title in ("first_names", "surnames")}
     wanted = sys.argv[1:] or [*lists, "short"]
-    print("| list | settings | nats a character | than counting | time | in list | twice | first letters | lengths |")
+    print("| list | settings | nats a character | minus counting | time | in list | twice | first letters | lengths |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     with tempfile.TemporaryDirectory() as folder:
         for title in wanted:

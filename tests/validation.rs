@@ -509,6 +509,12 @@ fn a_held_out_loss_is_reported_beside_that_of_counting() {
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert!(json["baseline"]["nats_per_character"].as_f64().unwrap() < 2.5, "{json}");
     assert_eq!(json["likeness"]["sampled"], 1000);
-    let text = folder.succeeds("eval names.safetensors names.txt --baseline names.txt");
-    assert_says(&text, &["by a Kneser-Ney ", "distance of first letters", "distance of lengths"]);
+    folder.write("more.txt", format!("{LIST}xyz\n"));
+    let run = folder.run("eval names.safetensors names.txt --baseline names.txt");
+    let parts = ["by a Kneser-Ney ", "distance of first letters", "distance of lengths"];
+    assert_says(&run.stdout, &parts);
+    assert_says(&run.stderr, &["counts all 11 names, of which a share of 0.3 was held out"]);
+    let run = folder.run("eval names.safetensors names.txt --baseline more.txt");
+    assert_says(&run.stderr, &["1 of 12 names were left out in counting", "'x' in 1"]);
+    assert!(!run.stderr.contains("held out"), "{run:?}");
 }

@@ -2,8 +2,8 @@
 
 use super::args::{DeviceName, count, list_bytes, say};
 use super::error::Failure;
-use crate::checkpoint::{self, Checkpoint};
-use crate::data::{Listed, parse_listed};
+use crate::checkpoint::{self, Checkpoint, Run};
+use crate::data::{Listed, digest, parse_listed};
 use crate::eval::{Encoded, Evaluation, Likeness, evaluate, evaluate_stateful};
 use crate::ngram::NGram;
 use crate::random::RngSource;
@@ -68,17 +68,21 @@ impl Eval {
         let evaluation = evaluate(&saved.model, &encoded.names)?;
         let stateful = evaluate_stateful(&saved.model, &encoded.names)?;
         let stateful = stateful / encoded.names.len() as f64;
+        let mut notes = Vec::new();
         let baseline = match &self.baseline {
             Some(path) => {
                 let (bytes, origin) = list_bytes(Some(path))?;
                 let problem = "it cannot be counted: each of its names";
-                let (_, counted) = self::encoded(&bytes, &origin, &saved, problem)?;
+                let (counted_list, counted) = self::encoded(&bytes, &origin, &saved, problem)?;
+                notes.extend(left_out(&counted_list, &counted, "in counting"));
+                notes.extend(saved.run.as_ref().and_then(|run| held_out(run, &counted_list)));
                 let model = NGram::choose(&counted.names, saved.vocabulary.size());
                 let nats = encoded.names.iter().map(|name| model.loss(name)).sum::<f64>();
                 Some((model, nats / evaluation.characters() as f64))
             }
             None => None,
         };
+        notes.splice(0..0, left_out(&listed, &encoded, "in evaluation"));
         let sampled =
             Sampler::new(&saved.model, RngSource::Seed(1), saved.max_length(), 0..SAMPLED)?
                 .map(|name| name.map(|name| name.indices))
@@ -94,18 +98,36 @@ impl Eval {
         }
         report.print(&mut out)?;
         out.flush()?;
-        if report.left_out() > 0 {
-            say("");
-            say(&format!(
-                "char-rnn: {} of {} names were left out, for they have characters unknown to the \
-                 model: {}",
-                report.left_out(),
-                report.listed.len(),
-                unknown(&report.encoded)
-            ));
+        for note in notes {
+            say(&format!("char-rnn: {note}"));
         }
         Ok(())
     }
+}
+
+/// The names of a list that cannot be used for a `purpose`, in a sentence.
+fn left_out(listed: &[Listed], encoded: &Encoded, purpose: &str) -> Option<String> {
+    let (all, used) = (listed.len(), encoded.names.len());
+    (used < all).then(|| {
+        format!(
+            "{} of {all} names were left out {purpose}, for they have characters unknown to the \
+             model: {}",
+            all - used,
+            unknown(encoded)
+        )
+    })
+}
+
+/// Whether the network has seen fewer of the names of `counted` than the n-gram model, in a sentence.
+fn held_out(run: &Run, counted: &[Listed]) -> Option<String> {
+    let is_list = digest(counted.iter().map(|listed| &listed.name)) == run.list.sha256;
+    (is_list && run.trained.validation.is_some()).then(|| {
+        format!(
+            "the n-gram counts all {} names, of which a share of {} was held out from the network",
+            counted.len(),
+            run.config.validation
+        )
+    })
 }
 
 /// The lines of a list, and those of its names that the model can read: one at least, or else the

@@ -365,9 +365,16 @@ fn introduction(trainer: &Trainer, job: &Job, done: u64) -> String {
     let characters = count(corpus.vocabulary().size() as u64 - 1, "character");
     let sizes = format!("{characters}, {}", count(config.hidden as u64, "hidden unit"));
     let iterations = count(config.iterations, "iteration");
+    // Not the loss of names, as it is elsewhere.
+    let loss = match (config.smoothing > 0., config.dropout > 0.) {
+        (false, false) => "",
+        (true, false) => "; the loss is that of soft targets",
+        (false, true) => "; the loss is that with dropout",
+        (true, true) => "; the loss is that of soft targets with dropout",
+    };
     match done {
-        0 => format!("Training on {names}{held_out}: {sizes}, {iterations}"),
-        _ => format!("Continuing after {done} of {iterations}: {names}{held_out}, {sizes}"),
+        0 => format!("Training on {names}{held_out}: {sizes}, {iterations}{loss}"),
+        _ => format!("Continuing after {done} of {iterations}: {names}{held_out}, {sizes}{loss}"),
     }
 }
 
