@@ -6,6 +6,7 @@
 //!
 //! Shapes: `wax` (n_a, n_x), `waa` (n_a, n_a), `wya` (n_y, n_a), `b` and `a` (n_a), `by` (n_y);
 //! `X[t]` is the index of the input at step t, `None` for the zero vector, `Y[t]` that of the target.
+//! Where a size is zero, a row has another length or an index is out of range, the loops panic.
 
 #![allow(clippy::needless_range_loop)] // indices as in the equations
 

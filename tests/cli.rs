@@ -711,6 +711,49 @@ fn the_flags_of_train_are_grouped_and_take_one_line_each() {
     }
 }
 
+/// As bash calls the function of the script when Tab is pressed.
+#[cfg(unix)]
+#[test]
+fn bash_completes_the_flags_and_values_of_a_command() {
+    let folder = Folder::new();
+    folder.write("script", folder.succeeds("completions bash"));
+    let complete = |words: &str, word: &str, before: &str| {
+        let count = words.split(' ').count() - 1;
+        let program = format!(
+            "source ./script; COMP_WORDS=({words}); COMP_CWORD={count}; \
+             _char__rnn char-rnn '{word}' {before}; echo \"${{COMPREPLY[*]}}\""
+        );
+        let output =
+            Command::new("bash").args(["-c", &program]).current_dir(folder.path()).output();
+        // Where there is no bash, there is nothing to complete.
+        output.ok().map(|output| String::from_utf8(output.stdout).unwrap().trim().to_string())
+    };
+    for (words, word, before, expected) in [
+        ("char-rnn sam", "sam", "char-rnn", "sample"),
+        ("char-rnn train --op", "--op", "train", "--optimizer"),
+        ("char-rnn export --format p", "p", "--format", "pytorch"),
+        ("char-rnn train --optimizer a", "a", "--optimizer", "adamw"),
+    ] {
+        if let Some(found) = complete(words, word, before) {
+            assert_eq!(found, expected, "{words}");
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn help_that_cannot_be_written_is_an_error() {
+    let folder = Folder::new();
+    for arguments in ["--help", "train --help", "--version", "sample -h"] {
+        let full = fs::File::options().write(true).open("/dev/full").unwrap();
+        let output = folder.command(arguments).stdout(full).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments}");
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_says(&stderr, &["char-rnn: cannot write to standard output: "]);
+        assert!(!folder.succeeds(arguments).is_empty());
+    }
+}
+
 #[test]
 fn the_manual_page_of_an_unknown_command_is_refused() {
     let folder = Folder::new();

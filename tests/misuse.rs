@@ -93,6 +93,53 @@ proptest! {
     }
 }
 
+/// Tensors of every kind that an op may be given by mistake.
+fn tensors() -> Vec<Tensor> {
+    let device = &Device::Cpu;
+    let of = |shape: &[usize], dtype| Tensor::ones(shape, dtype, device).unwrap();
+    let f = |shape: &[usize]| of(shape, DType::F32);
+    vec![
+        f(&[]),
+        f(&[3]),
+        f(&[4]),
+        f(&[2, 3]),
+        f(&[3, 3]),
+        f(&[3, 4]).t().unwrap(),
+        f(&[2, 1, 3]),
+        f(&[0, 10]).narrow(1, 2, 3).unwrap(),
+        f(&[1]).broadcast_as((2, 3)).unwrap(),
+        (f(&[2, 3]) * f64::NAN).unwrap(),
+        of(&[4], DType::U32),
+        of(&[2], DType::U8),
+        of(&[2, 3], DType::U8),
+        of(&[3, 3], DType::F16),
+        of(&[3], DType::F64),
+        Tensor::new(&[1u32, u32::MAX, 9, 0], device).unwrap(),
+    ]
+}
+
+/// Errors are right, and so are results; a panic is not.
+#[test]
+fn no_tensors_make_an_op_panic() {
+    let tensors = tensors();
+    for a in &tensors {
+        for b in &tensors {
+            let _ = ops::cross_entropy(a, b);
+            let _ = ops::soft_cross_entropy(a, b);
+            for c in &tensors {
+                let _ = ops::project_input(a, b, c);
+                let _ = ops::project_output(a, b, c);
+                let _ = ops::recurrence(a, b, c);
+                let _ = ops::rnn(a, &tensors[5], b, &tensors[1], c);
+                let _ = ops::rnn(&tensors[10], a, b, c, &tensors[3]);
+            }
+            let state = CharRnnState::new(b.clone());
+            let model = model(VOCABULARY, HIDDEN).unwrap();
+            let _ = (model.step(a, &state), model.seq_init(a, &state), model.logits(a));
+        }
+    }
+}
+
 #[test]
 fn sizes_limits_and_options_out_of_range_are_errors() {
     for (vocabulary, hidden) in [(0, 3), (3, 0), (usize::MAX, 2), (2, usize::MAX), (2, 1 << 32)] {

@@ -32,6 +32,7 @@ use args::say;
 use clap::{Arg, CommandFactory, FromArgMatches, Parser, Subcommand};
 use error::Failure;
 use flags::show_defaults;
+use std::io::Write;
 use std::process::ExitCode;
 
 /// Learn a list of names, character by character, and make new ones.
@@ -67,23 +68,20 @@ enum Command {
 /// Runs the program.
 pub fn main() -> ExitCode {
     signals::fail_writes_over_a_limit();
-    let matches = command().try_get_matches().unwrap_or_else(|error| {
+    let matches = command().try_get_matches().map_err(|error| {
         // The message quotes arguments, which may hold anything.
         let printable = std::env::args_os().map(|argument| escaped(&argument.to_string_lossy()));
-        command().try_get_matches_from(printable).err().unwrap_or(error).exit()
+        command().try_get_matches_from(printable).err().unwrap_or(error)
     });
-    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-    let result = match cli.command {
-        Command::Train(command) => command.run(),
-        Command::Sample(command) => command.run(),
-        Command::Info(command) => command.run(),
-        Command::Export(command) => command.run(),
-        Command::Eval(command) => command.run(),
-        Command::Explain(command) => command.run(),
-        Command::Vocab(command) => command.run(),
-        Command::Gradcheck(command) => command.run(),
-        Command::Completions(command) => command.run(self::command()),
-        Command::Man(command) => command.run(self::command()),
+    let result = match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
+        Ok(cli) => run(cli.command),
+        Err(error) if error.use_stderr() => error.exit(),
+        // The help or the version, which may fail to be written.
+        Err(help) => {
+            let mut out = anstream::stdout().lock();
+            let written = write!(out, "{}", help.render().ansi()).and_then(|()| out.flush());
+            written.map_err(Failure::from)
+        }
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -94,6 +92,21 @@ pub fn main() -> ExitCode {
             say(&format!("char-rnn: {failure}"));
             ExitCode::from(failure.exit_status())
         }
+    }
+}
+
+fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Train(command) => command.run(),
+        Command::Sample(command) => command.run(),
+        Command::Info(command) => command.run(),
+        Command::Export(command) => command.run(),
+        Command::Eval(command) => command.run(),
+        Command::Explain(command) => command.run(),
+        Command::Vocab(command) => command.run(),
+        Command::Gradcheck(command) => command.run(),
+        Command::Completions(command) => command.run(self::command()),
+        Command::Man(command) => command.run(self::command()),
     }
 }
 

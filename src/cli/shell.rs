@@ -21,7 +21,12 @@ impl Completions {
     pub fn run(self, mut program: Command) -> Result<(), Failure> {
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut program, "char-rnn", &mut script);
-        Ok(stdout().lock().write_all(&script)?)
+        let mut script = String::from_utf8_lossy(&script).into_owned();
+        if self.shell == clap_complete::Shell::Bash {
+            // The generator's labels do not fit its variable where a program's name has a hyphen.
+            script = script.replace("char__subcmd__rnn", "char__rnn");
+        }
+        Ok(stdout().lock().write_all(script.as_bytes())?)
     }
 }
 

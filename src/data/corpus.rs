@@ -6,6 +6,7 @@
 //! characters such as byte-order marks. Blank lines are skipped. A name that occurs twice is two
 //! examples.
 
+use super::damage::{damage, repaired};
 use super::faults::{Faults, suspicion};
 use super::spelling::{LetterCase, Restored, Spelling, trimmed, trimmed_start};
 use super::vocabulary::Vocabulary;
@@ -37,6 +38,7 @@ pub struct Corpus {
     case: LetterCase,
     spelling: Spelling,
     restored: Option<Restored>,
+    warning: Option<String>,
 }
 
 /// A name of a list and where it is.
@@ -85,17 +87,22 @@ impl Corpus {
                 for_each_name(bytes, origin, &Spelling::keep(), |_, _, name| {
                     names.push(name.to_string());
                 })?;
-                Spelling::of(&std::mem::take(&mut names))
+                let all = std::mem::take(&mut names);
+                // Capitals that are halves of letters follow no rule.
+                Spelling::of(all.into_iter().filter(|name| repaired(name).is_none()).collect())
             }
             LetterCase::Lower => (Spelling::lower(), None),
             LetterCase::Keep => (Spelling::keep(), None),
         };
-        let characters = for_each_name(bytes, origin, &spelling, |_, _, name| {
+        let mut listed = Vec::new();
+        let characters = for_each_name(bytes, origin, &spelling, |line, text, name| {
             names.push(name.to_string());
+            listed.push((line, text));
         })?;
+        let warning = damage(&listed).or_else(|| suspicion(&listed));
         let vocabulary = Vocabulary::of(names.iter().map(String::as_str));
         let origin = origin.to_string();
-        Ok(Self { origin, names, vocabulary, characters, case, spelling, restored })
+        Ok(Self { origin, names, vocabulary, characters, case, spelling, restored, warning })
     }
 
     /// Replaces the vocabulary of the list by that of a network, which may have more characters.
@@ -108,9 +115,9 @@ impl Corpus {
         Ok(Self { vocabulary: vocabulary.clone(), ..self })
     }
 
-    /// What the list may be instead of a list of names, in a sentence.
-    pub fn warning(&self) -> Option<String> {
-        suspicion(&self.names)
+    /// What may be wrong with the list, in a sentence.
+    pub fn warning(&self) -> Option<&str> {
+        self.warning.as_deref()
     }
 
     /// How capitals were asked to be learned.
@@ -249,11 +256,11 @@ pub(crate) fn read_bytes(file: impl Read, path: &Path) -> Result<Vec<u8>> {
 
 /// Calls `take` with each name in `bytes`: the number of its line, the line trimmed, and the name
 /// cleaned. There is at least one, and none is empty. Returns the number of characters, cleaned.
-fn for_each_name(
-    bytes: &[u8],
+fn for_each_name<'b>(
+    bytes: &'b [u8],
     origin: &str,
     spelling: &Spelling,
-    mut take: impl FnMut(usize, &str, &str),
+    mut take: impl FnMut(usize, &'b str, &str),
 ) -> Result<usize> {
     // The end of a text file in DOS.
     let end = bytes.iter().rposition(|&byte| byte != 0x1a).map_or(0, |last| last + 1);

@@ -1,5 +1,6 @@
 //! What is wrong with a list: lines that cannot be used, files of another kind, tables and markup.
 
+use super::damage::repaired;
 use crate::text::breaks_lines;
 use std::collections::BTreeSet;
 
@@ -59,15 +60,20 @@ impl Faults {
 
 /// What a `line` with this control character may be.
 fn hint(control: char, line: &str) -> &'static str {
-    let bytes: Option<Vec<u8>> = line.chars().map(|c| u8::try_from(c).ok()).collect();
-    let is_utf8 = bytes.is_some_and(|bytes| String::from_utf8(bytes).is_ok());
     match control {
         '\t' => "tabs separate the columns of a table, of which `cut -f1` takes the first",
-        '\u{80}'..='\u{9f}' if is_utf8 => "this looks like UTF-8 that was decoded as Latin-1",
+        '\u{80}'..='\u{9f}' if repaired(line).is_some() => {
+            "this looks like UTF-8 that was decoded as Latin-1"
+        }
         '\u{85}' | '\u{2028}' | '\u{2029}' => {
             "U+0085, U+2028 and U+2029 end lines in few programs: save the list with ordinary ones"
         }
-        '\u{80}'..='\u{9f}' => "this looks like Windows-1252 that was decoded as Latin-1",
+        // The others are no letters in Windows-1252.
+        '\u{80}'..='\u{9f}'
+            if !line.contains(['\u{81}', '\u{8d}', '\u{8f}', '\u{90}', '\u{9d}']) =>
+        {
+            "this looks like Windows-1252 that was decoded as Latin-1"
+        }
         _ => "a list is plain text with one name a line",
     }
 }
@@ -113,35 +119,41 @@ fn kind_of_file(bytes: &[u8]) -> Option<&'static str> {
 }
 
 /// What `names` may be instead of a list of names, where nearly all have the same form.
-pub(super) fn suspicion(names: &[String]) -> Option<String> {
-    if let [only] = names {
+pub(super) fn suspicion(names: &[(usize, &str)]) -> Option<String> {
+    let all = names.len();
+    if let [(_, only)] = names {
         let is_list = only.contains([',', ';', '|']) || only.split_whitespace().count() > 5;
         return is_list.then(|| "the list has only one line, so it is one name".to_string());
     }
     let nearly_all = |fits: &dyn Fn(&str) -> bool| {
-        names.iter().filter(|name| fits(name)).count() * 10 >= names.len() * 9
+        names.iter().filter(|(_, name)| fits(name)).count() * 10 >= all * 9
     };
-    let typical = &names[names.len() / 2];
-    for separator in [',', ';', '|'] {
-        let columns = |line: &str| line.trim_end_matches(separator).matches(separator).count();
-        let count = columns(typical);
-        // "Smith, John" is a name.
-        let is_row = |line: &str| columns(line) == count && (count > 1 || !line.contains(", "));
-        if count > 0 && nearly_all(&is_row) {
-            return Some(format!(
-                "the lines look like the rows of a table, of which `cut -d'{separator}' -f1` \
-                 takes the first column"
-            ));
-        }
-    }
+    // "Smith, John" is a name, as are 's-Gravenhage and St. Ives.
+    let has = |name: &str, sign| name.replace(", ", " ").contains(sign);
+    let is_sign = |c: &char| {
+        !c.is_alphanumeric() && (c.is_ascii_graphic() || *c == '•') && !['\'', '-', '.'].contains(c)
+    };
     let is_number =
         |word: &str| word.starts_with(char::is_numeric) && !word.contains(char::is_alphabetic);
-    if nearly_all(&|line| line.contains(' ') && line.split(' ').any(is_number)) {
-        return Some("nearly every line has a number, as in a table".to_string());
-    }
-    const MARKUP: [&str; 8] = ["<", "{", "[", "\"", "- ", "* ", "•", "#"];
-    let marked = MARKUP.iter().find(|mark| nearly_all(&|line| line.starts_with(**mark)))?;
-    Some(format!("nearly every line starts with {:?}, as in markup or data", marked.trim()))
+    let sign = names[all / 2].1.chars().filter(is_sign).find(|&c| nearly_all(&|name| has(name, c)));
+    let starts = nearly_all(&|name| !name.starts_with(|c: char| c.is_alphabetic() || c == '\''));
+    let is_numbered = nearly_all(&|name| name.contains(' ') && name.split(' ').any(is_number));
+    let count = |sign, name: &str| name.trim_end_matches(sign).matches(sign).count();
+    let command = match sign {
+        Some('<') => "sed 's/<[^>]*>//g'".to_string(),
+        _ if starts || is_numbered => "sed -E 's/^[^[:alpha:]]+|[^[:alpha:]]+$//g'".to_string(),
+        None => return None,
+        Some(sign) => match count(sign, names[0].1) {
+            columns if nearly_all(&|name| count(sign, name) == columns) => {
+                format!("cut -d'{sign}' -f1")
+            }
+            _ => format!("tr '{sign}' '\\n'"),
+        },
+    };
+    let what = sign.map_or("a number".to_string(), |sign| format!("{sign:?}"));
+    Some(format!(
+        "nearly every line has {what}, as in a table or markup; for the names alone: {command}"
+    ))
 }
 
 #[cfg(test)]
@@ -178,12 +190,18 @@ mod tests {
     fn tables_markup_and_lists_on_one_line_are_suspected() {
         for (list, part) in [
             ("ida;f;12\nuwe;m;7\njan;m;3", Some("cut -d';' -f1")),
-            ("ida,12\nuwe,7", Some("cut -d','")),
-            ("ida   12   0.5%\nuwe     7   0.3%", Some("a number")),
-            ("1. ida\n2. uwe", Some("a number")),
-            ("<li>ida</li>\n<li>uwe</li>", Some("starts with \"<\"")),
-            ("\"ida\",\n\"uwe\",\n\"jan\"", Some("starts with \"\\\"\"")),
-            ("- ida\n- uwe", Some("starts with \"-\"")),
+            ("ida,12\nuwe,7", Some("cut -d',' -f1")),
+            ("ida,\nuwe,", Some("cut -d',' -f1")),
+            ("ida,uwe,jan\neva,ina\nute,ole,kai,pia", Some("tr ',' '\\n'")),
+            ("ida = 5\nuwe = 7", Some("has '='")),
+            ("ida (f)\nuwe (m)", Some("cut -d'(' -f1")),
+            ("ida   12   0.5%\nuwe     7   0.3%", Some("sed -E")),
+            ("ida 12\nuwe 7", Some("a number")),
+            ("1. ida\n2. uwe", Some("sed -E")),
+            ("<li>ida</li>\n<li>uwe</li>", Some("sed 's/<[^>]*>//g'")),
+            ("\"ida\",\n\"uwe\",\n\"jan\"", Some("sed -E")),
+            ("- ida\n- uwe", Some("sed -E")),
+            ("• ida\n• uwe", Some("has '•'")),
             ("ida, uwe, jan", Some("one line")),
             ("ida uwe jan eva ute ina", Some("one line")),
             ("ida\nuwe", None),
@@ -193,7 +211,7 @@ mod tests {
             ("bad aibling\nhof", None),
             ("'s-gravenhage\n't harde", None),
         ] {
-            let names: Vec<String> = list.lines().map(str::to_string).collect();
+            let names: Vec<(usize, &str)> = (1..).zip(list.lines()).collect();
             let found = suspicion(&names);
             assert_eq!(found.is_some(), part.is_some(), "{list:?}: {found:?}");
             assert!(found.unwrap_or_default().contains(part.unwrap_or_default()), "{list:?}");

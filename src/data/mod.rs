@@ -3,6 +3,7 @@
 mod batch;
 mod capitals;
 mod corpus;
+mod damage;
 mod faults;
 mod known_names;
 mod spelling;

@@ -64,14 +64,14 @@ impl Spelling {
 
     /// The rule of a list of `names`, and how good it is. There is none in a list without mixed
     /// case: it is learned in lower case.
-    pub(super) fn of(names: &[String]) -> (Self, Option<Restored>) {
+    pub(super) fn of(names: BTreeSet<String>) -> (Self, Option<Restored>) {
         let has = |is: fn(char) -> bool| names.iter().any(|name| name.contains(is));
         if !has(char::is_lowercase) || !has(char::is_uppercase) {
             return (Self::lower(), None);
         }
-        let distinct: BTreeSet<&String> = names.iter().collect();
+        let lower = |name: String| (Self::lower().clean(&name), name);
         let names: Vec<(String, String)> =
-            distinct.into_iter().map(|name| (name.clone(), Self::lower().clean(name))).collect();
+            names.into_iter().map(lower).map(|(lower, name)| (name, lower)).collect();
         let restored = Restored { names: restored_by_others(&names), of: names.len() };
         let capitals =
             (restored.names * 100 >= restored.of * RESTORABLE).then(|| Capitals::of(&names));

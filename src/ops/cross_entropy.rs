@@ -5,7 +5,7 @@ use crate::data::{IGNORE_INDEX, check_indices};
 use crate::kernels::{Element, cross_entropy as kernels};
 use candle_core::backend::BackendStorage;
 use candle_core::{
-    CpuStorage, CustomOp1, D, Device, Layout, Result, Shape, Tensor, WithDType, bail,
+    CpuStorage, CustomOp1, D, DType, Device, Layout, Result, Shape, Tensor, WithDType, bail,
 };
 use candle_nn::ops::log_softmax;
 use std::sync::OnceLock;
@@ -29,8 +29,12 @@ pub fn cross_entropy(z: &Tensor, y: &Tensor) -> Result<Tensor> {
 /// candle's primitive ops. `z` and `q` are (R, n_y); a row of zeros has no loss and no gradient.
 ///
 /// # Errors
-/// Where the shapes do not fit, or the device fails.
+/// Where the shapes do not fit, the type is not `F32` or `F64`, or the device fails.
 pub fn soft_cross_entropy(z: &Tensor, q: &Tensor) -> Result<Tensor> {
+    if !matches!(z.dtype(), DType::F32 | DType::F64) || z.dims() != q.dims() || z.dims().len() != 2
+    {
+        bail!("soft cross-entropy: z {z:?} and q {q:?} are not both (R, v) of F32 or F64");
+    }
     (log_softmax(z, D::Minus1)? * q)?.sum_all()?.neg()
 }
 

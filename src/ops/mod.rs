@@ -103,6 +103,8 @@ pub(crate) fn slice<'a, F: WithDType>(storage: &'a CpuStorage, layout: &Layout) 
     // Candle multiplies the dimensions of a broadcast tensor without checking for overflow.
     let count = layout.dims().iter().try_fold(1usize, |count, &size| count.checked_mul(size));
     match layout.contiguous_offsets() {
+        // A view of an empty tensor may begin behind its end.
+        Some(_) if count == Some(0) => Ok(&[]),
         Some((start, end)) if Some(end - start) == count => Ok(&storage.as_slice()?[start..end]),
         Some(_) => bail!("a tensor of {:?} is too large", layout.dims()),
         None => bail!("the tensors of an op must be contiguous"),
@@ -112,6 +114,7 @@ pub(crate) fn slice<'a, F: WithDType>(storage: &'a CpuStorage, layout: &Layout) 
 /// The values of a contiguous tensor, to change.
 fn slice_mut<'a, F>(values: &'a mut [F], layout: &Layout) -> Result<&'a mut [F]> {
     match layout.contiguous_offsets() {
+        Some((start, end)) if start == end => Ok(&mut []),
         Some((start, end)) => Ok(&mut values[start..end]),
         None => bail!("a tensor that is changed in place must be contiguous"),
     }
