@@ -215,3 +215,12 @@ fn sample_cell_by_the_module() {
     let indices = sampler.next().unwrap().unwrap().indices;
     assert_is_sample_cell(&indices.iter().map(|&index| index as usize).collect::<Vec<_>>());
 }
+
+/// The course's public test of `sample`, whose first six characters it publishes.
+#[test]
+fn sample_of_the_public_test_by_the_reference() {
+    let parameters = draw_parameters(&mut NumpyRandom::new(24));
+    let mut uniforms = (0..).step_by(2).map(|seed| NumpyRandom::new(seed).random_sample());
+    let indices = reference::sample(&parameters, 0, || uniforms.next().unwrap());
+    assert_eq!(indices[..6], [23, 16, 26, 26, 24, 3]);
+}

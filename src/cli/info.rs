@@ -153,12 +153,6 @@ fn lines_of(path: &Path, run: &Run) -> Lines {
         };
         lines.push(("held out", held_out));
     }
-    let losses = trained.history.loss.values().iter().map(|(_, loss)| *loss);
-    let losses: Vec<f64> = losses.chain([trained.progress.smoothed]).collect();
-    if let Some((lowest, highest, bars)) = sparkline(&losses) {
-        let (lowest, highest) = (rounded(lowest), rounded(highest));
-        lines.push(("loss", format!("{bars}  smoothed, from {lowest} to {highest}")));
-    }
     let more = if run.is_unfinished() {
         ""
     } else if done < all {
@@ -194,44 +188,5 @@ pub fn flags_of(config: &TrainConfig) -> String {
     match flags.is_empty() {
         true => "none: all defaults".to_string(),
         false => flags.join(" "),
-    }
-}
-
-/// Losses as bars, at most so many, with the lowest and the highest of them.
-fn sparkline(losses: &[f64]) -> Option<(f64, f64, String)> {
-    const COLUMNS: usize = 50;
-    const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
-    let columns = losses.len().min(COLUMNS);
-    // The last of each column's losses, so that the last bar is the last loss.
-    let losses: Vec<f64> =
-        (1..=columns).map(|column| losses[column * losses.len() / columns - 1]).collect();
-    let lowest = losses.iter().copied().reduce(f64::min)?;
-    let highest = losses.iter().copied().reduce(f64::max)?;
-    let bars = losses.iter().map(|loss| {
-        let height = (loss - lowest) / (highest - lowest) * 7.;
-        // Where all are equal this is NaN, and becomes 0.
-        BARS[(height.round() as usize).min(7)]
-    });
-    Some((lowest, highest, bars.collect()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn bars(losses: &[f64]) -> String {
-        sparkline(losses).unwrap().2
-    }
-
-    #[test]
-    fn the_curve_spans_its_lowest_and_its_highest_loss() {
-        assert_eq!(bars(&[8., 7., 6., 5., 4., 3., 2., 1.]), "█▇▆▅▄▃▂▁");
-        assert_eq!(bars(&[3., 3.]), "▁▁");
-        assert_eq!(bars(&[2.]), "▁");
-        let long: Vec<f64> = (0..5000).map(f64::from).collect();
-        let long = bars(&long);
-        assert_eq!(long.chars().count(), 50);
-        assert!(long.starts_with('▁') && long.ends_with('█'));
-        assert_eq!(sparkline(&[]), None);
     }
 }
