@@ -373,11 +373,14 @@ impl RNN for CharRnn {
         ops::recurrence(&self.project(input)?, &self.waa, &state.a).map(CharRnnState::new)
     }
 
-    /// All steps as one graph node: (B, T, n_x) to T states.
+    /// All steps as one graph node: vectors (B, T, n_x), or indices (B, T) as of
+    /// [`step`](Self::step), to T states.
     fn seq_init(&self, input: &Tensor, init_state: &Self::State) -> Result<Vec<Self::State>> {
-        let (size, steps, features) = input.dims3()?;
+        let &[size, steps, ref features @ ..] = input.dims() else {
+            bail!("the input is {:?}, not (B, T, n_x) or (B, T)", input.dims());
+        };
         check_rows(input, init_state)?;
-        let rows = input.transpose(0, 1)?.reshape((steps * size, features))?;
+        let rows = input.transpose(0, 1)?.reshape([&[steps * size], features].concat())?;
         let a = ops::recurrence(&self.project(&rows)?, &self.waa, &init_state.a)?;
         (0..steps).map(|t| a.narrow(0, t * size, size).map(CharRnnState::new)).collect()
     }
@@ -390,9 +393,10 @@ impl RNN for CharRnn {
 }
 
 impl Module for CharRnn {
-    /// The logits of whole sequences from the zero state: (B, T, n_x) to (B, T, n_y).
+    /// The logits of whole sequences from the zero state: (B, T, n_x), or indices (B, T), to
+    /// (B, T, n_y).
     fn forward(&self, input: &Tensor) -> Result<Tensor> {
-        let (size, steps, _) = input.dims3()?;
+        let (size, steps) = (input.dim(0)?, input.dim(1)?);
         let states = self.states_to_tensor(&self.seq(input)?)?;
         self.logits(&states.reshape((size * steps, self.config.hidden))?)?.reshape((
             size,

@@ -88,6 +88,24 @@ fn non_contiguous_arguments_give_the_same_values() {
 }
 
 #[test]
+fn indices_and_one_hot_vectors_have_the_same_logits() {
+    use candle_core::Module;
+    let network = Config { vocabulary: 4, hidden: 3 };
+    let vars = initialize(network, RngSource::Seed(1).normals(), DType::F64, &Device::Cpu).unwrap();
+    let vb = VarBuilder::from_varmap(&vars, DType::F64, &Device::Cpu);
+    let model = char_rnn(network, vb).unwrap();
+    let x = Tensor::new(&[[0u32, 3, START], [2, 1, 2]], &Device::Cpu).unwrap();
+    let rows = [[1., 0., 0., 0.], [0., 0., 0., 1.], [0.; 4], [0., 0., 1., 0.], [0., 1., 0., 0.]];
+    let rows: Vec<[f64; 4]> = rows.into_iter().chain([rows[3]]).collect();
+    let vectors = Tensor::new(rows.concat(), &Device::Cpu).unwrap().reshape((2, 3, 4)).unwrap();
+    let (by_index, by_vector) = (model.forward(&x).unwrap(), model.forward(&vectors).unwrap());
+    assert_eq!(by_index.dims(), [2, 3, 4]);
+    assert!(largest_difference(&by_index, &by_vector) < 1e-15);
+    assert!(model.forward(&Tensor::new(&[[0u32, 4]], &Device::Cpu).unwrap()).is_err());
+    assert!(model.forward(&Tensor::new(&[0u32, 1], &Device::Cpu).unwrap()).is_err());
+}
+
+#[test]
 fn a_second_backward_pass_gives_the_same_gradients() {
     let [z] = vars(4, [&[3, 5]], DType::F32);
     let loss = ops::cross_entropy(&z, &indices(4, 3, 5)).unwrap();
