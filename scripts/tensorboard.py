@@ -3,7 +3,7 @@
 
     char-rnn train --log run.jsonl
     python3 scripts/tensorboard.py run.jsonl runs/one
-    tensorboard --logdir runs
+    target/tensorboard/bin/tensorboard --logdir runs
 
 Losses, gradient norms and clipped shares become scalars (in single precision, as TensorBoard keeps them), sampled names
 texts. `--check` reads the events back with TensorBoard's reader and compares every value with the log. TensorBoard is

@@ -29,6 +29,11 @@
 //! ```
 //!
 //! Without the default feature `cli`, the crates of the command line are not built.
+//!
+//! The kernels use rayon's threads, those of the caller's pool or else the global one. Set the
+//! environment variable `RAYON_NUM_THREADS`: without it candle reads the number of processors at each
+//! matrix product, which at these sizes takes longer than the product. Overrides of profiles in this
+//! crate's `Cargo.toml` do not reach the program that uses it: build that with optimisation.
 
 pub mod checkpoint;
 #[cfg(feature = "cli")]

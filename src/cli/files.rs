@@ -28,7 +28,12 @@ pub(crate) fn is_same_place(one: &Path, other: &Path) -> bool {
 /// [`Error::Write`], also where the file exists.
 pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> Result<()> {
     let file = written_beside(path, bytes)?;
-    file.persist_noclobber(path).map_err(|error| Error::write(path, error.error))?;
+    file.persist_noclobber(path).map_err(|error| match error.error.kind() {
+        io::ErrorKind::AlreadyExists => {
+            Error::write(path, io::Error::other("it exists already; choose another file with -o"))
+        }
+        _ => Error::write(path, error.error),
+    })?;
     Ok(())
 }
 
