@@ -5,7 +5,7 @@
 //! keeps McKay, NASA and "the"; another one as most words of the list are in its position. So "-le-"
 //! is small in Saint-Jean-le-Vieux, and a new word after the same hyphen has a capital.
 
-use super::spelling::{composed, first_letter, titlecase};
+use super::letters::{composed, first_letter, titlecase};
 use crate::text::breaks_lines;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};

@@ -8,7 +8,8 @@
 
 use super::damage::{damage, repaired};
 use super::faults::{Faults, suspicion};
-use super::spelling::{LetterCase, Restored, Spelling, trimmed, trimmed_start};
+use super::letters::{trimmed, trimmed_start};
+use super::spelling::{LetterCase, Restored, Spelling};
 use super::vocabulary::Vocabulary;
 use crate::error::{Error, Result};
 use crate::text::breaks_lines;

@@ -5,7 +5,7 @@
 //! the SHA-256 of that text in UTF-8, as a little-endian number. Every name of the list is found. A false positive has the probability of
 //! the number of names over 2^32: 3 in 10 million for the built-in dinosaurs.
 
-use super::spelling::in_capitals;
+use super::letters::in_capitals;
 use sha2::{Digest, Sha256};
 
 /// A set of names as fingerprints, four bytes each.

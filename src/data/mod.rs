@@ -6,6 +6,7 @@ mod corpus;
 mod damage;
 mod faults;
 mod known_names;
+mod letters;
 mod spelling;
 mod split;
 mod vocabulary;
@@ -17,7 +18,9 @@ pub(crate) use corpus::digest;
 pub(crate) use corpus::read_bytes;
 pub use corpus::{Corpus, DINOS, Listed, MAX_NAME_LENGTH, encode, encode_prefix, parse_listed};
 pub use known_names::KnownNames;
-pub use spelling::{LetterCase, Restored, Spelling};
 #[cfg(feature = "cli")]
-pub(crate) use spelling::{folded, trimmed};
+pub(crate) use letters::trimmed;
+#[cfg(feature = "cli")]
+pub(crate) use spelling::folded;
+pub use spelling::{LetterCase, Restored, Spelling};
 pub use vocabulary::{END, Vocabulary};
