@@ -141,7 +141,8 @@ impl TrainConfig {
     pub fn default_evaluations(&self) -> u64 {
         let every = (self.iterations / EVALUATIONS).max(1);
         let unit = 10u64.pow(every.ilog10());
-        every / unit * unit
+        let round = [10, 5, 2].map(|digit| digit * unit).into_iter();
+        round.filter(|&round| round <= every + every / 4).max().unwrap_or(unit)
     }
 
     /// The notebook's own run: double precision and NumPy's random numbers.
@@ -339,8 +340,8 @@ mod tests {
             config.set_length(&corpus, names as u64);
             (config.iterations, config.eval_every)
         };
-        assert_eq!(length(1, 1), (1000, 60));
-        assert_eq!(length(100, 1), (2500, 100));
+        assert_eq!(length(1, 1), (1000, 50));
+        assert_eq!(length(100, 1), (2500, 200));
         assert_eq!(length(100, 32), (79, 5));
         assert_eq!(length(1317, 1), (32_925, 2000));
         assert_eq!(length(20_000, 1), (300_000, 20_000));
