@@ -354,7 +354,7 @@ fn a_file_that_is_not_a_model_is_refused_with_the_reason() {
     let header = b"{\"w\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}";
     let foreign = [&(header.len() as u64).to_le_bytes()[..], header, &[0; 4]].concat();
     folder.write("foreign", &foreign);
-    let version = b"\\\"version\\\":5";
+    let version = b"\\\"version\\\":6";
     let at = model.windows(version.len()).position(|bytes| bytes == version).unwrap();
     let at = at + version.len() - 1;
     for (name, version) in [("newer", b"7"), ("older", b"1")] {

@@ -49,7 +49,7 @@ fn no_file_and_no_path_brings_a_control_character_to_the_terminal() {
         (r#"\"backprop\":\"autograd"#, format!(r#"\"backprop\":\"{long}"#)),
         (r#"\"dtype\":\"f32"#, format!(r#"\"dtype\":\"{nested}"#)),
         (r#"\"seed\":\"1"#, format!(r#"\"seed\":\"{nested}"#)),
-        (r#"\"version\":5"#, format!(r#"\"version\":\"{nested}\""#)),
+        (r#"\"version\":6"#, format!(r#"\"version\":\"{nested}\""#)),
         (r#""vocabulary":"\na"#, format!(r#""vocabulary":"\n{plain}"#)),
         (r#""state.a""#, format!(r#""state.{plain}""#)),
         (r#""wax""#, format!(r#""{plain}""#)),

@@ -376,9 +376,9 @@ mod tests {
         assert!(refusal(&good[..40]).contains("not a char-rnn model"));
         assert!(refusal(&[good.as_slice(), b"x"].concat()).contains("has grown"));
         assert!(changed("format", None).contains("but not a char-rnn model"));
-        assert!(changed("run", Some(r#"{"version":6}"#)).contains("use a newer char-rnn"));
+        assert!(changed("run", Some(r#"{"version":7}"#)).contains("use a newer char-rnn"));
         assert!(changed("run", Some(r#"{"version":1}"#)).contains("train it again"));
-        for run in ["{}", "x", r#"{"version":5}"#, r#"{"version":"5"}"#] {
+        for run in ["{}", "x", r#"{"version":6}"#, r#"{"version":"6"}"#] {
             assert!(changed("run", Some(run)).contains("damaged: its run: "), "{run}");
         }
         assert!(changed("vocabulary", Some("abc")).contains("line end"));

@@ -26,7 +26,7 @@ const LAST: &str = "last.";
 const BEST: &str = "best.";
 
 /// The version of [`Metadata`] and its tensors.
-pub(super) const VERSION: u64 = 5;
+pub(super) const VERSION: u64 = 6;
 
 /// A run, and everything that training needs to continue.
 #[derive(Debug, Clone)]

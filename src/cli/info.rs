@@ -78,6 +78,7 @@ fn as_json(path: &Path, saved: &Checkpoint) -> Value {
         })),
         "history": {
             "smoothed_loss": history.loss.values(),
+            "loss": history.each.values(),
             "validation": history.validation.values(),
             "gradients": gradients.collect::<Value>(),
             "samples": history.samples.values(),

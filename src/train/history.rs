@@ -14,6 +14,8 @@ const NAMES_PER_SAMPLE: usize = 5;
 pub struct History {
     /// The smoothed loss after each iteration, in nats a name.
     pub loss: Series<f64, 300>,
+    /// The loss of single iterations, in nats a name.
+    pub each: Series<f64, 300>,
     /// The statistics of the gradients of single iterations.
     pub gradients: Series<Stats, 100>,
     /// The loss of the held-out names, in nats a name.
@@ -40,6 +42,7 @@ impl History {
     pub(crate) fn is_of(&self, iterations: u64) -> bool {
         self.loss.seen == iterations
             && self.loss.is_valid(iterations)
+            && self.each.is_valid(iterations)
             && self.gradients.is_valid(iterations)
             && self.validation.is_valid(iterations)
             && self.samples.is_valid(iterations)

@@ -337,6 +337,7 @@ impl<'a> Trainer<'a> {
 
         let now = Progress { iteration, loss: self.loss, smoothed: self.smoothed };
         self.history.loss.push(iteration, || now.smoothed);
+        self.history.each.push(iteration, || now.loss);
         self.history.gradients.push(iteration, || stats.unwrap_or_default());
         if let Some(stats) = &stats {
             observer.gradients(&now, stats);
