@@ -10,8 +10,10 @@
 //! | [`sample`] | `sample` |
 //! | [`random`] | NumPy's generator |
 //!
-//! Beside these: [`data`] (lists, vocabularies, minibatches), [`eval`] (held-out loss), [`gradcheck`]
-//! (gradients compared), [`checkpoint`] (model files), [`export`], and [`ops`], the fused candle ops.
+//! Beside these: [`data`] (lists, vocabularies, minibatches), [`eval`] (held-out loss),
+//! [`mod@gradient_norms`] (how far back a prediction depends on a name), [`gradcheck`] (gradients
+//! compared), [`checkpoint`] (model files), [`export`], and
+//! [`ops`], the fused candle ops.
 //!
 //! ```
 //! use char_rnn::data::Corpus;
@@ -45,6 +47,7 @@ mod error;
 pub mod eval;
 pub mod export;
 pub mod gradcheck;
+pub mod gradient_norms;
 pub(crate) mod kernels;
 pub mod model;
 pub mod ngram;

@@ -7,6 +7,7 @@ use crate::Error;
 use crate::checkpoint;
 use crate::data::{END, Spelling, Vocabulary, encode};
 use crate::eval::{Step, explain};
+use crate::gradient_norms::{GradientNorms, gradient_norms};
 use clap::Args;
 use clap::builder::styling::{AnsiColor, Style};
 use serde_json::{Value, json};
@@ -19,6 +20,7 @@ use unicode_width::UnicodeWidthStr;
 #[command(after_help = "\
 Notes:
   The surprise of a character is its loss in nats; the surprises sum to the loss of the name.
+  --json adds the norms of the gradients of each log-probability by the earlier states and inputs.
   On a terminal, probabilities of 0.5 and above are green, down to 0.1 yellow, and below red.
 
 Examples:
@@ -58,8 +60,9 @@ impl Explain {
         let loss: f64 = steps.iter().map(|step| -step.log_probability).sum();
         let mut out = anstream::stdout().lock();
         if self.json {
-            let steps: Vec<Value> =
-                steps.iter().map(|step| as_json(step, &saved.vocabulary)).collect();
+            let steps = steps.iter().zip(gradient_norms(&saved.model, &name)?);
+            let steps: Value =
+                steps.map(|(step, norms)| as_json(step, &norms, &saved.vocabulary)).collect();
             let name = saved.vocabulary.show(&name, &spelling);
             let answer = json!({ "name": name, "nats": loss, "steps": steps });
             writeln!(out, "{answer:#}")?;
@@ -80,7 +83,7 @@ fn label(index: u32, vocabulary: &Vocabulary) -> String {
 }
 
 /// The prediction as JSON; the end of a name is null.
-fn as_json(step: &Step, vocabulary: &Vocabulary) -> Value {
+fn as_json(step: &Step, gradients: &[GradientNorms], vocabulary: &Vocabulary) -> Value {
     let character =
         |index: u32| (index != END).then(|| vocabulary.characters()[index as usize].to_string());
     let alternatives: Vec<Value> = step
@@ -95,6 +98,7 @@ fn as_json(step: &Step, vocabulary: &Vocabulary) -> Value {
         "probability": step.log_probability.exp(),
         "nats": -step.log_probability,
         "alternatives": alternatives,
+        "gradient_norms": gradients,
     })
 }
 
