@@ -12,7 +12,7 @@
 //!
 //! Beside these: [`data`] (lists, vocabularies, minibatches), [`eval`] (held-out loss),
 //! [`mod@gradient_norms`] (how far back a prediction depends on a name), [`gradcheck`] (gradients
-//! compared), [`checkpoint`] (model files), [`export`], and
+//! compared), [`checkpoint`] (model files), [`mod@export`], [`mod@page`] (a model in the browser), and
 //! [`ops`], the fused candle ops.
 //!
 //! ```
@@ -52,6 +52,7 @@ pub(crate) mod kernels;
 pub mod model;
 pub mod ngram;
 pub mod ops;
+pub mod page;
 pub mod random;
 pub mod reference;
 pub mod sample;

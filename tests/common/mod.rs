@@ -114,6 +114,15 @@ impl Folder {
     }
 }
 
+/// The model file of [`Folder::with_model`] without its run: five tensors, a format, a vocabulary.
+pub fn without_run(model: &[u8]) -> Vec<u8> {
+    let file = safetensors::SafeTensors::deserialize(model).unwrap();
+    let tensors = ["wax", "waa", "wya", "b", "by"].map(|name| (name, file.tensor(name).unwrap()));
+    let metadata = [("format", "char-rnn"), ("vocabulary", "\nabcelno")]
+        .map(|(key, value)| (key.to_string(), value.to_string()));
+    safetensors::serialize(tensors, Some(metadata.into())).unwrap()
+}
+
 /// The model file `good` with another header.
 pub fn with_header(good: &[u8], edit: impl FnOnce(&str) -> String) -> Vec<u8> {
     let (length, rest) = good.split_at(8);
