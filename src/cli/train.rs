@@ -207,7 +207,9 @@ impl Train {
             command.extend(self.output.as_deref().map(|output| format!(" -o {}", quoted(output))));
             commands.push((command, "better names, in its place"));
         }
-        commands.push((format!("char-rnn sample {}", quoted(path)), "more names"));
+        let model = quoted(path);
+        commands.push((format!("char-rnn sample {model}"), "more names"));
+        commands.push((format!("char-rnn export {model} --format html"), "a page for the browser"));
         commands
     }
 
