@@ -43,7 +43,7 @@ fn the_sessions_of_gradients_md_are_those_of_the_program() {
     let text = include_str!("../docs/gradients.md");
     let sessions = text.split("```text\n$ char-rnn ").skip(1);
     let sessions: Vec<&str> = sessions.map(|rest| rest.split("```").next().unwrap()).collect();
-    assert_eq!(sessions.len(), 2);
+    assert_eq!(sessions.len(), 4);
     // The first and the last word of a row of a table.
     let shown = |line: &str| match line.strip_prefix("  ") {
         Some(row) if row.ends_with("ok") || row.ends_with("WRONG") => {

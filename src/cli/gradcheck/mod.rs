@@ -221,6 +221,7 @@ impl Gradcheck {
             return Ok(());
         }
         let wrong = found.arrays.iter().filter(|array| !array.agree).map(|array| array.tensor);
+        let wrong = wrong.chain(found.letter.as_ref().map(|_| "indices"));
         Err(Failure::Check(format!("wrong: {}", wrong.collect::<Vec<_>>().join(", "))))
     }
 }
