@@ -57,7 +57,10 @@ FORWARD = {
     "a_prev_zero": "a_prev is taken as zero",
     "logits_before": "logits are made of a_.t-1",
     "axis": "softmax is over the wrong axis",
-    "unnormalised": "not divided by its sum",
+    "unnormalised": r"exp\(z - max z\), not divided by its sum",
+    "exponential": r"exp\(z\), not divided by its sum",
+    "softmax_twice": "softmax is applied twice",
+    "x_zero": "x_t is zero at each step",
     "x_is_y": "x_t is the target",
     "x_none_all": r"x\[None\] = 1",
     "x_none_last": r"x\[-1\] = 1",
@@ -72,6 +75,8 @@ DY = {
     "target_x": r"None from all of it: dy\[None\]",
     "target_x_without_none": "the input, X.t., is subtracted",
     "target_all": "1 is subtracted from every entry",
+    "target_reversed": "reverse order",
+    "dy_by_probability": "gradient by the probabilities",
     "dy_sigmoid": r"y_hat \(1 - y_hat\)",
 }
 CARRY = {
@@ -98,6 +103,8 @@ ARRAY = {
     "dWaa_da": "dWaa.*: it has da in place of da_raw",
     "db_da": "db: it has da in place of da_raw",
     "dWaa_same": "dWaa: dWaa has a_t in place",
+    "dWaa_first": "dWaa: dWaa has a_prev in place",
+    "dWaa_list": r"dWaa: dWaa has the last state .* a\[-1\] of a list",
     "dWya_before": "dWya: dWya has a_{t-1} in place",
     "dWax_y": "dWax: dWax has x_{t\\+1}",
     "dWax_before": "dWax: dWax has x_{t-1}",
@@ -119,6 +126,8 @@ def forward(P, X, Y, a_prev, wrong):
     x, a, y_hat, loss = {}, {-1: 0 * a_prev if "a_prev_zero" in wrong else a_prev}, {}, 0.0
     for t in range(len(X)):
         x[t] = notebook.one_hot(Y[t] if "x_is_y" in wrong else X[t], n_x)
+        if "x_zero" in wrong:
+            x[t] *= 0
         if X[t] is None and "x_none_all" in wrong:
             x[t][None] = 1
         if X[t] is None and "x_none_last" in wrong:
@@ -141,6 +150,10 @@ def forward(P, X, Y, a_prev, wrong):
         y_hat[t] = e / e.sum(axis=1, keepdims=True) if "axis" in wrong else e / e.sum()
         if "unnormalised" in wrong:
             y_hat[t] = e
+        if "exponential" in wrong:
+            y_hat[t] = np.exp(out)
+        if "softmax_twice" in wrong:
+            y_hat[t] = notebook.softmax(y_hat[t])
         loss -= np.log(y_hat[t][Y[t], 0])
     return loss, x, a, y_hat
 
@@ -153,6 +166,11 @@ def dy_of(y_hat, X, Y, t, wrong):
     elif "target_x_without_none" in wrong:
         if X[t] is not None:
             dy[X[t]] -= 1
+    elif "target_reversed" in wrong:
+        dy[Y[-1 - t]] -= 1
+    elif "dy_by_probability" in wrong:
+        dy *= 0
+        dy[Y[t]] = -1 / p[Y[t]]
     elif "target_all" in wrong:
         dy -= 1
     elif "target_added" in wrong:
@@ -215,7 +233,7 @@ def backward(P, X, Y, x, a, y_hat, wrong):
         dy = dy_of(y_hat, X, Y, t, wrong)
         if "chunks_4" in wrong and (t + 1) % 4 == 0:
             da_next = 0 * da_next
-        out = Wya.T @ dy
+        out = (Wya if "wya_not_transposed" in wrong else Wya.T) @ dy
         if "no_output" in wrong:
             out = 0 * out
         if "output_negated" in wrong:
@@ -236,6 +254,10 @@ def backward(P, X, Y, x, a, y_hat, wrong):
             x_t[-1] = 1
         if "dWaa_same" in wrong:
             before = a[t]
+        if "dWaa_first" in wrong:
+            before = a[-1]
+        if "dWaa_list" in wrong and t == 0:
+            before = a[steps - 1]
         if "dWya_before" in wrong:
             state = a[t - 1]
         terms = {
@@ -345,6 +367,11 @@ SAVED = {
     "zero": (factor(0), "was rnn_backward run"),
     "dWax_zero": (factor(0, ["dWax"]), "dWax: zero"),
     "db_summed": (with_arrays(db=lambda r: r["db"] * 0 + r["db"].sum()), "summed to one number"),
+    "own_norm": (
+        lambda r: {**r, **{k: r[k] * (0.5 / np.linalg.norm(r[k])) for k in SUMS}},
+        "scaled to its own norm, 0.5, one array",
+    ),
+    "db_averaged": (with_arrays(db=lambda r: r["db"] * 0 + r["db"].mean()), "db: .*averaged"),
     "decay": (with_arrays(dWaa=lambda r: r["dWaa"] + 0.001 * r["Waa"]), "weight decay: 0.001"),
     "decay_all": (
         lambda r: {**r, **{"d" + k: r["d" + k] + 0.01 * r[k] for k in WEIGHTS}},
@@ -389,6 +416,11 @@ def wrong_files(rng):
     for i, pair in enumerate(PAIRS):
         causes = [ALL[mistake] for mistake in pair]
         yield "+".join(pair), results(*example(rng, SIZES[i % 4]), set(pair)), causes
+    r = results(*example(rng, SIZES[4]), {"wya_not_transposed"})
+    yield "wya_not_transposed", r, ["Wya is not transposed in the backward"]
+    r = results(*example(rng, SIZES[4]))
+    both = {"dWax": r["dWax"] + r["dWya"], "dWya": r["dWax"] + r["dWya"]}
+    yield "one_array", {**r, **both}, ["dWax and dWya are one array"]
     exchanged = with_arrays(dWax=lambda r: r["dWya"], dWya=lambda r: r["dWax"])
     r = exchanged(results(*example(rng, (7, 7, 9))))
     yield "exchanged", r, ["dWax and dWya are exchanged"]
@@ -515,6 +547,13 @@ def sample_files(rng):
             if (len(right) == 51) == is_long and len(right) > 6 and (wrong == "right" or found != right):
                 break
         yield f"sample_{wrong}", {**P, "indices": found, "seed": seed}, cause and [cause]
+    # The notebook's own test cell: weights so large that the last letters depend on rounding.
+    np.random.seed(2)
+    P = {name: np.random.randn(*value.shape) for name, value in example(rng, SIZES[3])[0].items()}
+    for wrong in list(SAMPLES)[:13]:
+        cause = SAMPLES[wrong]
+        found = sample(P, 0, wrong)
+        yield f"cell_{wrong}", {**P, "indices": found, "seed": 0}, cause and [cause]
 
 
 CLIPS = {

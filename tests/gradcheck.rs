@@ -293,8 +293,7 @@ fn an_unknown_mistake_is_reported_by_its_worst_entries() {
 #[test]
 fn the_first_wrong_letter_of_a_sample_is_shown_with_both_distributions() {
     let (table, _) = gradcheck(1, &["--against", &fixture("sample_a_prev")]);
-    for says in
-        ["indices[", "the probabilities there, right: ", "the probabilities there, yours: "]
+    for says in ["indices[", "the probabilities there, right: ", "the probabilities there, yours: "]
     {
         assert!(table.contains(says), "{table}");
     }

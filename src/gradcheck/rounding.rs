@@ -30,10 +30,10 @@ const POINTS: usize = 4;
 const FACTOR: f64 = 16.;
 
 /// The unit roundoff of f64 over that of [`Coarse`].
-pub(super) const COARSE: f64 = 1. / (1 << 9) as f64;
+const COARSE: f64 = 1. / (1 << 9) as f64;
 
 /// The relative error up to which it grows with u.
-const LINEAR: f64 = 1e-3;
+pub(super) const LINEAR: f64 = 1e-3;
 
 /// The rounding error of a method that computes in one number type, as a norm.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]

@@ -69,7 +69,7 @@ pub struct Gradcheck {
     #[arg(value_name = "NAMES", requires = "model", help_heading = "Data")]
     names: Option<PathBuf>,
 
-    /// Compare the gradients in a file of np.savez instead
+    /// Compare your own gradients, clip or sample in a file of np.savez
     #[arg(long, value_name = "FILE.npz", help_heading = "Instead")]
     #[arg(conflicts_with_all = ["hidden", "vocabulary", "steps", "batch", "seed"])]
     #[arg(conflicts_with_all = ["model", "entries"])]

@@ -151,8 +151,8 @@ fn print_letter(out: &mut impl Write, letter: &Letter) -> Result<()> {
     let index = |index: &Option<usize>| index.map_or("the end".to_string(), |i| i.to_string());
     let (given, right) = (index(given), index(right));
     writeln!(out, "\n{BAD}indices[{at}]{BAD:#} is {given}; the notebook's sample has {right}")?;
-    let right = [("right", Some(probabilities)), ("yours", explained.as_ref())];
-    for (whose, p) in right.into_iter().filter_map(|(whose, p)| Some((whose, p?))) {
+    for (whose, p) in [("right", Some(probabilities)), ("yours", explained.as_ref())] {
+        let Some(p) = p.filter(|p| !p.is_empty()) else { continue };
         let mut order: Vec<usize> = (0..p.len()).collect();
         order.sort_by(|&i, &j| p[j].total_cmp(&p[i]));
         let most = order.iter().take(6).map(|&i| format!("{i}: {:.3}", p[i]));

@@ -2,6 +2,7 @@
 //! array.
 
 use super::pass::{Choices, Steps, mix, one_hot, plus, times};
+use crate::reference::softmax;
 
 /// A mistake of the passes. Of those with the same subject only one is made at a time.
 pub(super) struct Departure {
@@ -42,13 +43,18 @@ pub(super) const DEPARTURES: &[Departure] = &[
     d("x", "None sets all of x: x[None] = 1", |c| {
         c.input = |s, t, n| s.x[t].map_or(vec![1.; n], |x| one_hot(Some(x), n));
     }),
+    d("x", "x_t is zero at each step of the forward pass", |c| c.input = |_, _, n| vec![0.; n]),
     d("output", "the logits are made of a_{t-1}", |c| c.output_of = |t| t),
-    d("softmax", "the softmax is not divided by its sum", |c| {
+    d("softmax", "y_hat is exp(z - max z), not divided by its sum", |c| {
         c.softmax = |z| {
             let max = z.iter().copied().fold(f64::MIN, f64::max);
             z.iter().map(|z| (z - max).exp()).collect()
         };
     }),
+    d("softmax", "y_hat is exp(z), not divided by its sum", |c| {
+        c.softmax = |z| z.iter().map(|z| z.exp()).collect();
+    }),
+    d("softmax", "softmax is applied twice", |c| c.softmax = |z| softmax(&softmax(z))),
     d("softmax", "the softmax is over the wrong axis: each probability is 1", |c| {
         c.softmax = |z| vec![1.; z.len()];
     }),
@@ -70,6 +76,16 @@ pub(super) const DEPARTURES: &[Departure] = &[
     }),
     d("dy", "the target of the step before, Y[t-1], is subtracted from the softmax", |c| {
         c.dy = |dy, s, t| dy[s.y[(t + s.y.len() - 1) % s.y.len()]] -= 1.;
+    }),
+    d("dy", "the targets are subtracted in the reverse order", |c| {
+        c.dy = |dy, s, t| dy[s.y[s.y.len() - 1 - t]] -= 1.;
+    }),
+    d("dy", "dy is the gradient by the probabilities, -1/y_hat at the target", |c| {
+        c.dy = |dy, s, t| {
+            let p = dy[s.y[t]];
+            dy.fill(0.);
+            dy[s.y[t]] = -1. / p;
+        };
     }),
     d("dy", "the input, X[t], is subtracted from the softmax, not the target", |c| {
         c.dy = |dy, s, t| s.x[t].into_iter().for_each(|x| dy[x] -= 1.);
@@ -133,6 +149,9 @@ pub(super) const DEPARTURES: &[Departure] = &[
         c.combine = |out, next, slope| [out + next, out + slope * next];
     }),
     d("da", "da_next is not added to da_t", |c| c.combine = |out, _, slope| [out, slope * out]),
+    d("out", "Wya is not transposed in the backward pass", |c| {
+        c.backward_wya = |[wya, wya_t]| if wya.len() == wya_t.len() { wya_t } else { wya };
+    }),
     d("carry", "the state's gradient is not carried back to the step before", |c| {
         c.carry = |c| vec![0.; c.da.len()];
     }),
@@ -205,11 +224,18 @@ pub(super) const ARRAY_DEPARTURES: &[ArrayDeparture] = &[
     a(&[0], "dWax takes None as all characters: x[None] = 1", |s| none_is(s, |n| vec![1.; n])),
     a(&[0, 1, 3], "it has da in place of da_raw", |s| s.da_raw = s.da.clone()),
     a(&[1], "dWaa has a_t in place of a_{t-1}", |s| drop(s.a.remove(0))),
+    a(&[1], "dWaa has a_prev in place of a_{t-1}", |s| {
+        let first = s.a[0].clone();
+        s.a.fill(first);
+    }),
+    a(&[1], "dWaa has the last state in place of a_prev: a[-1] of a list", |s| {
+        s.a[0] = s.a[s.a.len() - 1].clone();
+    }),
     a(&[1], "dWaa has zeros in place of a_prev", |s| s.a[0].fill(0.)),
     a(&[2], "dWya has a_{t-1} in place of a_t", |s| s.a.insert(0, vec![])),
     a(&[2], "dWya has the last state in place of a_t", |s| {
-        let last = s.a.last().cloned().into_iter().cycle();
-        s.a = last.take(s.a.len()).collect();
+        let last = s.a[s.a.len() - 1].clone();
+        s.a.fill(last);
     }),
     a(&[2, 4], "it has y_hat in place of dy", |s| s.dy = s.y_hat.clone()),
     a(&[5], "Waa is not transposed in the gradient of a_prev", |s| {
@@ -223,6 +249,8 @@ pub(super) const ARRAY_DEPARTURES: &[ArrayDeparture] = &[
     a(&[6], "the loss is that of the last step: = for +=", |s| {
         s.losses.drain(..s.losses.len() - 1);
     }),
+    a(&[6], "the loss of the last step is missing", |s| _ = s.losses.pop()),
+    a(&[6], "the loss of the first step is missing", |s| _ = s.losses.remove(0)),
     a(&[6], "the loss is that of the first step", |s| s.losses.truncate(1)),
     a(&[7], "a_last is a[-1], which is a_prev", |s| s.a.truncate(1)),
     a(&[7], "a_last is the state before the last", |s| drop(s.a.pop())),

@@ -13,10 +13,10 @@ use crate::gradcheck::problem::Problem;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-/// The most multiplications of all pairs of departures, and of each counted one: a second or two.
-const MAX_WORK: usize = 400_000_000;
+/// The most multiplications of all pairs of departures: a second or two.
+const MAX_WORK: usize = 1_000_000_000;
 
-/// The most steps of a counted departure.
+/// The steps of a counted departure: all up to this, and all but one or two.
 const MAX_COUNT: usize = 30;
 
 /// The smallest sets of at most two mistakes: `problem` is the file's, `given` its arrays by their
@@ -44,7 +44,7 @@ pub(super) fn explain(
             "a_prev is a_last: save the state that rnn_forward read, not the one it returned";
         found.push(vec![cause(search.wrong().map(|i| COMPARED[i]), what.to_string())]);
     }
-    if found.is_empty() && search.work < MAX_WORK / 20 {
+    if found.is_empty() && search.work < MAX_WORK / 50 {
         found = search.doubles();
     }
     if found.is_empty() {
@@ -80,9 +80,9 @@ impl Search<'_> {
             }
         }
         let steps = self.pass.sequence.x.len();
-        let most = (MAX_WORK / 2 / self.work.max(1) / COUNTED.len() / steps).min(MAX_COUNT);
-        for (departure, k) in COUNTED.iter().flat_map(|d| (1..steps.min(most)).map(move |k| (d, k)))
-        {
+        let most = (MAX_WORK / self.work.max(1)).isqrt().min(MAX_COUNT);
+        let counts = (1..steps).filter(|&k| k <= most || k + 2 >= steps);
+        for (departure, k) in counts.flat_map(|k| COUNTED.iter().map(move |d| (d, k))) {
             if self.is_all(&self.pass.run(&changed(&[departure], k))) {
                 found.push(vec![self.cause(departure, k)]);
             }
@@ -113,7 +113,7 @@ impl Search<'_> {
             DEPARTURES[i].subject != DEPARTURES[j].subject
                 && self.is_possible(&effects[i], &effects[j])
         });
-        for (i, j) in pairs.take(MAX_WORK / 2 / self.work.max(1)) {
+        for (i, j) in pairs.take(MAX_WORK / self.work.max(1)) {
             let both = [&DEPARTURES[i], &DEPARTURES[j]];
             if self.is_all(&self.pass.run(&changed(&both, 0))) {
                 found.push(both.map(|departure| self.cause(departure, 0)).to_vec());
@@ -228,7 +228,9 @@ impl Search<'_> {
         };
         let mut names: Vec<String> =
             possible.filter(gives).map(|departure| departure.what.to_string()).collect();
-        for limit in [self.clip, 1., 5., 10.].into_iter().filter(|limit| limit.is_finite()) {
+        for limit in
+            [self.clip, 0.1, 0.5, 1., 5., 10.].into_iter().filter(|limit| limit.is_finite())
+        {
             for (at, what) in [
                 (0, "the gradient of each step is clipped before the sum"),
                 (1, "the sum is clipped within the loop, after each step"),

@@ -101,6 +101,9 @@ impl<'a> Reader<'a> {
     /// The values of an array of this shape.
     pub fn values(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f64>> {
         self.check_shape(name, shape)?;
+        if self.header(name)?.len() == 0 {
+            return Err(self.error(format!("{name} is empty")));
+        }
         self.archive.values(self.path, name)
     }
 

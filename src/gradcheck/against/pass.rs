@@ -26,6 +26,8 @@ pub(super) struct Choices {
     pub output_of: fn(usize) -> usize,
     pub softmax: fn(&[f64]) -> Vec<f64>,
     // The backward pass.
+    /// Out of Wya and its transpose, m of m^T dy_t.
+    pub backward_wya: for<'a> fn([&'a Matrix<f64>; 2]) -> &'a Matrix<f64>,
     /// y_hat_t becomes dy_t.
     pub dy: fn(&mut [f64], &Sequence, usize),
     /// The slope of tanh; of a_{t-1} and a_t.
@@ -62,6 +64,7 @@ impl Default for Choices {
             activation: f64::tanh,
             output_of: |t| t + 1,
             softmax,
+            backward_wya: |[wya, _]| wya,
             dy: |dy, s, t| dy[s.y[t]] -= 1.,
             slope: |_, a| 1. - a * a,
             combine: |out, next, slope| [out + next, slope * (out + next)],
@@ -203,7 +206,7 @@ impl Steps<'_> {
         for t in self.order.clone() {
             let mut dy = self.y_hat[t].clone();
             (choices.dy)(&mut dy, self.pass.sequence, t);
-            let out = mix(&p.wya, &dy);
+            let out = mix((choices.backward_wya)([&p.wya, &self.pass.wya_t]), &dy);
             if (choices.is_cut)(t, self.y_hat.len(), choices.k) {
                 next.fill(0.);
             }

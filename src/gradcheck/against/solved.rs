@@ -1,7 +1,7 @@
 //! Mistakes of one array whose number is found in the file: a factor, a limit, another array.
 
 use super::arrays::{COMPARED, Given};
-use super::pass::times;
+use super::pass::{plus, times};
 use crate::gradcheck::problem::Problem;
 use std::collections::BTreeMap;
 
@@ -23,6 +23,11 @@ impl Array<'_> {
         self.given[&self.i].is(0, values)
     }
 
+    /// The number of wrong arrays.
+    fn wrong(&self) -> usize {
+        self.given.values().filter(|given| !given.is_right).count()
+    }
+
     /// The mistakes that give it.
     pub fn mistakes(&self) -> Vec<String> {
         let given = &self.given[&self.i].values;
@@ -37,9 +42,11 @@ impl Array<'_> {
         if self.i < 6 {
             names.extend(self.others());
         }
-        let sum: f64 = self.value.iter().sum();
-        if given.len() > 1 && self.is(&vec![sum; given.len()]) {
-            names.push("its entries are summed to one number".to_string());
+        let (sum, len) = (self.value.iter().sum::<f64>(), given.len());
+        for (number, what) in [(sum, "summed to one number"), (sum / len as f64, "averaged")] {
+            if len > 1 && self.is(&vec![number; len]) {
+                names.push(format!("its entries are {what}"));
+            }
         }
         names
     }
@@ -89,7 +96,15 @@ impl Array<'_> {
             0.0..1. => format!("{k3} times the right values (clipped by norm?)"),
             _ => format!("{k3} times the right values"),
         };
-        if is_found { vec![what] } else { vec![] }
+        // With a limit that may be common to several arrays.
+        let given = &self.given[&self.i].values;
+        let norm = given.iter().map(|g| g * g).sum::<f64>().sqrt();
+        let largest = given.iter().fold(0., |most: f64, g| g.abs().max(most));
+        let own = [("scaled to its own norm", norm), ("scaled to its largest entry", largest)];
+        let own = own.map(|(what, limit)| format!("{what}, {}, one array at a time", short(limit)));
+        let is_scaled = is_found && (0.0..1.).contains(&k) && self.i < 5 && self.wrong() > 1;
+        let names = [what].into_iter().chain(own.into_iter().filter(|_| is_scaled));
+        if is_found { names.collect() } else { vec![] }
     }
 
     /// Other clips than that of the file.
@@ -153,6 +168,9 @@ impl Array<'_> {
                 if is_square && self.is(&turned(values, &shapes[j])) {
                     names.push("the array is transposed".to_string());
                 }
+            } else if values.len() == len && self.is(&plus(values, &self.value)) {
+                let pair = [COMPARED[self.i.min(j)], COMPARED[self.i.max(j)]].join(" and ");
+                names.push(format!("{pair} are one array, to which both are added"));
             } else if values.len() == len && self.is(values) {
                 let pair = [COMPARED[self.i.min(j)], COMPARED[self.i.max(j)]].join(" and ");
                 let is_exchanged = self.given.get(&j).is_some_and(|given| given.is(0, &self.value));
