@@ -385,7 +385,7 @@ SAVED = {
     "updated": (updated(0.01, 5), r"after update_parameters \(learning rate 0.01"),
     "updated_fast": (updated(0.05, 1e9), r"learning rate 0.05\)"),
     "updated_clipped": (updated(0.02, 1.0), r"learning rate 0.02, clipped at 1\)"),
-    "updated_clipped_in_place": (updated(0.01, 1.0, True), "after update_parameters"),
+    "updated_clipped_in_place": (updated(0.01, 0.3, True), "after update_parameters"),
 }
 PAIRS = [
     ("no_slope", "carry_waa"),

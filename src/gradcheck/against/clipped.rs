@@ -69,6 +69,9 @@ pub(super) fn check(file: &mut Reader) -> Result<(Vec<Comparison>, Vec<Vec<Cause
     }
     let all =
         norm(&arrays.iter().flat_map(|(_, _, values, ..)| values.clone()).collect::<Vec<_>>());
+    if arrays.is_empty() {
+        return Err(file.error(format!("it has {limit}, but none of {}", CLIPPED.join(", "))));
+    }
     let largest = arrays.iter().flat_map(|(_, _, _, after, _)| after);
     let most = largest.fold(0., |most: f64, g| g.abs().max(most));
     // Another limit, which some array shows.

@@ -35,9 +35,11 @@ pub(super) fn explain(
     let pass = Pass::new(problem);
     let search = Search { pass: &pass, given, clip, work: problem.sizes().forward_work() };
     let mut found = search.singles();
+    let (mut updated, mut updated_more) = (vec![], vec![]);
     if found.is_empty() {
-        found = search.updated(false);
+        (updated, updated_more) = search.updated();
     }
+    found.append(&mut updated);
     let overwritten = given.get(&7).is_some_and(|last| last.values == problem.a0()[0]);
     if found.is_empty() && overwritten && search.wrong().count() == given.len() {
         let what =
@@ -48,7 +50,7 @@ pub(super) fn explain(
         found = search.doubles();
     }
     if found.is_empty() {
-        found = search.updated(true);
+        found = updated_more;
     }
     found.iter_mut().for_each(|causes| causes.sort());
     found.into_iter().collect::<BTreeSet<_>>().into_iter().collect()
@@ -135,27 +137,25 @@ impl Search<'_> {
         })
     }
 
-    /// The parameters of the file are those after the update: then every array is wrong. Beside this
-    /// the gradients may be clipped, as the update has them, or have another mistake, if `is_double`.
-    fn updated(&self, is_double: bool) -> Vec<Vec<Cause>> {
+    /// The parameters of the file are those after the update: then every array is wrong. The
+    /// gradients may be clipped beside this, as the update has them; the second list is of those
+    /// with another mistake.
+    fn updated(&self) -> (Vec<Vec<Cause>>, Vec<Vec<Cause>>) {
         let given: BTreeMap<usize, &[f64]> =
             self.given.iter().map(|(&i, given)| (i, &given.values[..])).collect();
-        if self.wrong().count() < given.len() {
-            return vec![];
-        }
-        let Some((problem, what)) = update::before(self.pass.problem, &given) else {
-            return vec![];
-        };
+        let is_possible = self.wrong().count() == given.len();
+        let before = is_possible.then(|| update::before(self.pass.problem, &given)).flatten();
+        let Some((problem, what)) = before else { return (vec![], vec![]) };
         let pass = Pass::new(&problem);
         let search = Search { pass: &pass, ..*self };
         let steps = pass.run(&Choices::default());
         let cause = cause(self.wrong().map(|i| COMPARED[i]), what);
         if search.is_all(&steps) {
-            return vec![vec![cause]];
+            return (vec![vec![cause]], vec![]);
         }
         let others = search.of_arrays(&steps, 1).into_iter();
-        let others = others.filter(|causes| is_double || causes[0].what.contains("are clipped;"));
-        others.map(|causes| [vec![cause.clone()], causes].concat()).collect()
+        let both = others.map(|causes| [vec![cause.clone()], causes].concat());
+        both.partition(|causes| causes[1].what.contains("are clipped;"))
     }
 
     /// The positions of the wrong arrays.

@@ -80,7 +80,9 @@ impl Array<'_> {
         let product = |a: &[f64]| a.iter().zip(&self.value).map(|(a, b)| a * b).sum::<f64>();
         let k = product(&self.given[&self.i].values) / product(&self.value);
         // One number is a multiple of any other.
-        let is_found = self.value.iter().filter(|v| **v != 0.).count() > 1 && self.is(&clamped(k));
+        let is_other = (k - 1.).abs() > 1e-4;
+        let is_found =
+            is_other && self.value.iter().filter(|v| **v != 0.).count() > 1 && self.is(&clamped(k));
         let (inverse, k3) = ((1. / k).round(), short(k));
         let what = match k {
             _ if inverse > 1. && (1. / k - inverse).abs() < 1e-5 => {
@@ -127,11 +129,14 @@ impl Array<'_> {
         }
         if all().filter(|g| g.abs() == most).count() > 1 && is(-most, most) {
             names.push(format!("the gradients are clipped; compare them with `clip` {most}"));
-        } else if low < high && is_limit(high) && is(f64::MIN, high) {
+        }
+        if low < high && is_limit(high) && is(f64::MIN, high) {
             names.push(format!("clipped from above only, at {high}"));
-        } else if low < high && is_limit(low) && is(low, f64::MAX) {
+        }
+        if low < high && is_limit(low) && is(low, f64::MAX) {
             names.push(format!("clipped from below only, at {low}"));
-        } else if low == 0. && is_limit(high) && is(0., high) {
+        }
+        if low == 0. && high > 0. && is_limit(high) && is(0., high) {
             names.push(format!("clipped to 0 from below, and to {high}"));
         }
         if given.len() > 1 && low == high && low < 0. {
@@ -163,16 +168,15 @@ impl Array<'_> {
         };
         for (j, values) in self.gradients.iter().enumerate() {
             let (name, len) = (COMPARED[j], self.value.len());
+            let pair = [COMPARED[self.i.min(j)], COMPARED[self.i.max(j)]].join(" and ");
             let is_square = shapes[j].len() == 2 && shapes[j][0] == shapes[j][1];
             if j == self.i {
                 if is_square && self.is(&turned(values, &shapes[j])) {
                     names.push("the array is transposed".to_string());
                 }
             } else if values.len() == len && self.is(&plus(values, &self.value)) {
-                let pair = [COMPARED[self.i.min(j)], COMPARED[self.i.max(j)]].join(" and ");
                 names.push(format!("{pair} are one array, to which both are added"));
             } else if values.len() == len && self.is(values) {
-                let pair = [COMPARED[self.i.min(j)], COMPARED[self.i.max(j)]].join(" and ");
                 let is_exchanged = self.given.get(&j).is_some_and(|given| given.is(0, &self.value));
                 names.push(if is_exchanged {
                     pair + " are exchanged"

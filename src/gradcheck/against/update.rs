@@ -76,7 +76,7 @@ impl Update<'_> {
         let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
         let mut at = start;
         let mut rest = self.rest(at, largest)?;
-        for _ in 0..30 {
+        for _ in 0..20 {
             let slope = |which: usize| {
                 let (mut beside, h) = (at, 1e-6 * at[which]);
                 beside[which] += h;
@@ -92,12 +92,12 @@ impl Update<'_> {
             if !at[1].is_finite() {
                 step = [-jr / jj, 0.];
             }
-            // Half the step as long as it leads away.
-            let next = (0..8).find_map(|halvings| {
+            // Half the step as long as it does not lead nearer; a start that leads nowhere is left.
+            let next = (0..5).find_map(|halvings| {
                 let next = [0, 1].map(|i| at[i] + step[i] / f64::from(1 << halvings));
                 let is_positive = next[0] > 0. && next[1] > 0.;
                 let left = is_positive.then(|| self.rest(next, largest))??;
-                (size(&left) < size(&rest)).then_some((next, left))
+                (size(&left) < 0.9 * size(&rest)).then_some((next, left))
             });
             let Some(next) = next else { break };
             (at, rest) = next;
