@@ -229,6 +229,7 @@ fn a_file_that_cannot_be_used_has_one_sentence_that_helps() {
         (renamed("db", "dba"), "here it is db"),
         (renamed("dWax", "dwax"), "did you mean dWax?"),
         (renamed("Y", "y"), "did you mean Y?"),
+        (renamed("db", "d\u{1b}[31m\nb"), "it has an array d\\u{1b}[31m\\nb; the notebook's are"),
         (
             with(&right, "X", |array| *array = one_hot.clone()),
             "X is (5, 5): one-hot; give the index",

@@ -9,7 +9,7 @@ use crate::random::RngSource;
 use crate::reference::Number;
 use std::array::from_fn;
 use std::cmp::Ordering;
-use std::ops::{Add, AddAssign, Div, DivAssign, Mul, MulAssign, Neg, Sub, SubAssign};
+use std::ops::{Add, AddAssign, Div, Mul, Neg, Sub, SubAssign};
 
 /// The directions of one pass.
 pub(super) const LANES: usize = 8;
@@ -148,22 +148,28 @@ impl Number for Coarse {
 }
 
 macro_rules! coarse {
-    ($($Op:ident $op:ident $Assign:ident $assign:ident),*) => {$(
+    ($($Op:ident $op:ident),*) => {$(
         impl $Op for Coarse {
             type Output = Self;
             fn $op(self, other: Self) -> Self {
                 Self::from_f64(self.0.$op(other.0))
             }
         }
-        impl $Assign for Coarse {
-            fn $assign(&mut self, other: Self) {
-                *self = self.$op(other);
-            }
-        }
     )*};
 }
-coarse!(Add add AddAssign add_assign, Sub sub SubAssign sub_assign);
-coarse!(Mul mul MulAssign mul_assign, Div div DivAssign div_assign);
+coarse!(Add add, Sub sub, Mul mul, Div div);
+
+impl AddAssign for Coarse {
+    fn add_assign(&mut self, other: Self) {
+        *self = *self + other;
+    }
+}
+
+impl SubAssign for Coarse {
+    fn sub_assign(&mut self, other: Self) {
+        *self = *self - other;
+    }
+}
 
 impl Neg for Coarse {
     type Output = Self;

@@ -6,6 +6,7 @@ use super::npz::{Archive, Header};
 use crate::error::{Error, Result};
 use crate::gradcheck::problem::{Problem, Sequence, Sizes};
 use crate::reference::Parameters;
+use crate::text::excerpt;
 use std::path::Path;
 
 /// The arrays of a backward pass, and with `indices` and `seed` those of a sample.
@@ -38,6 +39,7 @@ impl<'a> Reader<'a> {
             }
             let is_numbered = name.strip_prefix("arr_").is_some_and(|n| n.parse::<u32>().is_ok());
             let same = known.iter().find(|known| known.eq_ignore_ascii_case(name));
+            let name = &excerpt(name);
             return Err(reader.error(match (same, name.as_str()) {
                 _ if header.number() == "O" && header.shape.is_empty() => {
                     format!("{name} is a dictionary; {SAVE}")

@@ -5,6 +5,7 @@
 //! headers are read first, so that names and shapes can be refused before any data is read.
 
 use crate::error::{Error, Result};
+use crate::text::excerpt;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufReader, Read};
@@ -100,14 +101,14 @@ impl Archive {
         Ok(Self { zip, headers })
     }
 
-    /// The values of the array `name`, row by row, and whether they are numbers of single precision.
+    /// The values of the array `name`, which it has, row by row.
     ///
     /// # Errors
     /// [`Error::NumpyFile`] if it is not an array of numbers, is cut off or has a wrong checksum.
     pub fn values(&mut self, path: &Path, name: &str) -> Result<Vec<f64>> {
         let header = &self.headers[name];
         let (Some(bytes), Some((size, decode))) = (header.bytes(), decoder(header.number())) else {
-            let kind = &header.kind;
+            let kind = excerpt(&header.kind);
             let problem = format!("{name} has numbers of the kind {kind:?}, not float64 or int64");
             return Err(Error::numpy_file(path, problem));
         };
@@ -126,7 +127,7 @@ impl Archive {
 }
 
 fn broken(path: &Path, name: &str) -> Error {
-    Error::numpy_file(path, format!("{name} is not an array of np.save, or is cut off"))
+    Error::numpy_file(path, format!("{} is not an array of np.save, or is cut off", excerpt(name)))
 }
 
 /// The number in these bytes, big-endian or little-endian.
