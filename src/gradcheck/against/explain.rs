@@ -19,6 +19,12 @@ const MAX_WORK: usize = 1_000_000_000;
 /// The steps of a counted departure: all up to this, and all but one or two.
 const MAX_COUNT: usize = 30;
 
+/// Those of one that is made beside another.
+const MAX_COUNT_OF_PAIR: usize = 10;
+
+/// A departure with its number, 0 if it has none.
+type Counted = (&'static Departure, usize);
+
 /// The smallest sets of at most two mistakes: `problem` is the file's, `given` its arrays by their
 /// position in [`COMPARED`], and `clip` the limit of the gradients, infinite if there is none.
 pub(super) fn explain(
@@ -72,21 +78,22 @@ struct Effect {
 }
 
 impl Search<'_> {
+    /// The departures of the passes, those with a number of steps for each number up to `most` and
+    /// for all steps but one or two.
+    fn departures(&self, most: usize) -> Vec<Counted> {
+        let steps = self.pass.sequence.x.len();
+        let counts = (1..steps).filter(|&k| k <= most || k + 2 >= steps);
+        let counted = counts.flat_map(|k| COUNTED.iter().map(move |departure| (departure, k)));
+        DEPARTURES.iter().map(|departure| (departure, 0)).chain(counted).collect()
+    }
+
     /// Single mistakes.
     fn singles(&self) -> Vec<Vec<Cause>> {
         let mut found = self.of_arrays(&self.pass.run(&Choices::default()), 1);
-        for departure in DEPARTURES {
-            let steps = self.pass.run(&changed(&[departure], 0));
-            if self.is_all(&steps) {
-                found.push(vec![self.cause(departure, 0)]);
-            }
-        }
-        let steps = self.pass.sequence.x.len();
         let most = (MAX_WORK / self.work.max(1)).isqrt().min(MAX_COUNT);
-        let counts = (1..steps).filter(|&k| k <= most || k + 2 >= steps);
-        for (departure, k) in counts.flat_map(|k| COUNTED.iter().map(move |d| (d, k))) {
-            if self.is_all(&self.pass.run(&changed(&[departure], k))) {
-                found.push(vec![self.cause(departure, k)]);
+        for departure in self.departures(most) {
+            if self.is_all(&self.pass.run(&changed(&[departure]))) {
+                found.push(vec![self.cause(departure)]);
             }
         }
         found
@@ -97,11 +104,12 @@ impl Search<'_> {
         let right = self.pass.run(&Choices::default());
         let mut found = self.of_arrays(&right, 2);
         let right: Vec<Vec<f64>> = self.given.keys().map(|&i| self.array(&right, i)).collect();
+        let departures = self.departures(MAX_COUNT_OF_PAIR);
         let mut effects = Vec::new();
-        for departure in DEPARTURES {
-            let steps = self.pass.run(&changed(&[departure], 0));
+        for &departure in &departures {
+            let steps = self.pass.run(&changed(&[departure]));
             for causes in self.of_arrays(&steps, 1) {
-                found.push([vec![self.cause(departure, 0)], causes].concat());
+                found.push([vec![self.cause(departure)], causes].concat());
             }
             let arrays: Vec<Vec<f64>> = self.given.keys().map(|&i| self.array(&steps, i)).collect();
             let is_given = self.given.values().zip(&arrays).map(|(given, a)| given.is(0, a));
@@ -110,15 +118,15 @@ impl Search<'_> {
                 is_changed: arrays.iter().zip(&right).map(|(a, b)| a != b).collect(),
             });
         }
-        let pairs = (0..DEPARTURES.len()).flat_map(|i| (0..i).map(move |j| (j, i)));
+        let pairs = (0..departures.len()).flat_map(|i| (0..i).map(move |j| (j, i)));
         let pairs = pairs.filter(|&(i, j)| {
-            DEPARTURES[i].subject != DEPARTURES[j].subject
+            departures[i].0.subject != departures[j].0.subject
                 && self.is_possible(&effects[i], &effects[j])
         });
         for (i, j) in pairs.take(MAX_WORK / self.work.max(1)) {
-            let both = [&DEPARTURES[i], &DEPARTURES[j]];
-            if self.is_all(&self.pass.run(&changed(&both, 0))) {
-                found.push(both.map(|departure| self.cause(departure, 0)).to_vec());
+            let both = [departures[i], departures[j]];
+            if self.is_all(&self.pass.run(&changed(&both))) {
+                found.push(both.map(|departure| self.cause(departure)).to_vec());
             }
         }
         found
@@ -164,12 +172,12 @@ impl Search<'_> {
     }
 
     /// A departure with the wrong arrays that it changes.
-    fn cause(&self, departure: &Departure, k: usize) -> Cause {
+    fn cause(&self, departure: Counted) -> Cause {
         let right = self.pass.run(&Choices::default());
-        let steps = self.pass.run(&changed(&[departure], k));
+        let steps = self.pass.run(&changed(&[departure]));
         let is_changed = |i: &usize| self.array(&right, *i) != self.array(&steps, *i);
         let arrays = self.wrong().filter(is_changed).map(|i| COMPARED[i]);
-        cause(arrays, departure.what.replace("{k}", &k.to_string()))
+        cause(arrays, departure.0.what.replace("{k}", &departure.1.to_string()))
     }
 
     fn rows(&self, i: usize) -> Range<usize> {
@@ -260,9 +268,12 @@ fn cause(arrays: impl Iterator<Item = &'static str>, what: String) -> Cause {
 }
 
 /// The choices with these departures.
-fn changed(departures: &[&Departure], k: usize) -> Choices {
-    let mut choices = Choices { k, ..Choices::default() };
-    departures.iter().for_each(|departure| (departure.change)(&mut choices));
+fn changed(departures: &[Counted]) -> Choices {
+    let mut choices = Choices::default();
+    for (departure, k) in departures {
+        (departure.change)(&mut choices);
+        choices.k = choices.k.max(*k); // only one has a number
+    }
     choices
 }
 
@@ -322,7 +333,7 @@ mod tests {
         let right = pass.run(&Choices::default());
         let mut planted = vec![("", gradients(&right))];
         for departure in DEPARTURES.iter().chain(COUNTED) {
-            planted.push((departure.what, gradients(&pass.run(&changed(&[departure], 2)))));
+            planted.push((departure.what, gradients(&pass.run(&changed(&[(departure, 2)])))));
         }
         for ArrayDeparture { arrays, what, change } in ARRAY_DEPARTURES {
             for &i in arrays.iter().filter(|i| **i < 6) {
@@ -347,6 +358,27 @@ mod tests {
                     let found: Vec<_> = pair.disagreeing();
                     let found: Vec<_> = found.into_iter().filter(|n| TENSORS.contains(n)).collect();
                     assert_eq!(found, expected, "{what} against {}", correct.method);
+                }
+            }
+        }
+    }
+
+    /// Also where a departure leaves out steps, or there is one only.
+    #[test]
+    fn an_array_with_any_mistakes_has_its_shape() {
+        for steps in [1, 6] {
+            let sizes = Sizes { hidden: 3, vocabulary: 4, steps, batch: 1 };
+            let problem = Problem::random(sizes, 1).unwrap();
+            let pass = Pass::new(&problem);
+            for departure in DEPARTURES.iter().chain(COUNTED) {
+                let run = pass.run(&changed(&[(departure, 1)]));
+                for ArrayDeparture { arrays, change, .. } in ARRAY_DEPARTURES {
+                    let mut steps = run.clone();
+                    change(&mut steps);
+                    for &i in *arrays {
+                        let right = run.array(i, 0..pass.rows(i)).len();
+                        assert_eq!(steps.array(i, 0..pass.rows(i)).len(), right);
+                    }
                 }
             }
         }

@@ -149,9 +149,10 @@ impl<'a> Pass<'a> {
             a: vec![self.a_prev.to_vec()],
             losses: vec![],
             y_hat: vec![],
-            dy: vec![vec![]; steps],
-            da: vec![vec![]; steps],
-            da_raw: vec![vec![]; steps],
+            // Zeros where the loop does not come.
+            dy: vec![vec![0.; n_x]; steps],
+            da: vec![vec![0.; self.a_prev.len()]; steps],
+            da_raw: vec![vec![0.; self.a_prev.len()]; steps],
             da_next: vec![0.; self.a_prev.len()],
             order: (choices.order)(steps, choices.k),
             clips: [f64::INFINITY; 2],
