@@ -77,11 +77,8 @@ fn print_verdict(out: &mut impl Write, report: &Report) -> Result<()> {
 }
 
 pub fn print_against(out: &mut impl Write, found: &Against) -> Result<()> {
-    if let Some(Sizes { hidden, vocabulary, steps, .. }) = found.sizes {
-        writeln!(
-            out,
-            "n_a = {hidden}, n_x = {vocabulary}, {steps} steps; yours and the reference's"
-        )?;
+    if let Some(Sizes { hidden: n_a, vocabulary: n_x, steps, .. }) = found.sizes {
+        writeln!(out, "n_a = {n_a}, n_x = {n_x}, {steps} steps; yours and the reference's")?;
     }
     if !found.arrays.is_empty() {
         print_arrays(out, found)?;
@@ -97,22 +94,17 @@ pub fn print_against(out: &mut impl Write, found: &Against) -> Result<()> {
     }
     if !found.worst.is_empty() {
         writeln!(out, "\nNo known mistake gives these numbers. The largest differences:")?;
-        writeln!(
-            out,
-            "{FAINT}  {:<7} {:>10} {:>24} {:>24}{FAINT:#}",
-            "array", "at", "yours", "right"
-        )?;
+        let [at, yours, right] = ["at", "yours", "right"];
+        writeln!(out, "{FAINT}  array   {at:>10} {yours:>24} {right:>24}{FAINT:#}")?;
     }
     for Entry { array, at, given, right } in &found.worst {
         writeln!(out, "  {array:<7} {:>10} {given:>24} {right:>24}", format!("{at:?}"))?;
     }
-    match found.agree {
-        true if !found.single.is_empty() => {
-            writeln!(out, "\n{GOOD}All is right to single precision.{GOOD:#}")
-        }
-        true => writeln!(out, "\n{GOOD}All is right.{GOOD:#}"),
-        false => Ok(()),
+    let precision = if found.single.is_empty() { "" } else { " to single precision" };
+    if found.agree {
+        writeln!(out, "\n{GOOD}All is right{precision}.{GOOD:#}")?;
     }
+    Ok(())
 }
 
 fn print_arrays(out: &mut impl Write, found: &Against) -> Result<()> {
@@ -156,11 +148,8 @@ fn print_letter(out: &mut impl Write, letter: &Letter) -> Result<()> {
         let mut order: Vec<usize> = (0..p.len()).collect();
         order.sort_by(|&i, &j| p[j].total_cmp(&p[i]));
         let most = order.iter().take(6).map(|&i| format!("{i}: {:.3}", p[i]));
-        writeln!(
-            out,
-            "  the probabilities there, {whose}: {}",
-            most.collect::<Vec<_>>().join(", ")
-        )?;
+        let most = most.collect::<Vec<_>>().join(", ");
+        writeln!(out, "  the probabilities there, {whose}: {most}")?;
     }
     Ok(())
 }
@@ -171,11 +160,8 @@ fn shape(tensor: &Comparison) -> String {
 
 /// The index of the largest difference, if there are a difference and an index.
 fn at(tensor: &Comparison) -> String {
-    match tensor.largest_difference {
-        0. => String::new(),
-        _ if tensor.at.is_empty() => String::new(),
-        _ => format!("{:?}", tensor.at),
-    }
+    let is_shown = tensor.largest_difference != 0. && !tensor.at.is_empty();
+    if is_shown { format!("{:?}", tensor.at) } else { String::new() }
 }
 
 fn short(error: f64) -> String {

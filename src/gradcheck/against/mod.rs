@@ -59,6 +59,19 @@ pub struct Against {
     pub agree: bool,
 }
 
+impl Against {
+    /// Adds the explanations of another part of the file: each beside each.
+    fn explain(&mut self, others: Vec<Vec<Cause>>) {
+        if self.explanations.is_empty() || others.is_empty() {
+            return self.explanations.extend(others);
+        }
+        let both = |causes: &Vec<Cause>| {
+            others.iter().map(|other| [&causes[..], other].concat()).collect::<Vec<_>>()
+        };
+        self.explanations = self.explanations.iter().flat_map(both).collect();
+    }
+}
+
 /// An entry of a wrong array.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Entry {
@@ -100,7 +113,7 @@ pub fn against(path: &Path, clip: Option<f64>) -> Result<Against> {
     if is_sample {
         let (letter, explanations) = sampled::check(&mut file)?;
         all.letter = letter;
-        all.explanations.extend(explanations);
+        all.explain(explanations);
     }
     if file.has("X") || file.has("a_prev") || !(is_clip || is_sample) {
         gradients(&mut file, clip.unwrap_or(f64::INFINITY), &mut all)?;
@@ -164,7 +177,7 @@ fn gradients(file: &mut Reader, clip: f64, all: &mut Against) -> Result<()> {
         if found.is_empty() {
             all.worst = worst(&problem, &given, &right);
         }
-        all.explanations.extend(found);
+        all.explain(found);
     }
     Ok(())
 }
