@@ -146,9 +146,11 @@ fn gradients(file: &mut Reader, clip: f64, all: &mut Against) -> Result<()> {
         let which = usize::from(may_be_single);
         let comparison = compared[which].clone();
         let norm = right[i].iter().map(|g| g * g).sum::<f64>().sqrt();
-        let rounding = bounds[which][1] / norm;
-        if rounding > MAX_ROUNDING && comparison.relative_error.is_finite() {
-            worst_rounding = rounding.max(worst_rounding);
+        // NaN where f32 overflows.
+        let rounding = bounds[which][1];
+        let is_large = rounding > MAX_ROUNDING * norm || rounding.is_nan();
+        if is_large && comparison.relative_error.is_finite() {
+            worst_rounding = f64::max(rounding / norm, worst_rounding);
             all.uncertain.push(name);
             all.arrays.push(Comparison { agree: true, ..comparison });
             continue;
@@ -164,7 +166,11 @@ fn gradients(file: &mut Reader, clip: f64, all: &mut Against) -> Result<()> {
     }
     let is_wrong = given.values().any(|given| !given.is_right);
     if !is_wrong && !all.uncertain.is_empty() {
-        let size = if worst_rounding < 1. { short(worst_rounding) } else { "the size".to_string() };
+        let size = if (MAX_ROUNDING..1.).contains(&worst_rounding) {
+            short(worst_rounding)
+        } else {
+            "the size".to_string()
+        };
         let advice = "use smaller weights, fewer steps, or f64";
         let names = all.uncertain.join(", ");
         return Err(file.error(format!(
