@@ -20,7 +20,7 @@ NAMES = ["dWax", "dWaa", "dWya", "db", "dby"]
 
 # What is wrong, in the order of the steps of rnn_step_backward below.
 MISTAKES = """
-no_slope no_carry carry_too_far waa_not_transposed dwaa_of_same_state dwax_shifted no_one_hot mean
+no_slope inverse_slope no_carry carry_too_far waa_not_transposed dwaa_of_same_state dwax_shifted no_one_hot mean
 dwaa_transposed dwya_sign last_step_only overwritten clipped_steps a_prev_zero softmax_axis
 """.split()
 # Several at once: in arrays of their own, and in the same arrays.
@@ -61,6 +61,8 @@ def backward(parameters, cache, wrong):
             dy /= len(X)
         da = Wya.T @ dy + (0 if "no_carry" in wrong else da_next)
         da_raw = da if "no_slope" in wrong else (1 - a[t] * a[t]) * da
+        if "inverse_slope" in wrong:
+            da_raw = da / (1 - a[t] * a[t])
         x_t = notebook.one_hot(Y[t], N_X) if "dwax_shifted" in wrong else x[t]
         a_before = a[t] if "dwaa_of_same_state" in wrong else a[t - 1]
         steps = [da_raw @ x_t.T, da_raw @ a_before.T, dy @ a[t].T, da_raw, dy]
@@ -96,6 +98,30 @@ def results(wrong=frozenset()):
     return {**parameters, **gradients, **others}
 
 
+def sample(parameters, seed, wrong):
+    """notebook.sample with a mistake."""
+    x, a, indices, index = np.zeros((N_X, 1)), np.zeros((N_A, 1)), [], -1
+    while index != 0 and len(indices) != 50:
+        state, y_hat = notebook.rnn_step_forward(parameters, a, x)
+        np.random.seed(seed + 2 * len(indices))
+        index = np.random.choice(range(N_X), p=y_hat.ravel())
+        indices.append(index)
+        x = x if wrong == "x" else np.zeros((N_X, 1))
+        x[index] = 1
+        a = a if wrong == "a_prev" else state
+    return indices + [0] if len(indices) == 50 else indices
+
+
+def save_samples(parameters):
+    """Lists of more than ten letters: a short one has several explanations."""
+    for file, wrong in [("sample", None), ("sample_a_prev", "a_prev"), ("sample_x", "x")]:
+        for seed in range(1000):
+            right, found = (sample(parameters, seed, w) for w in (None, wrong))
+            if len(found) > 10 and (found != right or not wrong):
+                break
+        save(file, {**parameters, "indices": found, "seed": seed})
+
+
 def save(name, arrays):
     np.savez(FOLDER / f"{name}.npz", **arrays)
 
@@ -113,6 +139,10 @@ def main():
     save("clipped", {**right, **clipped})
     updated = {name[1:]: right[name[1:]] - 0.01 * right[name] for name in NAMES}
     save("after_update", {**right, **updated})
+    limited = {name[1:]: right[name[1:]] - 0.05 * np.clip(right[name], -0.3, 0.3) for name in NAMES}
+    save("after_clip", {**right, **limited})
+    save("doubled", {**right, **{name: 2 * right[name] for name in NAMES}})
+    save("zero", {**right, **{name: 0 * right[name] for name in NAMES}})
     noisy = right["dWaa"].copy()
     noisy[2, 3] += 0.25
     save("unknown", {**right, "dWaa": noisy})
@@ -125,6 +155,14 @@ def main():
     save("no_y", {name: value for name, value in right.items() if name != "Y"})
     save("misspelt", {**right, "dwax": right["dWax"]})
     save("index_outside", {**right, "Y": [3, 1, 4, 4, 2, 5]})
+
+    # `clip` and `sample`.
+    before = {name: right[name] for name in NAMES}
+    after = {f"{name}_clipped": clipped[name] for name in NAMES}
+    save("clip", {**before, **after, "max_value": CLIP})
+    copied = {f"{name}_clipped": right[name] for name in ["dWaa", "db"]}
+    save("clip_copied", {**before, **after, **copied, "max_value": CLIP})
+    save_samples({name: right[name] for name in ["Wax", "Waa", "Wya", "b", "by"]})
     np.savez_compressed(FOLDER / "compressed.npz", **right)
     for path in sorted(FOLDER.iterdir()):
         print(f"{path.stat().st_size:>8} {path.name}")

@@ -6,7 +6,7 @@
 Each error is one change of the source, made in a copy of this checkout, built and run; the checkout
 itself is not changed. Prints, for each error, the gradient methods that disagree with `exact` and the
 tensors on which they do. (Errors of the equations themselves are planted by the tests of
-src/gradcheck/mistakes.rs: here are those of the code.) Exits with 1 if an error was not found, or in
+src/gradcheck/against/explain.rs: here are those of the code.) Exits with 1 if an error was not found, or in
 other methods or tensors than those it affects: an error in a shared kernel affects `autograd` and
 `hand` alike. Builds the program once an error, which takes minutes in all; NAMEs limit it to some of
 them. The target folder is shared and holds the last faulty program afterwards: run `cargo build`

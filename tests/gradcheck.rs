@@ -1,5 +1,5 @@
-//! The gradient check through the library and the program. `src/gradcheck/mistakes.rs` shows that it
-//! finds each known mistake.
+//! The gradient check through the library and the program. The tests of
+//! `src/gradcheck/against/explain.rs` show that it finds each known mistake.
 
 use candle_core::{DType, Device};
 use char_rnn::gradcheck::{Options, Pair, Problem, Report, Sizes, check};
@@ -209,76 +209,109 @@ fn fixture(name: &str) -> String {
 fn the_mistake_in_a_file_of_numpy_is_named() {
     const ALL: &str = "dWax, dWaa, dWya, db, dby";
     const HIDDEN: &str = "dWax, dWaa, db";
+    const EACH: &str = "dWax, dWaa, dWya, db, dby, loss, a_last";
     for (file, clip, arrays, says) in [
         ("no_slope", None, HIDDEN, "the factor 1 - a_t^2 of tanh is missing"),
+        ("inverse_slope", None, HIDDEN, "da is divided by 1 - a_t^2, not multiplied"),
         ("no_carry", None, HIDDEN, "is not carried back"),
         ("carry_too_far", None, HIDDEN, "carried back one step too far"),
         ("waa_not_transposed", None, HIDDEN, "Waa is not transposed in the backward pass"),
         ("dwaa_of_same_state", None, "dWaa", "dWaa has a_t in place of a_{t-1}"),
-        ("dwax_shifted", None, "dWax", "dWax has x_{t+1} in place of x_t"),
+        ("dwax_shifted", None, "dWax", "dWax has x_{t+1}, the target, in place of x_t"),
         ("no_one_hot", None, ALL, "the one-hot target is not subtracted"),
         ("mean", None, "dWax, dWaa, dWya, db, dby, loss", "the mean over the steps"),
+        ("doubled", None, ALL, "2 times the right values"),
         ("dwaa_transposed", None, "dWaa", "the array is transposed"),
         ("dwya_sign", None, "dWya", "the sign is wrong"),
         ("last_step_only", None, ALL, "only the last step contributes"),
-        ("overwritten", None, ALL, "= in place of +="),
+        ("overwritten", None, ALL, "assigned where it should be added to: = for +="),
         ("clipped_steps", Some("0.2"), ALL, "each step is clipped before the sum"),
-        ("a_prev_zero", None, "dWax, dWaa, dWya, db, dby, loss, a_last", "a_prev is taken as zero"),
+        ("a_prev_zero", None, EACH, "a_prev is taken as zero"),
         ("softmax_axis", None, "dWax, dWaa, dWya, db, dby, loss", "over the wrong axis"),
-        ("two_mistakes", None, HIDDEN, "the backward pass, and the factor 1 - a_t^2"),
         ("clipped", None, ALL, "compare them with --clip 0.2"),
         ("right", Some("0.2"), ALL, "compare them without --clip"),
-        (
-            "after_update",
-            None,
-            "dWax, dWaa, dWya, db, dby, loss, a_last",
-            "those after update_parameters",
-        ),
+        ("zero", None, ALL, "was rnn_backward run"),
+        ("after_update", None, EACH, "those after update_parameters (learning rate 0.01)"),
+        ("after_clip", None, EACH, "update_parameters (learning rate 0.05, clipped at 0.3)"),
+        ("clip_copied", None, "dWaa_clipped, db_clipped", "np.clip returns a new array"),
+        ("sample_a_prev", None, "indices", "a_prev is not updated"),
+        ("sample_x", None, "indices", "x is not reset to zeros"),
     ] {
         let path = fixture(file);
         let clip: Vec<&str> = clip.into_iter().flat_map(|clip| ["--clip", clip]).collect();
         let arguments = [&["--against", &path], &clip[..]].concat();
         let (table, stderr) = gradcheck(1, &arguments);
-        let line = table.lines().find(|line| line.starts_with(&format!("{arrays}: ")));
-        assert!(line.is_some_and(|line| line.contains(says)), "{file}: {table}");
+        let is_said = |line: &str| line.starts_with(&format!("{arrays}: ")) && line.contains(says);
+        assert!(table.lines().any(is_said), "{file}: {table}");
         assert_eq!(stderr, format!("char-rnn: wrong: {arrays}\n"));
-        let forward = table.contains("The forward pass is wrong");
-        assert_eq!(forward, arrays.contains("loss"), "{file}");
-        let json = gradcheck(1, &[&arguments[..], &["--json"]].concat()).0;
-        let found: serde_json::Value = serde_json::from_str(&json).unwrap();
-        assert_eq!(found["diagnoses"].as_array().unwrap().len(), 1, "{file}: {json}");
-        assert_eq!(
-            (&found["agree"], &found["forward_agrees"]),
-            (&false.into(), &(!forward).into())
-        );
+        let found = json(&[&arguments[..], &["--json"]].concat());
+        let causes = |explanation: &serde_json::Value| explanation.as_array().unwrap().len();
+        assert_eq!(causes(&found["explanations"][0]), 1, "{file}: {found}");
+        assert_eq!((&found["agree"], causes(&found["worst"])), (&false.into(), 0));
     }
 }
 
+/// The result for a wrong file.
+fn json(arguments: &[&str]) -> serde_json::Value {
+    serde_json::from_str(&gradcheck(1, arguments).0).unwrap()
+}
+
 #[test]
-fn two_wrong_arrays_in_a_file_have_a_diagnosis_each() {
-    let (table, _) = gradcheck(1, &["--against", &fixture("two_arrays")]);
-    assert!(table.contains("\ndWaa: dWaa has a_t in place of a_{t-1}\n"), "{table}");
-    assert!(table.contains("\ndWya: the sign is wrong\n"), "{table}");
+fn two_mistakes_in_a_file_are_two_causes_of_one_explanation() {
+    for (file, causes) in [
+        ("two_arrays", ["dWaa: dWaa has a_t in place of a_{t-1}", "dWya: the sign is wrong"]),
+        (
+            "two_mistakes",
+            [
+                "dWax, dWaa, db: Waa is not transposed in the backward pass",
+                "dWax, dWaa, db: the factor 1 - a_t^2 of tanh is missing",
+            ],
+        ),
+    ] {
+        let (table, _) = gradcheck(1, &["--against", &fixture(file)]);
+        let lines = causes.join("\n");
+        assert!(table.contains(&format!("\n{lines}\n")), "{table}");
+        let found = json(&["--against", &fixture(file), "--json"]);
+        let explanation = found["explanations"][0].as_array().unwrap();
+        assert_eq!(explanation.len(), 2, "{found}");
+    }
 }
 
 #[test]
 fn an_unknown_mistake_is_reported_by_its_worst_entries() {
     let (table, _) = gradcheck(1, &["--against", &fixture("unknown")]);
-    assert!(table.contains("\ndWaa: no known mistake gives these numbers\n"), "{table}");
-    let (json, _) = gradcheck(1, &["--against", &fixture("unknown"), "--json"]);
-    let found: serde_json::Value = serde_json::from_str(&json).unwrap();
-    let worst = &found["unexplained"][0]["worst"][0];
-    assert_eq!(worst["at"], serde_json::json!([2, 3]));
+    assert!(table.contains("\nNo known mistake gives these numbers."), "{table}");
+    let found = json(&["--against", &fixture("unknown"), "--json"]);
+    assert_eq!(found["explanations"].as_array().unwrap().len(), 0);
+    assert_eq!(found["worst"].as_array().unwrap().len(), 10);
+    let worst = &found["worst"][0];
+    assert_eq!((&worst["array"], &worst["at"]), (&"dWaa".into(), &serde_json::json!([2, 3])));
     let value = |key: &str| worst[key].as_f64().unwrap();
     assert!((value("given") - value("right") - 0.25).abs() < 1e-12);
 }
 
 #[test]
+fn the_first_wrong_letter_of_a_sample_is_shown_with_both_distributions() {
+    let (table, _) = gradcheck(1, &["--against", &fixture("sample_a_prev")]);
+    for says in ["indices[", "the probabilities there, right: ", "the probabilities there, yours: "]
+    {
+        assert!(table.contains(says), "{table}");
+    }
+}
+
+#[test]
 fn right_gradients_of_numpy_are_right() {
-    for arguments in [&["right"][..], &["right_f32"], &["clipped", "--clip", "0.2"]] {
+    for arguments in [
+        &["right"][..],
+        &["right_f32"],
+        &["compressed"],
+        &["clipped", "--clip", "0.2"],
+        &["clip"],
+        &["sample"],
+    ] {
         let path = fixture(arguments[0]);
         let (table, stderr) = gradcheck(0, &[&["--against", &path], &arguments[1..]].concat());
-        assert!(table.ends_with("All arrays are right.\n") && stderr.is_empty(), "{table}");
+        assert!(table.contains("\nAll is right") && stderr.is_empty(), "{table}");
     }
 }
 
@@ -290,9 +323,8 @@ fn a_file_that_cannot_be_compared_is_an_error_that_names_the_array() {
         (&fixture("misshapen")[..], "dWax is (5, 6), not (6, 5): it is transposed"),
         (&fixture("none_in_x"), "X holds Python objects, as an array with None does"),
         (&fixture("no_y"), "it has no array Y"),
-        (&fixture("misspelt"), "it has an array dwax"),
+        (&fixture("misspelt"), "it has an array dwax; did you mean dWax?"),
         (&fixture("index_outside"), "Y[5] is 5, not an index from 0 to 4"),
-        (&fixture("compressed"), "save it with np.savez, not np.savez_compressed"),
         (model, "it is no file of np.savez"),
     ] {
         let (_, stderr) = gradcheck(2, &["--against", path]);

@@ -1,6 +1,6 @@
 //! The notebook's own test cells, on inputs drawn as the notebook draws them, against the values
 //! that NumPy computes from them (`tests/fixtures/README.md`) and those that the course publishes.
-//! First the reference, then the candle module.
+//! First the reference, then the candle module, then as files of `gradcheck --against`.
 
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Tensor, Var};
@@ -223,4 +223,66 @@ fn sample_of_the_public_test_by_the_reference() {
     let mut uniforms = (0..).step_by(2).map(|seed| NumpyRandom::new(seed).random_sample());
     let indices = reference::sample(&parameters, 0, || uniforms.next().unwrap());
     assert_eq!(indices[..6], [23, 16, 26, 26, 24, 3]);
+}
+
+// gradcheck --against
+
+/// Whether the file with these arrays is right.
+fn is_right(arrays: &[(String, Tensor)], clip: Option<f64>) -> bool {
+    let file = tempfile::Builder::new().suffix(".npz").tempfile().unwrap();
+    Tensor::write_npz(arrays, file.path()).unwrap();
+    char_rnn::gradcheck::against(file.path(), clip).unwrap().agree
+}
+
+/// A tensor of f64, or of i64 for a list of indices.
+fn array(name: &str, values: Vec<f64>, shape: &[usize]) -> (String, Tensor) {
+    let tensor = Tensor::from_vec(values, shape, &Device::Cpu).unwrap();
+    let is_index = ["X", "Y", "indices", "seed"].contains(&name);
+    let dtype = if is_index { DType::I64 } else { DType::F64 };
+    (name.to_string(), tensor.to_dtype(dtype).unwrap())
+}
+
+fn named_parameters(parameters: &Parameters<f64>) -> Vec<(String, Tensor)> {
+    let names = ["Wax", "Waa", "Wya", "b", "by"].into_iter().zip(PARAMETERS);
+    let arrays = names.zip(parameters.flat());
+    arrays.map(|((name, shape), flat)| array(name, flat, &CONFIG.shape(shape))).collect()
+}
+
+#[test]
+fn the_cells_as_files_are_right() {
+    for max in [10, 5] {
+        let mut arrays = vec![array("max_value", vec![max.into()], &[])];
+        for ((name, shape), before) in GRADIENTS.iter().zip(clip_inputs()) {
+            let notebook = name.replace("dw", "dW");
+            let after = cell(&format!("clip_{max}.{name}"));
+            arrays.push(array(&notebook, before, shape));
+            arrays.push(array(&format!("{notebook}_clipped"), after, shape));
+        }
+        assert!(is_right(&arrays, None), "clip {max}");
+    }
+
+    let (a_prev, parameters) = optimize_inputs();
+    let mut arrays = named_parameters(&parameters);
+    for (name, index) in ["dWax", "dWaa", "dWya", "db", "dby"].into_iter().zip(PARAMETERS) {
+        arrays.push(array(name, cell(&format!("optimize.d{index}")), &CONFIG.shape(index)));
+    }
+    arrays.push(array("a_prev", a_prev, &[N_A]));
+    arrays.push(array("a_last", cell("optimize.a_last"), &[N_A]));
+    arrays.push(array("loss", cell("optimize.loss"), &[1]));
+    arrays.push(array("X", X.map(|x| x as f64).to_vec(), &[X.len()]));
+    arrays.push(array("Y", Y.map(|y| y as f64).to_vec(), &[Y.len()]));
+    assert!(is_right(&arrays, Some(5.)));
+
+    // From some letter on rounding decides: what follows is not judged.
+    let indices = cell("sample.indices");
+    let mut arrays = named_parameters(&draw_parameters(&mut NumpyRandom::new(2)));
+    arrays.push(array("seed", vec![0.], &[]));
+    let with = |indices: Vec<f64>| {
+        let length = indices.len();
+        [arrays.clone(), vec![array("indices", indices, &[length])]].concat()
+    };
+    assert!(is_right(&with(indices.clone()), None));
+    let mut wrong = indices;
+    wrong[20] += 1.;
+    assert!(!is_right(&with(wrong), None));
 }

@@ -39,14 +39,12 @@ mod check;
 mod compare;
 mod forward;
 mod gradients;
-mod mistakes;
-mod npz;
 mod numbers;
 mod numeric;
 mod problem;
 mod rounding;
 
-pub use against::{Against, Diagnosis, Entry, Unexplained, against};
+pub use against::{Against, Cause, Entry, Letter, against};
 pub use check::{Options, Report, check};
 pub use compare::{Comparison, Pair};
 #[cfg(feature = "cli")]

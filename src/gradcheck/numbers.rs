@@ -1,4 +1,4 @@
-//! Numbers for the loops of [`crate::reference`] beside f64: f32, and dual numbers.
+//! Numbers for the loops of [`crate::reference`] beside f64: f32, coarser ones, and dual numbers.
 //!
 //! A dual number is a value and its derivatives along [`LANES`] directions. Each operation applies
 //! its rule of differentiation to them, so the loss of the reference, computed in dual numbers, is
@@ -124,6 +124,57 @@ impl Number for f32 {
     }
     fn tanh(self) -> Self {
         f32::tanh(self)
+    }
+}
+
+/// An f64 that each operation rounds to 44 bits.
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
+pub(super) struct Coarse(pub f64);
+
+impl Number for Coarse {
+    fn from_f64(x: f64) -> Self {
+        // Infinities and NaN have no bits to round.
+        Self(if x.is_finite() { f64::from_bits((x.to_bits() + (1 << 8)) & !0x1ff) } else { x })
+    }
+    fn exp(self) -> Self {
+        Self::from_f64(self.0.exp())
+    }
+    fn ln(self) -> Self {
+        Self::from_f64(self.0.ln())
+    }
+    fn tanh(self) -> Self {
+        Self::from_f64(self.0.tanh())
+    }
+}
+
+macro_rules! coarse {
+    ($($Op:ident $op:ident),*) => {$(
+        impl $Op for Coarse {
+            type Output = Self;
+            fn $op(self, other: Self) -> Self {
+                Self::from_f64(self.0.$op(other.0))
+            }
+        }
+    )*};
+}
+coarse!(Add add, Sub sub, Mul mul, Div div);
+
+impl AddAssign for Coarse {
+    fn add_assign(&mut self, other: Self) {
+        *self = *self + other;
+    }
+}
+
+impl SubAssign for Coarse {
+    fn sub_assign(&mut self, other: Self) {
+        *self = *self - other;
+    }
+}
+
+impl Neg for Coarse {
+    type Output = Self;
+    fn neg(self) -> Self {
+        Self(-self.0)
     }
 }
 

@@ -31,6 +31,9 @@ pub struct Sizes {
 }
 
 impl Sizes {
+    /// The most steps of a name.
+    pub(super) const MAX_STEPS: usize = 1001;
+
     /// Validates the sizes.
     ///
     /// # Errors
@@ -40,7 +43,7 @@ impl Sizes {
         for (name, value, low, high) in [
             ("hidden", self.hidden, 1, 2048),
             ("vocabulary", self.vocabulary, 2, 10_000),
-            ("steps", self.steps, 1, 1001),
+            ("steps", self.steps, 1, Self::MAX_STEPS),
             ("batch", self.batch, 1, 4096),
         ] {
             if !(low..=high).contains(&value) {
@@ -65,7 +68,7 @@ impl Sizes {
     }
 
     /// The shapes of [`TENSORS`].
-    fn shapes(&self) -> [Vec<usize>; 6] {
+    pub(super) fn shapes(&self) -> [Vec<usize>; 6] {
         let config = self.config();
         TENSORS.map(|name| match name {
             "a0" => vec![self.batch, self.hidden],

@@ -70,7 +70,7 @@ pub struct Gradcheck {
     #[arg(value_name = "NAMES", requires = "model", help_heading = "Data")]
     names: Option<PathBuf>,
 
-    /// Compare the gradients in a file of np.savez instead
+    /// Compare your own gradients, clip or sample in a file of np.savez
     #[arg(long, value_name = "FILE.npz", help_heading = "Instead")]
     #[arg(conflicts_with_all = ["hidden", "vocabulary", "steps", "batch", "seed"])]
     #[arg(conflicts_with_all = ["model", "entries"])]
@@ -222,6 +222,7 @@ impl Gradcheck {
             return Ok(());
         }
         let wrong = found.arrays.iter().filter(|array| !array.agree).map(|array| array.tensor);
+        let wrong = wrong.chain(found.letter.as_ref().map(|_| "indices"));
         Err(Failure::Check(format!("wrong: {}", wrong.collect::<Vec<_>>().join(", "))))
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::cli::args::count;
 use crate::cli::error::with_flags;
-use crate::gradcheck::{Against, Comparison, Report, Sizes, TENSORS};
+use crate::gradcheck::{Against, Cause, Comparison, Entry, Letter, Report, Sizes, TENSORS};
 use clap::builder::styling::{AnsiColor, Style};
 use std::io::{Result, Write};
 
@@ -77,27 +77,55 @@ fn print_verdict(out: &mut impl Write, report: &Report) -> Result<()> {
 }
 
 pub fn print_against(out: &mut impl Write, found: &Against) -> Result<()> {
-    let Sizes { hidden, vocabulary, steps, .. } = found.sizes;
-    writeln!(
-        out,
-        "n_a = {hidden}, n_x = {vocabulary}, {steps} steps; yours and the reference's\n"
-    )?;
-    if !found.forward_agrees {
-        writeln!(out, "{BAD}The forward pass is wrong: correct it before the gradients.{BAD:#}\n")?;
+    if let Some(Sizes { hidden: n_a, vocabulary: n_x, steps, .. }) = found.sizes {
+        writeln!(out, "n_a = {n_a}, n_x = {n_x}, {steps} steps; yours and the reference's")?;
     }
+    if !found.arrays.is_empty() {
+        print_arrays(out, found)?;
+    }
+    if let Some(letter) = &found.letter {
+        print_letter(out, letter)?;
+    }
+    for (i, causes) in found.explanations.iter().enumerate() {
+        writeln!(out, "{}", if i == 0 { "" } else { "or" })?;
+        for Cause { arrays, what } in causes {
+            writeln!(out, "{BAD}{}{BAD:#}: {}", arrays.join(", "), with_flags(what))?;
+        }
+    }
+    if !found.worst.is_empty() {
+        writeln!(out, "\nNo known mistake gives these numbers. The largest differences:")?;
+        let [at, yours, right] = ["at", "yours", "right"];
+        writeln!(out, "{FAINT}  array   {at:>10} {yours:>24} {right:>24}{FAINT:#}")?;
+    }
+    for Entry { array, at, given, right } in &found.worst {
+        writeln!(out, "  {array:<7} {:>10} {given:>24} {right:>24}", format!("{at:?}"))?;
+    }
+    let precision = if found.single.is_empty() { "" } else { " to single precision" };
+    if found.agree {
+        writeln!(out, "\n{GOOD}All is right{precision}.{GOOD:#}")?;
+    }
+    Ok(())
+}
+
+fn print_arrays(out: &mut impl Write, found: &Against) -> Result<()> {
     writeln!(
         out,
-        "{FAINT}  {:<7} {:>9}  {:>10}  {:>8}  {:>12}  {:>12}{FAINT:#}",
+        "\n{FAINT}  {:<12} {:>9}  {:>10}  {:>8}  {:>12}  {:>12}{FAINT:#}",
         "array", "shape", "rel. error", "at most", "largest diff", "at"
     )?;
     // Loss and last state first.
     let is_gradient = |array: &&Comparison| array.tensor.starts_with('d');
     let arrays = found.arrays.iter();
     for array in arrays.clone().filter(|a| !is_gradient(a)).chain(arrays.filter(is_gradient)) {
-        let (style, verdict) = if array.agree { (GOOD, "ok") } else { (BAD, "WRONG") };
+        let (style, verdict) = match array.tensor {
+            name if found.uncertain.contains(&name) => (FAINT, "cannot be compared: rounding"),
+            name if found.single.contains(&name) => (GOOD, "ok in single precision"),
+            _ if array.agree => (GOOD, "ok"),
+            _ => (BAD, "WRONG"),
+        };
         writeln!(
             out,
-            "  {:<7} {:>9}  {:>10}  {:>8}  {:>12}  {:>12}  {style}{verdict}{style:#}",
+            "  {:<12} {:>9}  {:>10}  {:>8}  {:>12}  {:>12}  {style}{verdict}{style:#}",
             array.tensor,
             shape(array),
             short(array.relative_error),
@@ -106,22 +134,22 @@ pub fn print_against(out: &mut impl Write, found: &Against) -> Result<()> {
             at(array),
         )?;
     }
-    for diagnosis in &found.diagnoses {
-        let arrays = diagnosis.arrays.join(", ");
-        let mistakes = with_flags(&diagnosis.mistakes.join("\n  or "));
-        writeln!(out, "\n{BAD}{arrays}{BAD:#}: {mistakes}")?;
-    }
-    for unexplained in &found.unexplained {
-        let array = unexplained.array;
-        writeln!(out, "\n{BAD}{array}{BAD:#}: no known mistake gives these numbers")?;
-        writeln!(out, "{FAINT}  {:>14} {:>24} {:>24}{FAINT:#}", "at", "yours", "right")?;
-        for entry in &unexplained.worst {
-            let at = format!("{:?}", entry.at);
-            writeln!(out, "  {at:>14} {:>24} {:>24}", entry.given, entry.right)?;
-        }
-    }
-    if found.agree {
-        writeln!(out, "\n{GOOD}All arrays are right.{GOOD:#}")?;
+    Ok(())
+}
+
+/// The first wrong letter, and the most likely ones there.
+fn print_letter(out: &mut impl Write, letter: &Letter) -> Result<()> {
+    let Letter { at, given, right, probabilities, explained } = letter;
+    let index = |index: &Option<usize>| index.map_or("the end".to_string(), |i| i.to_string());
+    let (given, right) = (index(given), index(right));
+    writeln!(out, "\n{BAD}indices[{at}]{BAD:#} is {given}; the notebook's sample has {right}")?;
+    for (whose, p) in [("right", Some(probabilities)), ("yours", explained.as_ref())] {
+        let Some(p) = p.filter(|p| !p.is_empty()) else { continue };
+        let mut order: Vec<usize> = (0..p.len()).collect();
+        order.sort_by(|&i, &j| p[j].total_cmp(&p[i]));
+        let most = order.iter().take(6).map(|&i| format!("{i}: {:.3}", p[i]));
+        let most = most.collect::<Vec<_>>().join(", ");
+        writeln!(out, "  the probabilities there, {whose}: {most}")?;
     }
     Ok(())
 }
@@ -132,11 +160,8 @@ fn shape(tensor: &Comparison) -> String {
 
 /// The index of the largest difference, if there are a difference and an index.
 fn at(tensor: &Comparison) -> String {
-    match tensor.largest_difference {
-        0. => String::new(),
-        _ if tensor.at.is_empty() => String::new(),
-        _ => format!("{:?}", tensor.at),
-    }
+    let is_shown = tensor.largest_difference != 0. && !tensor.at.is_empty();
+    if is_shown { format!("{:?}", tensor.at) } else { String::new() }
 }
 
 fn short(error: f64) -> String {
