@@ -4,7 +4,7 @@ use candle_core::{DType, Device, Tensor};
 use candle_nn::{RNN, VarBuilder, VarMap};
 use char_rnn::data::{Batch, END, START};
 use char_rnn::eval::{evaluate, evaluate_stateful, explain};
-use char_rnn::gradcheck::{Options, Problem, Sizes, check};
+use char_rnn::gradcheck::{Options, Problem, Sizes, against, check};
 use char_rnn::model::{CharRnn, CharRnnState, Config, char_rnn, initialize};
 use char_rnn::ops;
 use char_rnn::random::RngSource;
@@ -175,6 +175,14 @@ fn sizes_limits_and_options_out_of_range_are_errors() {
     let none = Options { entries: Some(0), ..Options::default() };
     assert!(check(&problem, DType::F64, &Device::Cpu, &none).is_err());
     let empty = Problem::new(Parameters::zeros(2, 3), &[], vec![]);
+    for index in [3, START, u32::MAX - 1] {
+        let outside = Problem::new(Parameters::zeros(2, 3), &[vec![index]], vec![vec![0.; 2]]);
+        assert!(outside.is_err(), "{index}");
+    }
+    let right = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/gradients/right.npz");
+    for clip in [f64::NAN, -1., f64::NEG_INFINITY] {
+        assert!(against(right.as_ref(), Some(clip)).is_err());
+    }
     let all = Options::default();
     assert!(empty.and_then(|empty| check(&empty, DType::F64, &Device::Cpu, &all)).is_err());
     // The product of the sizes overflows to 0.

@@ -1,6 +1,6 @@
 //! The network, batch and initial state of a check.
 
-use crate::data::{Batch, START};
+use crate::data::{Batch, START, check_indices};
 use crate::error::{Error, Result};
 use crate::model::{CharRnn, Config, PARAMETERS, char_rnn};
 use crate::random::RngSource;
@@ -128,6 +128,8 @@ impl Problem {
         if names.is_empty() {
             return Err(Error::setting("batch", 0, "it must be at least 1"));
         }
+        // In a batch some indices outside of every vocabulary are padding.
+        names.iter().try_for_each(|name| check_indices(name, parameters.by.len()))?;
         let sequences = names.iter().map(|name| Sequence::name(name)).collect();
         let batch = Batch::new(names.iter().map(Vec::as_slice));
         Self { parameters, sequences, batch, a0 }.checked()

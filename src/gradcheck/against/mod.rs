@@ -14,7 +14,7 @@ mod update;
 pub use arrays::Cause;
 pub use sampled::Letter;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::gradcheck::compare::{Comparison, bound, compare, unravel};
 use crate::gradcheck::forward::Forward;
 use crate::gradcheck::problem::{Problem, Sizes};
@@ -90,9 +90,13 @@ pub struct Entry {
 /// with those before; `indices` with the notebook's `sample`.
 ///
 /// # Errors
-/// [`Error::NumpyFile`](crate::Error::NumpyFile) if the file cannot be read, an array is missing,
+/// [`Error::Setting`] if `clip` is negative or NaN;
+/// [`Error::NumpyFile`] if the file cannot be read, an array is missing,
 /// unknown or misshapen, or rounding is so large that the arrays cannot be compared.
 pub fn against(path: &Path, clip: Option<f64>) -> Result<Against> {
+    if let Some(clip) = clip.filter(|clip| clip.is_nan() || *clip < 0.) {
+        return Err(Error::setting("clip", clip, "it must be at least 0"));
+    }
     let mut file = Reader::open(path)?;
     let mut all = Against {
         sizes: None,
