@@ -90,12 +90,12 @@ pub struct Entry {
 /// with those before; `indices` with the notebook's `sample`.
 ///
 /// # Errors
-/// [`Error::Setting`] if `clip` is negative or NaN;
+/// [`Error::Setting`] if `clip` is not above 0;
 /// [`Error::NumpyFile`] if the file cannot be read, an array is missing,
 /// unknown or misshapen, or rounding is so large that the arrays cannot be compared.
 pub fn against(path: &Path, clip: Option<f64>) -> Result<Against> {
-    if let Some(clip) = clip.filter(|clip| clip.is_nan() || *clip < 0.) {
-        return Err(Error::setting("clip", clip, "it must be at least 0"));
+    if let Some(clip) = clip.filter(|clip| clip.is_nan() || *clip <= 0.) {
+        return Err(Error::setting("clip", clip, "it must be above 0"));
     }
     let mut file = Reader::open(path)?;
     let mut all = Against {
