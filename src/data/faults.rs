@@ -141,6 +141,7 @@ pub(super) fn suspicion(names: &[(usize, &str)]) -> Option<String> {
     let count = |sign, name: &str| name.trim_end_matches(sign).matches(sign).count();
     let command = match sign {
         Some('<') => "sed 's/<[^>]*>//g'".to_string(),
+        Some('"') if starts => "cut -d'\"' -f2".to_string(),
         _ if starts || is_numbered => "sed -E 's/^[^[:alpha:]]+|[^[:alpha:]]+$//g'".to_string(),
         None => return None,
         Some(sign) => match count(sign, names[0].1) {
@@ -199,7 +200,8 @@ mod tests {
             ("ida 12\nuwe 7", Some("a number")),
             ("1. ida\n2. uwe", Some("sed -E")),
             ("<li>ida</li>\n<li>uwe</li>", Some("sed 's/<[^>]*>//g'")),
-            ("\"ida\",\n\"uwe\",\n\"jan\"", Some("sed -E")),
+            ("\"ida\",\n\"uwe\",\n\"jan\"", Some("cut -d'\"' -f2")),
+            ("\"Berg, Ida\";3\n\"Moe, Uwe\";4", Some("cut -d'\"' -f2")),
             ("- ida\n- uwe", Some("sed -E")),
             ("• ida\n• uwe", Some("has '•'")),
             ("ida, uwe, jan", Some("one line")),
