@@ -158,6 +158,17 @@ mod tests {
     }
 
     #[test]
+    fn a_stored_rule_that_brings_a_control_character_is_refused() {
+        let check = |word: &str| {
+            let json = format!(r#"{{"styles":{{"":"upper"}},"words":{{"-":{{"a":"{word}"}}}}}}"#);
+            let spelling: Spelling = serde_json::from_str(&json).unwrap();
+            spelling.check().map(|()| spelling.shown("a-a"))
+        };
+        assert_eq!(check("aB").unwrap(), "A-aB");
+        assert!(check("a\\u001b[2J").is_err() && check("\\u2028").is_err());
+    }
+
+    #[test]
     fn a_sigma_at_the_end_of_a_prefix_is_not_final() {
         for (text, prefix, whole) in
             [("ΝΙΚΟΣ", "νικοσ", "νικος"), ("ΑΣ Σ", "ας σ", "ας σ"), ("", "", "")]
