@@ -10,6 +10,8 @@
 //! and samples at every 2000th iteration. Otherwise names are random letters of `--steps` steps each,
 //! so that nothing is padded.
 //!
+//! `--peak` times multiply-adds of vectors in registers instead: what one core can do at most.
+//!
 //! Prints one line of JSON: the median and the extremes over `--repeats` runs, in microseconds a
 //! step. `scripts/compare.py` reads it.
 
@@ -54,6 +56,9 @@ struct Arguments {
     /// Runs to time
     #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u16).range(1..))]
     repeats: u16,
+    /// Print the peak of one core in single precision, in GFLOP/s
+    #[arg(long)]
+    peak: bool,
     /// Length of a run in milliseconds
     #[arg(long, default_value_t = 50)]
     milliseconds: u64,
@@ -65,6 +70,11 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments = Arguments::parse();
+    if arguments.peak {
+        let peak = (0..arguments.repeats).map(|_| pulp::Arch::new().dispatch(Tile));
+        println!(r#"{{"gflops": {:.1}}}"#, peak.fold(0., f64::max));
+        return Ok(());
+    }
     let pool = rayon::ThreadPoolBuilder::new().num_threads(arguments.threads);
     let _pool = pool.use_current_thread().build()?;
     let text = match &arguments.names {
@@ -109,6 +119,31 @@ fn main() -> Result<(), Box<dyn Error>> {
         at(1.),
     );
     Ok(())
+}
+
+/// Multiply-adds of sixteen vectors in registers, as many as hide the time of each.
+struct Tile;
+
+impl pulp::WithSimd for Tile {
+    /// Billions of operations a second.
+    type Output = f64;
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, simd: S) -> f64 {
+        const TIMES: usize = 2_000_000;
+        let [x, y] = std::hint::black_box([0.999, 1e-3]).map(|value| simd.splat_f32s(value));
+        let mut sums = [simd.splat_f32s(1.); 16];
+        let start = Instant::now();
+        for _ in 0..TIMES {
+            for sum in &mut sums {
+                *sum = simd.mul_add_f32s(*sum, x, y);
+            }
+        }
+        // Before the clock stops.
+        std::hint::black_box(&sums);
+        let seconds = start.elapsed().as_secs_f64();
+        (2 * TIMES * sums.len() * S::F32_LANES) as f64 / seconds / 1e9
+    }
 }
 
 /// Names of `length` letters drawn evenly, one a line.

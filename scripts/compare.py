@@ -40,6 +40,8 @@ CONTENDERS = {
 }
 NAMES_SAMPLED = 100_000
 ITERATIONS = 35_000
+# The characters of step_time's names, their end included.
+LETTERS = 27
 
 
 def run(*command):
@@ -167,6 +169,20 @@ def table(records):
     return "\n".join(lines)
 
 
+def shares(records, peak):
+    """The GFLOP/s of training steps, `T B (6 n_a^2 + 6 n_a n_x)` operations, and their share of the peak."""
+    lines = [f"Of {peak:.0f} GFLOP/s, multiply-adds in registers on one core:"]
+    for record in records:
+        sizes = re.fullmatch(r"training step, n_a (\d+), B (\d+), T (\d+)", record["work"])
+        if sizes:
+            n, batch, steps = map(int, sizes.groups())
+            operations = steps * batch * (6 * n * n + 6 * n * LETTERS)
+            for who in ("ours", "hand"):
+                gflops = operations / record["microseconds"][who] / 1e3
+                lines.append(f"  {record['work']}, {CONTENDERS[who]}: {gflops:.0f} ({gflops / peak:.0%})")
+    return "\n".join(lines)
+
+
 def setting(threads):
     """The machine and the versions, in a line."""
     model = platform.processor() or platform.machine()
@@ -207,6 +223,7 @@ def main():
     load = os.getloadavg()[0]
     records = measure(arguments.quick)
     print(table(records))
+    print("\n" + shares(records, json.loads(run(STEP_TIME, "--peak"))["gflops"]))
     print(f"\n{where}. Medians of the rounds (fastest – slowest). Load average at the start: {load:.1f}.")
 
     arguments.json.parent.mkdir(parents=True, exist_ok=True)
