@@ -327,6 +327,86 @@ fn the_data_is_one_json_value_that_ends_no_script() {
     }
 }
 
+/// The tensors in the data of a page of gradients, by name.
+fn tensor<'a>(data: &'a Value, name: &str) -> &'a Value {
+    data["tensors"].as_array().unwrap().iter().find(|tensor| tensor["name"] == name).unwrap()
+}
+
+/// The numbers of a side of a tensor.
+fn side(tensor: &Value, side: usize) -> Vec<f64> {
+    let bytes = base64::decode(tensor["values"][side].as_str().unwrap()).unwrap();
+    let scale = tensor["scales"][side].as_f64().unwrap();
+    let of = |bytes: &[u8]| f64::from(f32::from_le_bytes(bytes.try_into().unwrap())) * scale;
+    bytes.chunks(4).map(of).collect()
+}
+
+#[test]
+fn a_page_of_wrong_gradients_marks_the_worst_entry_and_ends_no_script() {
+    let folder = Folder::new();
+    let file = include_bytes!("fixtures/gradients/no_slope.npz");
+    let hostile = "<!--<script>'\"&\u{2028}.npz";
+    folder.write(hostile, file);
+    let run =
+        |arguments: &str| folder.command(arguments).args(["--against", hostile]).output().unwrap();
+    let (plain, written) = (run("gradcheck"), run("gradcheck --html x.html"));
+    assert_eq!(written.status.code(), Some(1));
+    assert_eq!(written.stdout, plain.stdout);
+    let expected = format!("Wrote x.html\n{}", String::from_utf8(plain.stderr).unwrap());
+    assert_eq!(String::from_utf8(written.stderr).unwrap(), expected);
+    let page = String::from_utf8(folder.read("x.html")).unwrap();
+    assert_eq!((page.matches("<script").count(), page.matches("</script").count()), (2, 2));
+    assert_eq!(page.matches("<!--").count(), 0);
+    let value: Value = serde_json::from_str(data(&page)).unwrap();
+    assert!(value["title"].as_str().unwrap().contains("<!--<script>'\"&"));
+    let found: Value = serde_json::from_slice(&run("gradcheck --json").stdout).unwrap();
+    let arrays = found["arrays"].as_array().unwrap();
+    assert_eq!(arrays.len(), value["tensors"].as_array().unwrap().len());
+    for array in arrays {
+        let tensor = tensor(&value, array["tensor"].as_str().unwrap());
+        assert_eq!((&tensor["shape"], &tensor["agree"]), (&array["shape"], &array["agree"]));
+        let Some(worst) = tensor["worst"].get(0) else {
+            assert_eq!(array["largest_difference"], 0.);
+            continue;
+        };
+        let [i, j] = [0, 1].map(|k| worst[k].as_u64().unwrap());
+        let columns = tensor["columns"].as_u64().unwrap();
+        let places = array["at"].as_array().unwrap().iter().zip(array["shape"].as_array().unwrap());
+        let at =
+            places.fold(0, |flat, (at, size)| flat * size.as_u64().unwrap() + at.as_u64().unwrap());
+        assert_eq!(i * columns + j, at, "{tensor}");
+        for k in 0..2 {
+            let entry = side(tensor, k)[(i * columns + j) as usize];
+            assert_close(&json!(entry), &array["values"][k], 1e-6);
+        }
+    }
+    let before = folder.read("x.html");
+    assert_says(&folder.refuses("gradcheck --html x.html"), &["cannot write x.html", "exists"]);
+    assert_says(&folder.refuses("gradcheck --html none/x.html"), &["cannot write none/x.html"]);
+    assert_says(&folder.misused("gradcheck --html y.html --all"), &["--all"]);
+    assert_eq!(folder.read("x.html"), before);
+}
+
+#[test]
+fn a_page_of_gradients_has_each_tensor_by_both_methods_and_the_characters() {
+    let folder = Folder::with_model();
+    folder.succeeds("gradcheck --model names.safetensors names.txt --dtype f32 --html x.html");
+    let page = String::from_utf8(folder.read("x.html")).unwrap();
+    let value: Value = serde_json::from_str(data(&page)).unwrap();
+    let saved = checkpoint::load(&folder.path().join("names.safetensors"), &Device::Cpu).unwrap();
+    assert_eq!(value["characters"], json!(saved.vocabulary.characters()));
+    assert_eq!(value["sides"], json!(["autograd", "hand"]));
+    for (name, parameter) in saved.model.parameters() {
+        let tensor = tensor(&value, name);
+        let [autograd, hand, difference] = [0, 1, 2].map(|k| side(tensor, k));
+        assert_eq!(autograd.len(), parameter.elem_count());
+        assert!(autograd.iter().any(|&g| g != 0.), "{name}");
+        for ((g1, g2), difference) in autograd.iter().zip(&hand).zip(&difference) {
+            assert!((g1 - g2 - difference).abs() <= 1e-6 * (1. + g1.abs()), "{name}");
+        }
+    }
+    assert_eq!(side(tensor(&value, "a0"), 0).len() % saved.model.config().hidden, 0);
+}
+
 #[test]
 fn a_page_is_at_most_80_kb_larger_than_its_weights() {
     let folder = Folder::new();

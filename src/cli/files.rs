@@ -22,6 +22,21 @@ pub(crate) fn is_same_place(one: &Path, other: &Path) -> bool {
     place(one).is_some_and(|one| place(other) == Some(one))
 }
 
+/// Checks that [`write_new`] can write a file at `path`, before the work that makes it.
+///
+/// # Errors
+/// [`Error::Write`]
+pub(crate) fn check_new(path: &Path) -> Result<()> {
+    match path.symlink_metadata() {
+        Ok(_) => Err(exists(path)),
+        Err(_) => written_beside(path, b"").map(drop),
+    }
+}
+
+fn exists(path: &Path) -> Error {
+    Error::write(path, io::Error::other("it exists already; choose another file"))
+}
+
 /// Writes `bytes` to a new file at `path`, completely or not at all.
 ///
 /// # Errors
@@ -29,9 +44,7 @@ pub(crate) fn is_same_place(one: &Path, other: &Path) -> bool {
 pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> Result<()> {
     let file = written_beside(path, bytes)?;
     file.persist_noclobber(path).map_err(|error| match error.error.kind() {
-        io::ErrorKind::AlreadyExists => {
-            Error::write(path, io::Error::other("it exists already; choose another file with -o"))
-        }
+        io::ErrorKind::AlreadyExists => exists(path),
         _ => Error::write(path, error.error),
     })?;
     Ok(())

@@ -1,6 +1,6 @@
 //! The check: all methods against each other.
 
-use super::compare::{Pair, bound, shared};
+use super::compare::{Comparison, Pair, bound, shared};
 use super::gradients::{Gradients, Scope};
 use super::numeric::{
     DIFFERENCES, DIRECTIONS, EXACT, STEP, central_differences, default_entries, exact, is_small,
@@ -11,6 +11,9 @@ use crate::error::{Error, Result};
 use crate::train::GradientMethod;
 use candle_core::{DType, Device, DeviceLocation};
 use serde::Serialize;
+
+/// The pair whose gradients a report has whole.
+const SHOWN: [&str; 2] = ["autograd", "hand"];
 
 /// The options of a check.
 #[derive(Debug, Clone, Copy, Default)]
@@ -40,6 +43,14 @@ pub struct Report {
     pub unrepeatable: Vec<GradientMethod>,
     /// Whether every comparison is within its bound, and every method repeats its results.
     pub agree: bool,
+}
+
+impl Report {
+    /// The tensors of `autograd` and `hand`, with both gradients whole.
+    pub fn shown(&self) -> &[Comparison] {
+        let pair = self.pairs.iter().find(|pair| pair.methods == SHOWN);
+        pair.map_or(&[], |pair| &pair.tensors)
+    }
 }
 
 /// Computes loss, last states and gradients of `problem`, rounded to `dtype`, by every method,
@@ -88,8 +99,16 @@ pub fn check(
                 continue;
             }
             let bound = bound(dtype, second.method == DIFFERENCES);
-            let shared = shared([&first.method, &second.method], device.is_cpu());
-            pairs.push(Pair { shared, ..Pair::of(&problem, first, second, bound) });
+            let methods = [&first.method[..], &second.method];
+            let shared = shared(methods, device.is_cpu());
+            let mut pair = Pair { shared, ..Pair::of(&problem, first, second, bound) };
+            if methods == SHOWN {
+                let both = first.values.iter().zip(&second.values);
+                for (tensor, (g1, g2)) in pair.tensors.iter_mut().zip(both) {
+                    tensor.whole = Some([g1.clone(), g2.clone()]);
+                }
+            }
+            pairs.push(pair);
         }
     }
     let agree = pairs.iter().all(|pair| pair.agree) && unrepeatable.is_empty();

@@ -38,6 +38,9 @@ pub struct Comparison {
     pub bound: f64,
     /// Whether the relative error is within the bound.
     pub agree: bool,
+    /// All of g1 and g2, row by row, of `autograd` and `hand` and of a reader's arrays.
+    #[serde(skip)]
+    pub whole: Option<[Vec<f64>; 2]>,
 }
 
 /// The comparison of two methods.
@@ -147,6 +150,7 @@ pub(super) fn compare(
         bound,
         agree: relative_error <= bound, // false for NaN
         shape,
+        whole: None,
     }
 }
 

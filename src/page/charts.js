@@ -175,26 +175,42 @@ function line_chart(figure, caption, series, log) {
   table_below(figure, ["iteration", ...series.map((s) => s.name)], texts);
 }
 
+/** Cells of values from -1 to 1, from left and top on, in rows of `step`. What is not finite is
+    hatched; only zero has no colour. */
+function cells(root, rows, columns, [left, top, cell, step, height], classes) {
+  const [paths, levels] = [{}, 12];
+  const finite = Number.isFinite;
+  rows.forEach((values, i) => {
+    const y = (top + i * step).toFixed(2);
+    for (let j = 0; j < columns; j++) {
+      const value = values[j];
+      const level = Math.sign(value) * Math.max(1, Math.round(Math.abs(value) * levels));
+      if (level === 0) continue;
+      const [x, w] = [left + j * cell, cell].map((n) => n.toFixed(2));
+      const crossed = `l${w} ${height}m0-${height}l-${w} ${height}`;
+      const shape = finite(level) ? `h${w}v${height}h-${w}z` : crossed;
+      (paths[finite(level) ? level : NaN] ??= []).push(`M${x} ${y}${shape}`);
+    }
+  });
+  for (const level in paths) {
+    const colour = { class: classes[level > 0 ? 1 : 0], "fill-opacity": Math.abs(level) / levels };
+    const look = finite(+level) ? colour : { class: "hatch" };
+    svg(root, "path", { ...look, d: paths[level].join("") });
+  }
+}
+
 /** Values from -1 to 1: a labelled row for each step, a column for each unit. The pointer or the
     arrow keys choose a unit, whose values stand below. */
 function heat_map(figure, caption, rows, units) {
   const { root, width, height, rem, line } = drawing(figure, caption, 1.2 * rows.length + 1.6);
-  const [left, row_height, levels] = [4 * rem, 1.2 * rem, 12];
+  const [left, row_height] = [4 * rem, 1.2 * rem];
   const cell = (width - left) / units;
-  const paths = {};
-  rows.forEach(({ label, values }, i) => {
+  rows.forEach(({ label }, i) => {
     const end = { x: left - 0.6 * rem, y: (i + 0.8) * row_height, "text-anchor": "end" };
     svg(root, "text", end, label);
-    for (let j = 0; j < units; j++) {
-      const level = Math.round(values[j] * levels);
-      const [x, y, w] = [left + j * cell, i * row_height, cell].map((n) => n.toFixed(2));
-      paths[level] = `${paths[level] ?? ""}M${x} ${y}h${w}v${row_height - 1}h-${w}z`;
-    }
   });
-  for (const level in paths) {
-    const colour = { class: level > 0 ? "warm" : "cool", "fill-opacity": Math.abs(level) / levels };
-    svg(root, "path", { ...colour, d: paths[level] });
-  }
+  const all = rows.map(({ values }) => values);
+  cells(root, all, units, [left, 0, cell, row_height, row_height - 1], ["cool", "warm"]);
   for (const [unit, x, end] of [[1, left, "start"], [units, width, "end"]]) {
     const foot = { class: "quiet", x, y: height - 0.3 * rem, "text-anchor": end };
     svg(root, "text", foot, `unit ${unit}`);

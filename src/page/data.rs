@@ -67,6 +67,6 @@ fn run(run: &Run) -> Value {
 }
 
 /// Five digits: more than a chart shows.
-fn rounded(value: f64) -> f64 {
+pub(super) fn rounded(value: f64) -> f64 {
     format!("{value:.4e}").parse().unwrap_or(value)
 }

@@ -7,24 +7,24 @@
 //! | `names.js` | the random numbers, the spelling and the known names |
 //! | `charts.js` | charts as SVG |
 //! | `page.js`, `page.html`, `page.css` | the page |
+//! | `gradients.js`, `gradients.html` | another page: two gradients side by side, with `charts.js` |
 //!
-//! The model is one JSON value in the page, made by `data.rs`. The page requests nothing, and its
+//! The model is one JSON value in the page, made by `data.rs`. A page requests nothing, and its
 //! Content-Security-Policy lets no other script run.
 
 mod data;
+mod fill;
+mod gradients;
+
+pub use gradients::gradients_page;
 
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
-use sha2::{Digest, Sha256};
+use fill::{CHARTS, filled};
 
 const HTML: &str = include_str!("page.html");
-const CSS: &str = include_str!("page.css");
-const SCRIPTS: [&str; 4] = [
-    include_str!("rnn.js"),
-    include_str!("names.js"),
-    include_str!("charts.js"),
-    include_str!("page.js"),
-];
+const SCRIPTS: [&str; 4] =
+    [include_str!("rnn.js"), include_str!("names.js"), CHARTS, include_str!("page.js")];
 
 /// The most bytes of parameters: a browser's texts end at 512 MiB.
 const MAX_BYTES: usize = 256 << 20;
@@ -45,26 +45,7 @@ const MAX_BYTES: usize = 256 << 20;
 pub fn page(saved: &Checkpoint, title: &str) -> Result<String> {
     let parameters: usize = saved.model.parameters().iter().map(|(_, p)| p.elem_count()).sum();
     check_size(parameters.saturating_mul(saved.model.dtype().size_in_bytes()))?;
-    // A browser drops carriage returns, which a checkout can have added, before it hashes.
-    let [style, script] = [CSS.to_string(), SCRIPTS.concat()].map(|text| text.replace('\r', ""));
-    // Nothing in it can then end the script element or start a comment.
-    let data = data::data(saved, title)?.to_string().replace('<', "\\u003c");
-    let parts = [
-        ("SCRIPT_HASH", hash(&script)),
-        ("STYLE_HASH", hash(&style)),
-        ("STYLE", style),
-        ("DATA", data),
-        ("SCRIPT", script),
-    ];
-    let (mut page, mut rest) = (String::new(), HTML);
-    for (place, part) in parts {
-        let place = format!("{{{{{place}}}}}");
-        let (before, after) = rest.split_once(&place).expect("page.html has them in this order");
-        page += before;
-        page += &part;
-        rest = after;
-    }
-    Ok(page + rest)
+    Ok(filled(HTML, &SCRIPTS, &data::data(saved, title)?))
 }
 
 /// Refuses a page with too many bytes of parameters.
@@ -78,11 +59,6 @@ fn check_size(bytes: usize) -> Result<()> {
         MAX_BYTES >> 20
     );
     Err(Error::setting("format", "html", rule))
-}
-
-/// As a Content-Security-Policy names a script or a style.
-fn hash(text: &str) -> String {
-    format!("sha256-{}", base64::encode(Sha256::digest(text)))
 }
 
 #[cfg(test)]

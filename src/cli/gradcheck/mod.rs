@@ -2,11 +2,13 @@
 
 mod table;
 
-use super::args::{DeviceName, json_text, list_bytes};
+use super::args::{DeviceName, json_text, list_bytes, say};
 use super::error::Failure;
+use super::files;
 use crate::checkpoint;
 use crate::data::parse_listed;
-use crate::gradcheck::{Against, Options, Problem, Report, Sizes, against, check};
+use crate::gradcheck::{Against, Comparison, Options, Problem, Report, Sizes, against, check};
+use crate::page::gradients_page;
 use crate::random::RngSource;
 use crate::text::escaped;
 use candle_core::{DType, Device};
@@ -83,6 +85,10 @@ pub struct Gradcheck {
     #[arg(long, help_heading = "Output")]
     json: bool,
 
+    /// Write both gradients and their differences as heat maps to a new page
+    #[arg(long, value_name = "FILE", conflicts_with = "all", help_heading = "Output")]
+    html: Option<PathBuf>,
+
     /// Number type
     #[arg(long, value_name = "TYPE", default_value = "f64", help_heading = "Runtime")]
     #[arg(value_parser = ["f32", "f64"], conflicts_with = "against")]
@@ -100,26 +106,49 @@ pub struct Gradcheck {
 
 impl Gradcheck {
     pub fn run(self) -> Result<(), Failure> {
+        if let Some(path) = &self.html {
+            files::check_new(path)?;
+        }
         if let Some(path) = &self.against {
-            return self.report_against(&against(path, self.clip)?);
+            let found = against(path, self.clip)?;
+            let result = self.report_against(&found);
+            let title = path.display().to_string();
+            return self.write(&found.arrays, ["yours", "right"], &title, &[]).and(result);
         }
         let devices = self.devices()?;
         let options = Options { entries: self.entries, seed: self.seed };
         let mut reports = Vec::new();
-        for problem in self.problems()? {
+        let (problems, characters) = self.problems()?;
+        for problem in problems {
             for (dtype, device) in &devices {
                 reports.push(check(&problem, *dtype, device, &options)?);
             }
         }
-        self.report(&reports)
+        let result = self.report(&reports);
+        let shown = reports.first().map_or(&[][..], Report::shown);
+        self.write(shown, ["autograd", "hand"], &self.origin(), &characters).and(result)
+    }
+
+    /// Writes the page of `--html`.
+    fn write(
+        &self,
+        tensors: &[Comparison],
+        sides: [&str; 2],
+        title: &str,
+        characters: &[char],
+    ) -> Result<(), Failure> {
+        let Some(path) = &self.html else { return Ok(()) };
+        files::write_new(path, gradients_page(tensors, sides, title, characters).as_bytes())?;
+        say(&format!("Wrote {}", path.display()));
+        Ok(())
     }
 
     /// With `--all` also the cases that the problem may not have: one name, which is what training
     /// takes by default, 200 steps, and sizes that no vector divides.
-    fn problems(&self) -> crate::Result<Vec<Problem>> {
-        let problem = self.problem()?;
+    fn problems(&self) -> crate::Result<(Vec<Problem>, Vec<char>)> {
+        let (problem, characters) = self.problem()?;
         if !self.all {
-            return Ok(vec![problem]);
+            return Ok((vec![problem], characters));
         }
         let one_name = problem.first_name();
         let mut problems = vec![problem, one_name];
@@ -129,7 +158,7 @@ impl Gradcheck {
                 problems.push(Problem::random(sizes, self.seed)?);
             }
         }
-        Ok(problems)
+        Ok((problems, characters))
     }
 
     /// The number types and devices to check.
@@ -144,7 +173,8 @@ impl Gradcheck {
         Ok(devices.into_iter().flat_map(both).collect())
     }
 
-    fn problem(&self) -> crate::Result<Problem> {
+    /// The problem, and the characters of a trained model.
+    fn problem(&self) -> crate::Result<(Problem, Vec<char>)> {
         let Some(path) = &self.model else {
             let sizes = Sizes {
                 hidden: self.hidden.unwrap_or(50),
@@ -152,7 +182,7 @@ impl Gradcheck {
                 steps: self.steps.unwrap_or(8),
                 batch: self.batch,
             };
-            return Problem::random(sizes, self.seed);
+            return Ok((Problem::random(sizes, self.seed)?, vec![]));
         };
         let saved = checkpoint::load(path, &Device::Cpu)?;
         let (bytes, origin) = list_bytes(self.names.as_deref())?;
@@ -161,7 +191,8 @@ impl Gradcheck {
         let mut names = names.collect::<crate::Result<Vec<_>>>()?;
         RngSource::Seed(self.seed).shuffle(&mut names);
         names.truncate(self.batch);
-        Problem::of_model(&saved.model, &names)
+        let problem = Problem::of_model(&saved.model, &names)?;
+        Ok((problem, saved.vocabulary.characters().to_vec()))
     }
 
     /// The source of the parameters, in words.

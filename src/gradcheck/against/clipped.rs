@@ -97,7 +97,7 @@ pub(super) fn check(file: &mut Reader) -> Result<(Vec<Comparison>, Vec<Vec<Cause
             let swapped = swapped.map(|(other, ..)| format!("it holds {other}"));
             sets.insert(at, named.chain(other).chain(swapped).collect());
         }
-        compared.push(comparison);
+        compared.push(Comparison { whole: Some([after.clone(), right]), ..comparison });
     }
     let is_inside = |g: &f64| g.abs() <= max;
     if sets.is_empty() && arrays.iter().all(|(_, _, before, ..)| before.iter().all(is_inside)) {

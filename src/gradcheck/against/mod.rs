@@ -148,7 +148,8 @@ fn gradients(file: &mut Reader, clip: f64, all: &mut Against) -> Result<()> {
         let is_single = file.is_single(name) || !compared[0].agree && (is_f32(&values) || all_f32);
         let may_be_single = is_single && (file.is_single(name) || compared[1].agree);
         let which = usize::from(may_be_single);
-        let comparison = compared[which].clone();
+        let whole = Some([values.clone(), right[i].clone()]);
+        let comparison = Comparison { whole, ..compared[which].clone() };
         let norm = right[i].iter().map(|g| g * g).sum::<f64>().sqrt();
         // NaN where f32 overflows.
         let rounding = bounds[which][1];
