@@ -73,8 +73,8 @@ impl Text {
             characters.push(START);
             characters.extend(name);
         }
-        let mut text = Self { places: (0..characters.len() as u32).collect(), characters };
-        let mut places = std::mem::take(&mut text.places);
+        let mut places: Vec<u32> = (0..characters.len() as u32).collect();
+        let text = Self { characters, places: Vec::new() };
         places.sort_unstable_by(|&a, &b| text.context(a, longest).cmp(text.context(b, longest)));
         Self { places, ..text }
     }

@@ -54,7 +54,7 @@ pub fn choose(
         let mut trainer = signals.interrupt(|| Trainer::new(corpus, &held_out, device))?;
         let mut watch = Watch::new(bar.clone(), Every::Iterations(u64::MAX), signals, left);
         let trained = trainer.run(&mut watch)?;
-        // It is said once.
+        // Reported once.
         left = 0;
         bar.finish();
         if let Some(signal) = signals.caught() {

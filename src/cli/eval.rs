@@ -68,7 +68,7 @@ impl Eval {
         let evaluation = evaluate(&saved.model, &encoded.names)?;
         let stateful = evaluate_stateful(&saved.model, &encoded.names)?;
         let stateful = stateful / encoded.names.len() as f64;
-        let mut notes = Vec::new();
+        let mut notes = Vec::from_iter(left_out(&listed, &encoded, "in evaluation"));
         let baseline = match &self.baseline {
             Some(path) => {
                 let (bytes, origin) = list_bytes(Some(path))?;
@@ -82,7 +82,6 @@ impl Eval {
             }
             None => None,
         };
-        notes.splice(0..0, left_out(&listed, &encoded, "in evaluation"));
         let sampled =
             Sampler::new(&saved.model, RngSource::Seed(1), saved.max_length(), 0..SAMPLED)?
                 .map(|name| name.map(|name| name.indices))

@@ -197,7 +197,7 @@ function draw_predictions(y_hat) {
   const next = [...indices, 0][place];
   const listed = [...y_hat.keys()].sort((one, other) => y_hat[other] - y_hat[one]).slice(0, 12);
   if (!listed.includes(next)) listed.push(next);
-  const go_on = (index) => {
+  const append = (index) => {
     current.indices = [...indices.slice(0, place), ...(index ? [index] : [])];
     current.place = current.indices.length;
     at("name").value = shown(decode(current.indices, model), model.spelling);
@@ -206,7 +206,7 @@ function draw_predictions(y_hat) {
   };
   const rows = listed.map((index) => ({
     label: label(index), values: [y_hat[index]], chosen: index === next,
-    onclick: () => go_on(index), title: `${label(index)}: ${short(y_hat[index])}`,
+    onclick: () => append(index), title: `${label(index)}: ${short(y_hat[index])}`,
   }));
   const caption = `The next character after ${before(place)}: probabilities. Click one to go on`;
   bar_chart(at("predictions"), caption, rows, { high: Math.max(y_hat[listed[0]], 1e-9) });

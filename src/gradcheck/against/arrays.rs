@@ -46,6 +46,11 @@ impl Given {
     }
 }
 
+/// The Euclidean norm.
+pub(super) fn norm(values: &[f64]) -> f64 {
+    values.iter().map(|v| v * v).sum::<f64>().sqrt()
+}
+
 fn distance(a: &[f64], b: &[f64], scale: f64) -> f64 {
     a.iter().zip(b).map(|(a, b)| ((a - b) / scale).powi(2)).sum::<f64>().sqrt()
 }

@@ -1,6 +1,6 @@
 //! A reader's `clip`: the gradients before it and after it.
 
-use super::arrays::{Cause, Given, cover};
+use super::arrays::{Cause, Given, cover, norm};
 use super::file::{CLIPPED, LIMITS, Reader};
 use super::solved::short;
 use crate::error::Result;
@@ -41,10 +41,6 @@ const MISTAKES: &[Mistake] = &[
 
 fn each(g: &[f64], f: impl Fn(f64) -> f64) -> Vec<f64> {
     g.iter().map(|&g| f(g)).collect()
-}
-
-fn norm(g: &[f64]) -> f64 {
-    g.iter().map(|g| g * g).sum::<f64>().sqrt()
 }
 
 fn scaled(g: &[f64], max: f64, norm: f64) -> Vec<f64> {

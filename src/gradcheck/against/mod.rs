@@ -19,7 +19,7 @@ use crate::gradcheck::compare::{Comparison, bound, compare, unravel};
 use crate::gradcheck::forward::Forward;
 use crate::gradcheck::problem::{Problem, Sizes};
 use crate::gradcheck::rounding::Rounding;
-use arrays::{COMPARED, Given};
+use arrays::{COMPARED, Given, norm};
 use candle_core::DType;
 use explain::explain;
 use file::{CLIPPED, LIMITS, Reader, compared_shape};
@@ -150,7 +150,7 @@ fn gradients(file: &mut Reader, clip: f64, all: &mut Against) -> Result<()> {
         let which = usize::from(may_be_single);
         let whole = Some([values.clone(), right[i].clone()]);
         let comparison = Comparison { whole, ..compared[which].clone() };
-        let norm = right[i].iter().map(|g| g * g).sum::<f64>().sqrt();
+        let norm = norm(&right[i]);
         // NaN where f32 overflows.
         let rounding = bounds[which][1];
         let is_large = rounding > MAX_ROUNDING * norm || rounding.is_nan();

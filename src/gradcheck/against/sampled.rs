@@ -196,11 +196,11 @@ struct Run {
     /// How far rounding may change the probabilities of a letter.
     errors: Vec<f64>,
     /// The first letter that rounding decides, as in a chaotic network.
-    judged: usize,
+    compared: usize,
 }
 
 /// Compares `indices` with the notebook's `sample`. Returns the first letter that differs and its
-/// causes. A letter that rounding decides is not judged, nor are those after it.
+/// causes. A letter that rounding decides is not compared, nor are those after it.
 pub(super) fn check(file: &mut Reader) -> Result<(Option<Letter>, Vec<Vec<Cause>>)> {
     let problem = file.sample_problem()?;
     let n_x = problem.sizes().vocabulary;
@@ -222,12 +222,12 @@ pub(super) fn check(file: &mut Reader) -> Result<(Option<Letter>, Vec<Vec<Cause>
             p.iter().zip(q).map(|(p, q)| (p - q).abs()).sum::<f64>()
         };
         let errors: Vec<f64> = probabilities.iter().zip(&near).map(distance).collect();
-        let judged = errors.iter().position(|e| e.is_nan() || *e > LINEAR).unwrap_or(usize::MAX);
-        Run { indices, probabilities, errors, judged }
+        let compared = errors.iter().position(|e| e.is_nan() || *e > LINEAR).unwrap_or(usize::MAX);
+        Run { indices, probabilities, errors, compared }
     };
     let mut right = run(&Sampling::default());
     let differs = |at: &usize| right.indices.get(*at) != given.get(*at);
-    let Some(at) = (0..given.len() + 1).find(differs).filter(|at| *at < right.judged) else {
+    let Some(at) = (0..given.len() + 1).find(differs).filter(|at| *at < right.compared) else {
         return Ok((None, vec![]));
     };
     if let Some(p) = right.probabilities.get(at) {
@@ -247,8 +247,8 @@ pub(super) fn check(file: &mut Reader) -> Result<(Option<Letter>, Vec<Vec<Cause>
         let mut sampling = Sampling::default();
         change(&mut sampling);
         let mut found = run(&sampling);
-        let judged = |list: &[usize]| list[..list.len().min(found.judged)].to_vec();
-        if at < found.judged && judged(&found.indices) == judged(&given) {
+        let compared = |list: &[usize]| list[..list.len().min(found.compared)].to_vec();
+        if at < found.compared && compared(&found.indices) == compared(&given) {
             let cause = Cause { arrays: vec!["indices"], what: what.to_string() };
             explanations.push(vec![cause]);
             let there = (at < found.probabilities.len()).then(|| found.probabilities.remove(at));

@@ -1,6 +1,6 @@
 //! Mistakes of one array whose number is found in the file: a factor, a limit, another array.
 
-use super::arrays::{COMPARED, Given};
+use super::arrays::{COMPARED, Given, norm};
 use super::pass::{plus, times};
 use crate::gradcheck::problem::Problem;
 use std::collections::BTreeMap;
@@ -100,9 +100,9 @@ impl Array<'_> {
         };
         // With a limit that may be common to several arrays.
         let given = &self.given[&self.i].values;
-        let norm = given.iter().map(|g| g * g).sum::<f64>().sqrt();
         let largest = given.iter().fold(0., |most: f64, g| g.abs().max(most));
-        let own = [("scaled to its own norm", norm), ("scaled to its largest entry", largest)];
+        let own =
+            [("scaled to its own norm", norm(given)), ("scaled to its largest entry", largest)];
         let own = own.map(|(what, limit)| format!("{what}, {}, one array at a time", short(limit)));
         let is_scaled = is_found && (0.0..1.).contains(&k) && self.i < 5 && self.wrong() > 1;
         let names = [what].into_iter().chain(own.into_iter().filter(|_| is_scaled));

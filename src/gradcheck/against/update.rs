@@ -1,6 +1,7 @@
 //! The parameters before an update, where a file has those after it: `update_parameters` changes
 //! them in place.
 
+use super::arrays::norm;
 use super::pass::{Choices, Pass};
 use super::solved::short;
 use crate::gradcheck::problem::Problem;
@@ -62,7 +63,7 @@ impl Update<'_> {
         let steps = pass.run(&Choices::default());
         let mut rest = vec![];
         for (&i, given) in self.given {
-            let norm = given.iter().map(|g| g * g).sum::<f64>().sqrt().max(f64::MIN_POSITIVE);
+            let norm = norm(given).max(f64::MIN_POSITIVE);
             let limit = if i < 5 { largest } else { f64::INFINITY }; // if the saved ones are clipped
             let values = steps.array(i, 0..pass.rows(i)).into_iter().zip(*given);
             rest.extend(values.map(|(v, g)| (v.clamp(-limit, limit) - g) / norm));
@@ -72,7 +73,6 @@ impl Update<'_> {
 
     /// The rate and the limit, if it is finite, for which nothing is left.
     fn solve(&self, start: [f64; 2], largest: f64) -> Option<[f64; 2]> {
-        let size = |rest: &[f64]| rest.iter().map(|r| r * r).sum::<f64>().sqrt();
         let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
         let mut at = start;
         let mut rest = self.rest(at, largest)?;
@@ -97,11 +97,11 @@ impl Update<'_> {
                 let next = [0, 1].map(|i| at[i] + step[i] / f64::from(1 << halvings));
                 let is_positive = next[0] > 0. && next[1] > 0.;
                 let left = is_positive.then(|| self.rest(next, largest))??;
-                (size(&left) < 0.9 * size(&rest)).then_some((next, left))
+                (norm(&left) < 0.9 * norm(&rest)).then_some((next, left))
             });
             let Some(next) = next else { break };
             (at, rest) = next;
         }
-        (size(&rest) < 1e-6).then_some(at)
+        (norm(&rest) < 1e-6).then_some(at)
     }
 }
