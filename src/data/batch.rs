@@ -36,6 +36,7 @@ pub struct Batch {
     steps: usize,
     size: usize,
     last_rows: Vec<u32>,
+    step_sizes: Vec<usize>,
     /// (T * B, n_y), in place of `y`; empty if there are none.
     soft_targets: Vec<f64>,
     /// (B, n_a).
@@ -71,6 +72,7 @@ impl Batch {
             steps: x.len(),
             size: 1,
             last_rows: vec![x.len() as u32 - 1],
+            step_sizes: vec![1; x.len()],
             ..Self::default()
         }
     }
@@ -93,6 +95,14 @@ impl Batch {
             let last = name.len() * self.size + i;
             self.y[last] = END;
             self.last_rows.push(u32::try_from(last).expect("a batch has fewer than 2^32 rows"));
+        }
+        self.step_sizes.clear();
+        let mut count = self.size;
+        for first_row in (0..self.steps).map(|t| (t * self.size) as u32) {
+            while self.last_rows[count - 1] < first_row {
+                count -= 1;
+            }
+            self.step_sizes.push(count.next_multiple_of(2).min(self.size));
         }
         self.soft_targets.clear();
         self.dropout = None;
@@ -187,6 +197,13 @@ impl Batch {
     /// name's last.
     pub(crate) fn last_rows(&self) -> &[u32] {
         &self.last_rows
+    }
+
+    /// For each step the number of names, from the first, that are as long. It is even, or B: a single
+    /// row would be summed in another order than two. Where the longest names come first, these rows
+    /// have hardly any padding.
+    pub(crate) fn step_sizes(&self) -> &[usize] {
+        &self.step_sizes
     }
 
     /// [`x`](Self::x) and [`y`](Self::y) as tensors on `device`, (T * B) each.

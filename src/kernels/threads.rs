@@ -140,23 +140,6 @@ pub(super) fn shares<F>(
     })
 }
 
-/// The shares of each step of an array (T, B, n), whose steps are `size = B n` elements: for each part
-/// its rows of every step.
-pub(super) fn shares_of_steps<F>(
-    array: &mut [F],
-    size: usize,
-    n: usize,
-    parts: usize,
-) -> Vec<Vec<&mut [F]>> {
-    let mut steps: Vec<Vec<&mut [F]>> = (0..parts).map(|_| vec![]).collect();
-    for step in array.chunks_exact_mut(size) {
-        for (steps, (_, step)) in steps.iter_mut().zip(shares(step, n, parts)) {
-            steps.push(step);
-        }
-    }
-    steps
-}
-
 #[cfg(test)]
 pub(super) mod tests {
     use super::PARTS;

@@ -80,14 +80,16 @@ pub(super) fn sizes(px: &Shape, waa: &Shape, a0: &Shape) -> Result<(usize, usize
 
 /// The states, in place of `px`.
 pub(super) fn forward<F: Float>(px: &mut [F], waa: &[F], a0: &[F], (batch, n): (usize, usize)) {
-    F::with_scratch(|scratch| recurrence_forward(waa, a0, px, batch, n, scratch));
+    let sizes = vec![batch; px.len() / (batch * n)];
+    F::with_scratch(|scratch| recurrence_forward(waa, a0, px, &sizes, n, scratch));
 }
 
 /// The gradients of `px` and `waa`.
 fn backward<F: Float>([waa, a0, a, da]: [&[F]; 4], (batch, n): (usize, usize)) -> [Vec<F>; 2] {
     let (mut dpx, mut dwaa) = (da.to_vec(), vec![F::ZERO; n * n]);
     F::with_scratch(|scratch| {
-        recurrence_backward(waa, a, &mut dpx, batch, n, scratch);
+        let sizes = vec![batch; a.len() / (batch * n)];
+        recurrence_backward(waa, a, &mut dpx, &sizes, n, scratch);
         // A copy, for one product: a product for a0 and one for the rest would write dwaa twice.
         let previous = [a0, &a[..a.len().saturating_sub(batch * n)]].concat();
         recurrence_weight_gradient(&dpx, &previous[..a.len()], &mut dwaa, n, scratch);

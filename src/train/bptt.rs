@@ -55,11 +55,12 @@
 //! ```
 //!
 //! Padding needs no care in (8) to (12): it comes last, `dz` is 0 there, so `dpre` is 0 from the end
-//! back to the last real step.
+//! back to the last real step. On slices, step t has the rows of the names that are as long and no
+//! others ([`Batch::step_sizes`]): R rows in place of T B.
 //!
 //! # Cost
 //!
-//! `T B (6 n_a^2 + 6 n_a n_x)` operations. (1), (8) and (11) have a third of the first term each,
+//! `R (6 n_a^2 + 6 n_a n_x)` operations. (1), (8) and (11) have a third of the first term each,
 //! and of these (1) and (8) are sequential in time; (3), (6) and (7) have a third of the second.
 
 use crate::data::Batch;
@@ -100,19 +101,24 @@ pub(crate) struct Bptt<F> {
     n_x: usize,
     /// Of `wax^T`, `waa`, `wya`, `b` and `by`, row by row, by the last backward pass.
     pub gradients: [Vec<F>; 5],
-    /// a_0, a_1, .. a_T, (T + 1, B, n_a): (11) takes all a_{t-1} as one block.
+    /// The inputs and targets, (R), where these are not those of the whole batch.
+    x: Vec<u32>,
+    y: Vec<u32>,
+    /// a_0, (B, n_a), then a_1, .. a_T, (R, n_a).
     states: Vec<F>,
-    /// from_output, then dpre, (T, B, n_a).
+    /// a_{t-1} of each row, (R, n_a), where these are not the first R states.
+    earlier: Vec<F>,
+    /// from_output, then dpre, (R, n_a).
     dpre: Vec<F>,
-    /// (T, B, n_x).
+    /// (R, n_x).
     z: Vec<F>,
-    /// (T, B, n_x).
+    /// (R, n_x).
     dz: Vec<F>,
     scratch: Scratch<F>,
-    /// The dropout mask, (B, n_a), and the states times the mask, (T, B, n_a).
+    /// The dropout mask, (B, n_a), and the states times the mask, (R, n_a).
     mask: Vec<F>,
     masked: Vec<F>,
-    /// The soft targets, (T, B, n_x).
+    /// The soft targets, (R, n_x).
     q: Vec<F>,
 }
 
@@ -127,7 +133,10 @@ impl<F: Element> Bptt<F> {
             n_a,
             n_x,
             gradients: [n_x * n_a, n_a * n_a, n_x * n_a, n_a, n_x].map(|size| vec![F::ZERO; size]),
+            x: vec![],
+            y: vec![],
             states: vec![],
+            earlier: vec![],
             dpre: vec![],
             z: vec![],
             dz: vec![],
@@ -146,26 +155,37 @@ impl<F: Element> Bptt<F> {
     /// # Panics
     /// Where a length does not fit, or an index is outside the vocabulary.
     pub fn forward(&mut self, parameters: [&[F]; 5], batch: &Batch, a0: &[F], scale: F) -> f64 {
-        let (n_a, n_x, size) = (self.n_a, self.n_x, batch.size());
+        let (n_a, n_x) = (self.n_a, self.n_x);
+        let (size, sizes) = (batch.size(), batch.step_sizes());
         let [wax_t, waa, wya, b, by] = parameters;
-        let (x, y) = (batch.x(), batch.y());
         assert_eq!(parameters.map(<[F]>::len), self.gradients.each_ref().map(Vec::len));
         assert_eq!(a0.len(), size * n_a, "a0 is not (B, n_a)");
-        self.resize(x.len(), size);
+        let (mut x, mut y) = (batch.x(), batch.y());
+        if !is_full(batch) {
+            pack(x, size, sizes, 1, |&x| x, &mut self.x);
+            pack(y, size, sizes, 1, |&y| y, &mut self.y);
+            (x, y) = (&self.x, &self.y);
+        }
+        let rows = x.len();
+        self.states.resize((rows + size) * n_a, F::ZERO);
+        self.dpre.resize(rows * n_a, F::ZERO);
+        self.z.resize(rows * n_x, F::ZERO);
+        self.dz.resize(rows * n_x, F::ZERO);
         // (1), (2). The states first hold the part outside the recurrence, wax x + b.
         let (first, states) = self.states.split_at_mut(size * n_a);
         first.copy_from_slice(a0);
         project_input(wax_t, b, x, states);
-        recurrence_forward(waa, first, states, size, n_a, &mut self.scratch);
+        recurrence_forward(waa, first, states, sizes, n_a, &mut self.scratch);
         // (3) to (5): the loss and dz need the same exponentials.
-        convert(batch.dropout(), &mut self.mask);
-        convert(batch.soft_targets(), &mut self.q);
+        let of = |x: &f64| F::from_f64(*x);
+        pack(batch.dropout().unwrap_or_default(), size, &[size], n_a, of, &mut self.mask);
+        pack(batch.soft_targets().unwrap_or_default(), size, sizes, n_x, of, &mut self.q);
         self.masked.clear();
         let outputs = if self.mask.is_empty() {
             &*states
         } else {
             self.masked.extend_from_slice(states);
-            self.masked.chunks_exact_mut(size * n_a).for_each(|a| multiply(a, &self.mask));
+            drop_out(&mut self.masked, &self.mask, sizes, n_a);
             &self.masked
         };
         project_output(outputs, wya, by, &mut self.z, n_a, &mut self.scratch);
@@ -176,7 +196,8 @@ impl<F: Element> Bptt<F> {
     /// The backward pass, (6) to (9), (11) and (12). Parameters and `batch` are those of the last
     /// forward pass. Returns the gradients of `wax^T`, `waa`, `wya`, `b` and `by`.
     pub fn backward(&mut self, parameters: [&[F]; 5], batch: &Batch) -> &mut [Vec<F>; 5] {
-        let (n_a, size, scratch) = (self.n_a, batch.size(), &mut self.scratch);
+        let (n_a, size, sizes) = (self.n_a, batch.size(), batch.step_sizes());
+        let scratch = &mut self.scratch;
         let [_, waa, wya, ..] = parameters;
         let [dwax_t, dwaa, dwya, db, dby] = &mut self.gradients;
         let states = &self.states[size * n_a..];
@@ -185,39 +206,66 @@ impl<F: Element> Bptt<F> {
         output_weight_gradient(&self.dz, outputs, dwya, dby, scratch);
         project_output_backward(&self.dz, wya, &mut self.dpre, n_a, scratch);
         if !self.mask.is_empty() {
-            self.dpre.chunks_exact_mut(size * n_a).for_each(|da| multiply(da, &self.mask));
+            drop_out(&mut self.dpre, &self.mask, sizes, n_a);
         }
         // (8), (9).
-        recurrence_backward(waa, states, &mut self.dpre, size, n_a, scratch);
-        // (11), (12). All a_{t-1} are the states but the last.
-        let earlier = &self.states[..self.dpre.len()];
+        recurrence_backward(waa, states, &mut self.dpre, sizes, n_a, scratch);
+        // (11), (12).
+        let (mut x, mut earlier) = (batch.x(), &self.states[..self.dpre.len()]);
+        if !is_full(batch) {
+            let mut before = &self.states[..];
+            self.earlier.clear();
+            for (count, count_before) in sizes.iter().zip([&size].into_iter().chain(sizes)) {
+                self.earlier.extend_from_slice(&before[..count * n_a]);
+                before = &before[count_before * n_a..];
+            }
+            (x, earlier) = (&self.x, &self.earlier);
+        }
         recurrence_weight_gradient(&self.dpre, earlier, dwaa, n_a, scratch);
-        project_input_backward(batch.x(), &self.dpre, dwax_t, n_a);
+        project_input_backward(x, &self.dpre, dwax_t, n_a);
         sum_rows(&self.dpre, db);
         &mut self.gradients
-    }
-
-    /// Sets the lengths of the working memory. Allocates only where they exceed all earlier ones.
-    fn resize(&mut self, rows: usize, size: usize) {
-        self.states.resize((rows + size) * self.n_a, F::ZERO);
-        self.dpre.resize(rows * self.n_a, F::ZERO);
-        self.z.resize(rows * self.n_x, F::ZERO);
-        self.dz.resize(rows * self.n_x, F::ZERO);
     }
 
     /// Writes the state of each sequence after its own last step to `last`, (B, n_a). `batch` is that
     /// of the last call.
     pub fn last_states(&self, batch: &Batch, last: &mut [F]) {
-        for (last, &row) in last.chunks_exact_mut(self.n_a).zip(batch.last_rows()) {
-            let row = batch.size() + row as usize;
-            last.copy_from_slice(&self.states[row * self.n_a..][..self.n_a]);
+        let (size, sizes) = (batch.size(), batch.step_sizes());
+        for (i, &row) in batch.last_rows().iter().enumerate() {
+            let before = size + sizes[..row as usize / size].iter().sum::<usize>();
+            let state = &self.states[(before + i) * self.n_a..][..self.n_a];
+            last[i * self.n_a..][..self.n_a].copy_from_slice(state);
         }
     }
 }
 
-/// `x[i] *= y[i]`.
-fn multiply<F: Element>(x: &mut [F], y: &[F]) {
-    x.iter_mut().zip(y).for_each(|(x, &y)| *x = *x * y);
+/// Whether each step has the rows of all names.
+fn is_full(batch: &Batch) -> bool {
+    batch.step_sizes().last() == Some(&batch.size())
+}
+
+/// The first rows of each step, of the `size` that `from` has, one after another.
+fn pack<T, U>(
+    from: &[T],
+    size: usize,
+    sizes: &[usize],
+    columns: usize,
+    convert: impl Fn(&T) -> U,
+    to: &mut Vec<U>,
+) {
+    to.clear();
+    for (step, count) in from.chunks_exact(size * columns).zip(sizes) {
+        to.extend(step[..count * columns].iter().map(&convert));
+    }
+}
+
+/// Multiplies the rows of each step by those of the dropout mask.
+fn drop_out<F: Element>(mut rows: &mut [F], mask: &[F], sizes: &[usize], n: usize) {
+    for size in sizes {
+        let (step, rest) = rows.split_at_mut(size * n);
+        step.iter_mut().zip(mask).for_each(|(x, &m)| *x = *x * m);
+        rows = rest;
+    }
 }
 
 /// Both passes by [`Bptt`] for a model on the CPU, as tensors: what the gradient check compares.
@@ -255,12 +303,6 @@ pub(crate) fn on_slices(
             [dwax, tensor(dwaa, waa)?, tensor(dwya, wya)?, tensor(db, b)?, tensor(dby, by)?];
         Ok(StepResult { loss, gradients, da0, last })
     })
-}
-
-/// Makes `to` the numbers of `from`, empty where there are none.
-fn convert<F: Element>(from: Option<&[f64]>, to: &mut Vec<F>) {
-    to.clear();
-    to.extend(from.into_iter().flatten().map(|&x| F::from_f64(x)));
 }
 
 /// What the forward pass in tensor operations keeps for the backward pass.

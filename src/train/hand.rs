@@ -30,7 +30,7 @@ pub(super) struct OnSlices<F> {
     /// AdamW's two moments of each variable.
     moments: Vec<Vec<F>>,
     steps: u64,
-    /// The rows of the last minibatch, of all names.
+    /// The rows of the last minibatch, of all steps.
     rows: usize,
     /// (B, n_a); empty before the first minibatch.
     state: Vec<F>,
@@ -115,7 +115,7 @@ impl<F: Float> Factors<F> {
 impl<F: Float> Step for OnSlices<F> {
     fn forward(&mut self, _network: &Network, batch: &Batch) -> Result<()> {
         batch.check_indices(self.config.vocabulary)?;
-        self.rows = batch.x().len();
+        self.rows = batch.step_sizes().iter().sum();
         let _pass = self.pass();
         let length = batch.size() * self.config.hidden;
         if !self.carry_state || self.state.len() != length {

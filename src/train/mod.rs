@@ -36,6 +36,7 @@ use candle_nn::VarMap;
 use factors::FACTORS;
 use optimize::{Optimize, keep_state};
 use smoothing::Smoothing;
+use std::cmp::Reverse;
 use validation::Validator;
 
 /// The result of a run, and everything that training needs to continue.
@@ -101,6 +102,8 @@ pub struct Trainer<'a> {
     optimize: Optimize,
     smoothing: Option<Smoothing>,
     batch: Batch,
+    /// The positions of the names of the minibatch.
+    indices: Vec<usize>,
     /// The maximum length of sampled names.
     max_length: usize,
     /// The next iteration.
@@ -167,6 +170,7 @@ impl<'a> Trainer<'a> {
             smoothing,
             optimize: Optimize::new(network, vars, config)?,
             batch: Batch::default(),
+            indices: vec![],
             max_length: match config.seed {
                 RngSource::Notebook => MAX_LENGTH,
                 RngSource::Seed(_) => max_length_for(corpus.longest()),
@@ -304,16 +308,21 @@ impl<'a> Trainer<'a> {
         // The next names of the shuffled list, round and round. The product itself may overflow.
         let (size, count) = (config.batch_size, self.examples.len());
         let first = (iteration % count as u64) * (size as u64 % count as u64) % count as u64;
-        let indices = (0..size).map(|i| (first as usize + i) % count);
-        self.batch.fill(indices.clone().map(|index| self.examples[index].1.as_slice()));
+        let in_turn = (0..size).map(|i| (first as usize + i) % count);
+        self.indices.clear();
+        self.indices.extend(in_turn.clone());
+        // The longest first: `hand` then has no padding.
+        let length = |index: usize| self.examples[index].1.len();
+        self.indices.sort_unstable_by_key(|&index| (Reverse(length(index)), index));
+        self.batch.fill(self.indices.iter().map(|&index| self.examples[index].1.as_slice()));
         if let Some(smoothing) = &self.smoothing {
-            smoothing.apply(&mut self.batch, &indices.clone().collect::<Vec<_>>());
+            smoothing.apply(&mut self.batch, &self.indices);
         }
         if config.dropout > 0. {
             let entries = size * config.hidden;
             self.batch.set_dropout(config.seed.dropout(iteration, config.dropout, entries));
         }
-        for index in indices {
+        for index in in_turn {
             let (name, characters) = &self.examples[index];
             observer.example(iteration, index, name, characters);
         }
