@@ -244,7 +244,8 @@ impl CharRnn {
     pub fn loss(&self, batch: &Batch, start: &CharRnnState) -> Result<Loss> {
         self.check_start(batch, start)?;
         let [x, y] = batch.x_and_y_on(self.device())?;
-        let a = ops::rnn(&x, &self.wax, &self.waa, &self.b, &start.a)?;
+        let px = ops::project_input(&x, &self.wax, &self.b)?;
+        let a = ops::recurrence(&px, &self.waa, &start.a)?;
         let z = self.logits(&batch.drop_out(&a)?)?;
         let loss = match batch.soft_targets_like(&z)? {
             Some(q) => ops::soft_cross_entropy(&z, &q)?,

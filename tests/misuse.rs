@@ -130,8 +130,6 @@ fn no_tensors_make_an_op_panic() {
                 let _ = ops::project_input(a, b, c);
                 let _ = ops::project_output(a, b, c);
                 let _ = ops::recurrence(a, b, c);
-                let _ = ops::rnn(a, &tensors[5], b, &tensors[1], c);
-                let _ = ops::rnn(&tensors[10], a, b, c, &tensors[3]);
             }
             let state = CharRnnState::new(b.clone());
             let model = model(VOCABULARY, HIDDEN).unwrap();

@@ -5,8 +5,6 @@
 //! All are `inline(always)`: outside a function compiled for the instruction set (which
 //! [`dispatch`](super::simd) enters) the intrinsics would be calls.
 
-#[cfg(target_arch = "x86_64")]
-use super::x86;
 use pulp::Simd;
 use std::fmt::{Debug, Display};
 use std::ops::{Add, AddAssign, Div, Mul, Neg, Sub, SubAssign};
@@ -103,8 +101,6 @@ pub trait Element:
         negative_mul_add(a, b, c);
         /// The larger; either one when one is NaN.
         max(a, b);
-        /// The smaller; either one when one is NaN.
-        min(a, b);
         /// The bits that are set in both.
         and(a, b);
         /// The bits that are set in either.
@@ -135,17 +131,11 @@ pub trait Element:
     /// `low` where `x < low`, else `x`, so that a NaN in `x` stays.
     #[inline(always)]
     fn at_least<S: Simd>(simd: S, x: Self::Vector<S>, low: Self::Vector<S>) -> Self::Vector<S> {
-        if returns_second_on_nan(simd) {
-            return Self::max(simd, low, x);
-        }
         Self::where_greater(simd, low, x, low, x)
     }
     /// `high` where `x > high`, else `x`, so that a NaN in `x` stays.
     #[inline(always)]
     fn at_most<S: Simd>(simd: S, x: Self::Vector<S>, high: Self::Vector<S>) -> Self::Vector<S> {
-        if returns_second_on_nan(simd) {
-            return Self::min(simd, high, x);
-        }
         Self::where_greater(simd, x, high, high, x)
     }
     /// `v` with the first `count` lanes set to zero.
@@ -273,7 +263,6 @@ implement!(
         mul_add(a, b, c) = mul_add_e_f32s;
         negative_mul_add(a, b, c) = negate_mul_add_e_f32s;
         max(a, b) = max_f32s;
-        min(a, b) = min_f32s;
         and(a, b) = and_f32s;
         or(a, b) = or_f32s;
         not(a) = not_f32s;
@@ -307,23 +296,8 @@ implement!(
         mul_add(a, b, c) = mul_add_e_f64s;
         negative_mul_add(a, b, c) = negate_mul_add_e_f64s;
         max(a, b) = max_f64s;
-        min(a, b) = min_f64s;
         and(a, b) = and_f64s;
         or(a, b) = or_f64s;
         not(a) = not_f64s;
     }
 );
-
-/// Whether the minimum and maximum instructions of `S` return their second operand where either is
-/// NaN, as those of x86-64 do: with the limit as the first, a NaN then stays. Evaluated when the
-/// code is compiled for `S`.
-#[inline(always)]
-fn returns_second_on_nan<S: Simd>(simd: S) -> bool {
-    #[cfg(target_arch = "x86_64")]
-    return x86::avx(simd).is_some();
-    #[cfg(not(target_arch = "x86_64"))]
-    {
-        let _ = simd;
-        false
-    }
-}

@@ -5,7 +5,6 @@
 //! | --- | --- | --- |
 //! | [`project_input`] | `px = wax x + b`, with `x` given by index | `wax`, `b` |
 //! | [`recurrence`] | `a_t = tanh(px_t + waa a_{t-1})` for all T steps | `px`, `waa`, `a0` |
-//! | [`rnn`] | the two, one after the other | `wax`, `waa`, `b`, `a0` |
 //! | [`project_output`] | `z = wya a + by` | `a`, `wya`, `by` |
 //! | [`cross_entropy`] | the sum of `-ln softmax(z)[y]` | `z` |
 //!
@@ -27,14 +26,12 @@ pub(crate) mod primitive;
 mod project_input;
 mod project_output;
 mod recurrence;
-mod rnn;
 mod update;
 
 pub use cross_entropy::{cross_entropy, soft_cross_entropy};
 pub use project_input::project_input;
 pub use project_output::project_output;
 pub use recurrence::recurrence;
-pub use rnn::rnn;
 pub(crate) use update::{adamw_descent, adamw_moments, clamp, descend};
 
 use crate::kernels::Element;
@@ -118,6 +115,11 @@ fn slice_mut<'a, F>(values: &'a mut [F], layout: &Layout) -> Result<&'a mut [F]>
         Some((start, end)) => Ok(&mut values[start..end]),
         None => bail!("a tensor that is changed in place must be contiguous"),
     }
+}
+
+/// The gradient of `of` with these values; none for an argument that is not tracked.
+fn gradient<F: WithDType>(of: &Tensor, values: Vec<F>) -> Result<Option<Tensor>> {
+    of.track_op().then(|| Tensor::from_vec(values, of.shape(), of.device())).transpose()
 }
 
 /// The value of a scalar tensor as `f64`, without a conversion by candle, which would make another

@@ -160,34 +160,6 @@ mod tests {
         }
 
         #[test]
-        fn rnn_is_the_input_projection_and_the_recurrence(
-            count in 1usize..8, batch in 1usize..6, n in 1usize..40, v in 1usize..30, seed: u64,
-            dtype in dtypes(),
-        ) {
-            let x = indices(seed, count * batch, v);
-            let shapes: [&[usize]; 4] = [&[n, v], &[n, n], &[n], &[batch, n]];
-            let [wax, waa, b, a0] = vars(seed, shapes, dtype);
-            let rnn = |[wax, waa, b]: [&Var; 3], a0: &Tensor| {
-                ops::rnn(&x, wax, &(waa.as_tensor() * 0.5)?, b, a0)
-            };
-            let two = |[wax, waa, b]: [&Var; 3], a0: &Tensor| {
-                recurrence(&project_input(&x, wax, b)?, &(waa.as_tensor() * 0.5)?, a0)
-            };
-            let constant = a0.as_detached_tensor();
-            assert_same(
-                [wax.clone(), waa.clone(), b.clone()],
-                |[wax, waa, b]| rnn([wax, waa, b], &constant),
-                |[wax, waa, b]| two([wax, waa, b], &constant),
-            );
-            // With a gradient for the first states too.
-            assert_same(
-                [wax, waa, b, a0],
-                |[wax, waa, b, a0]| rnn([wax, waa, b], a0),
-                |[wax, waa, b, a0]| two([wax, waa, b], a0),
-            );
-        }
-
-        #[test]
         fn output_projection_is_the_fused_one(
             rows in 1usize..20, n in 1usize..40, v in 1usize..30, seed: u64, dtype in dtypes(),
         ) {

@@ -1,6 +1,6 @@
 //! The input projection, a lookup.
 
-use super::{Float, primitive, slice, values, with_float};
+use super::{Float, gradient, primitive, slice, values, with_float};
 use crate::data::{START, check_indices};
 use crate::kernels::projection as kernels;
 use crate::kernels::transpose::transpose;
@@ -22,23 +22,7 @@ pub fn project_input(x: &Tensor, wax: &Tensor, b: &Tensor) -> Result<Tensor> {
     wax.contiguous()?.apply_op2(&b.contiguous()?, op)
 }
 
-/// The gradients of `wax`, (n_a, v), and `b`, (n_a), from `dpx`, (R, n_a), the gradient of the
-/// result of [`project_input`].
-///
-/// # Errors
-/// As [`project_input`].
-pub(super) fn project_input_gradients(x: &Tensor, dpx: &Tensor, v: usize) -> Result<[Tensor; 2]> {
-    let (x, dpx) = (x.contiguous()?, dpx.contiguous()?);
-    let (_, n) = dpx.dims2()?;
-    with_float!(dpx.dtype(), "project-input", F => {
-        values!(x: u32 = x);
-        values!(dpx_values: F = dpx);
-        let [dwax, db] = backward(x, dpx_values, n, v);
-        Ok([Tensor::from_vec(dwax, (n, v), dpx.device())?, Tensor::from_vec(db, n, dpx.device())?])
-    })
-}
-
-pub(super) fn forward<F: Float>(wax: &[F], b: &[F], x: &[u32]) -> Vec<F> {
+fn forward<F: Float>(wax: &[F], b: &[F], x: &[u32]) -> Vec<F> {
     let (n, v) = (b.len(), wax.len() / b.len());
     let mut wax_t = vec![F::ZERO; wax.len()];
     transpose(wax, n, v, &mut wax_t);
@@ -60,16 +44,6 @@ struct ProjectInput {
     x: Tensor,
 }
 
-/// (R, n, v), or an error where the shapes do not fit.
-pub(super) fn sizes(x: &Tensor, wax: &Layout, b: &Layout) -> Result<(usize, usize, usize)> {
-    match (x.dims(), wax.dims(), b.dims()) {
-        (&[rows], &[n, v], &[n_b]) if n == n_b && n > 0 && v > 0 => Ok((rows, n, v)),
-        (x, wax, b) => {
-            bail!("project-input: x {x:?}, wax {wax:?}, b {b:?} are not (R), (n, v), (n)")
-        }
-    }
-}
-
 impl CustomOp2 for ProjectInput {
     fn name(&self) -> &'static str {
         "project-input"
@@ -82,7 +56,12 @@ impl CustomOp2 for ProjectInput {
         b: &CpuStorage,
         b_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let (rows, n, v) = sizes(&self.x, wax_layout, b_layout)?;
+        let (rows, n, v) = match (self.x.dims(), wax_layout.dims(), b_layout.dims()) {
+            (&[rows], &[n, v], &[n_b]) if n == n_b && n > 0 && v > 0 => (rows, n, v),
+            (x, wax, b) => {
+                bail!("project-input: x {x:?}, wax {wax:?}, b {b:?} are not (R), (n, v), (n)")
+            }
+        };
         values!(x: u32 = self.x);
         check_indices(x.iter().filter(|&&x| x != START), v)?;
         let px = with_float!(wax.dtype(), self.name(), F => {
@@ -98,7 +77,13 @@ impl CustomOp2 for ProjectInput {
         _px: &Tensor,
         dpx: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let [dwax, db] = project_input_gradients(&self.x, dpx, wax.dim(1)?)?;
-        Ok((wax.track_op().then_some(dwax), b.track_op().then_some(db)))
+        let dpx = dpx.contiguous()?;
+        let (n, v) = wax.dims2()?;
+        with_float!(dpx.dtype(), self.name(), F => {
+            values!(x: u32 = self.x);
+            values!(dpx_values: F = dpx);
+            let [dwax, db] = backward(x, dpx_values, n, v);
+            Ok((gradient(wax, dwax)?, gradient(b, db)?))
+        })
     }
 }

@@ -1,6 +1,6 @@
 //! The output projection.
 
-use super::{Float, primitive, slice, values, with_float};
+use super::{Float, gradient, primitive, slice, values, with_float};
 use crate::kernels::projection as kernels;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
@@ -79,10 +79,6 @@ impl CustomOp3 for ProjectOutput {
             values!(wya_values: F = wya);
             values!(dz_values: F = dz);
             let [da, dwya, dby] = backward(a_values, wya_values, dz_values, n);
-            // An argument that is not tracked has no gradient.
-            let gradient = |of: &Tensor, values| {
-                of.track_op().then(|| Tensor::from_vec(values, of.shape(), of.device())).transpose()
-            };
             Ok((gradient(a, da)?, gradient(wya, dwya)?, gradient(by, dby)?))
         })
     }

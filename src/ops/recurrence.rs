@@ -1,6 +1,6 @@
 //! All time steps of the recurrence as one node.
 
-use super::{Float, primitive, slice, values, with_float};
+use super::{Float, gradient, primitive, slice, values, with_float};
 use crate::kernels::recurrence::{
     recurrence_backward, recurrence_forward, recurrence_weight_gradient,
 };
@@ -33,37 +33,8 @@ pub fn recurrence(px: &Tensor, waa: &Tensor, a0: &Tensor) -> Result<Tensor> {
     px.contiguous()?.apply_op3(&waa.contiguous()?, &a0.contiguous()?, Recurrence)
 }
 
-/// The gradients of `px`, `waa` and, where it needs one, `a0` from `da`, the gradient of the states
-/// `a` that [`recurrence`] returned.
-///
-/// # Errors
-/// As [`recurrence`].
-pub(super) fn recurrence_gradients(
-    waa: &Tensor,
-    a0: &Tensor,
-    a: &Tensor,
-    da: &Tensor,
-) -> Result<(Tensor, Tensor, Option<Tensor>)> {
-    let sizes = sizes(a.shape(), waa.shape(), a0.shape())?;
-    let da = da.contiguous()?;
-    with_float!(a.dtype(), "recurrence", F => {
-        values!(waa_values: F = waa);
-        values!(a0_values: F = a0);
-        values!(a_values: F = a);
-        values!(da_values: F = da);
-        let [dpx, dwaa] = backward([waa_values, a0_values, a_values, da_values], sizes);
-        let dpx = Tensor::from_vec(dpx, a.shape(), a.device())?;
-        let dwaa = Tensor::from_vec(dwaa, waa.shape(), a.device())?;
-        let da0 = a0.track_op().then(|| match a.dim(0)? {
-            0 => a0.zeros_like(),
-            _ => dpx.narrow(0, 0, sizes.0)?.matmul(&waa.detach()),
-        });
-        Ok((dpx, dwaa, da0.transpose()?))
-    })
-}
-
 /// B and n_a, or an error where the shapes do not fit.
-pub(super) fn sizes(px: &Shape, waa: &Shape, a0: &Shape) -> Result<(usize, usize)> {
+fn sizes(px: &Shape, waa: &Shape, a0: &Shape) -> Result<(usize, usize)> {
     let fits = match (px.dims(), waa.dims(), a0.dims()) {
         (&[rows, n], &[n_1, n_2], &[batch, n_3]) => {
             [n_1, n_2, n_3] == [n; 3] && n > 0 && batch > 0 && rows % batch == 0
@@ -78,14 +49,8 @@ pub(super) fn sizes(px: &Shape, waa: &Shape, a0: &Shape) -> Result<(usize, usize
     a0.dims2()
 }
 
-/// The states, in place of `px`.
-pub(super) fn forward<F: Float>(px: &mut [F], waa: &[F], a0: &[F], (batch, n): (usize, usize)) {
-    let sizes = vec![batch; px.len() / (batch * n)];
-    F::with_scratch(|scratch| recurrence_forward(waa, a0, px, &sizes, n, scratch));
-}
-
 /// The gradients of `px` and `waa`.
-fn backward<F: Float>([waa, a0, a, da]: [&[F]; 4], (batch, n): (usize, usize)) -> [Vec<F>; 2] {
+fn backward<F: Float>([waa, a0, a, da]: [&[F]; 4], batch: usize, n: usize) -> [Vec<F>; 2] {
     let (mut dpx, mut dwaa) = (da.to_vec(), vec![F::ZERO; n * n]);
     F::with_scratch(|scratch| {
         let sizes = vec![batch; a.len() / (batch * n)];
@@ -113,10 +78,14 @@ impl CustomOp3 for Recurrence {
         a0: &CpuStorage,
         a0_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let sizes = sizes(px_layout.shape(), waa_layout.shape(), a0_layout.shape())?;
+        let (batch, n) = sizes(px_layout.shape(), waa_layout.shape(), a0_layout.shape())?;
+        let step_sizes = vec![batch; px_layout.dims()[0] / batch];
         let a = with_float!(px.dtype(), self.name(), F => {
             let mut a: Vec<F> = slice(px, px_layout)?.to_vec();
-            forward(&mut a, slice(waa, waa_layout)?, slice(a0, a0_layout)?, sizes);
+            let (waa, a0) = (slice(waa, waa_layout)?, slice(a0, a0_layout)?);
+            F::with_scratch(|scratch| {
+                recurrence_forward(waa, a0, &mut a, &step_sizes, n, scratch);
+            });
             F::to_cpu_storage_owned(a)
         });
         Ok((a, px_layout.shape().clone()))
@@ -130,7 +99,20 @@ impl CustomOp3 for Recurrence {
         a: &Tensor,
         da: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let (dpx, dwaa, da0) = recurrence_gradients(waa, a0, a, da)?;
-        Ok((px.track_op().then_some(dpx), waa.track_op().then_some(dwaa), da0))
+        let (batch, n) = a0.dims2()?;
+        let da = da.contiguous()?;
+        with_float!(a.dtype(), self.name(), F => {
+            values!(waa_values: F = waa);
+            values!(a0_values: F = a0);
+            values!(a_values: F = a);
+            values!(da_values: F = da);
+            let [dpx, dwaa] = backward([waa_values, a0_values, a_values, da_values], batch, n);
+            let dpx = Tensor::from_vec(dpx, a.shape(), a.device())?;
+            let da0 = a0.track_op().then(|| match a.dim(0)? {
+                0 => a0.zeros_like(),
+                _ => dpx.narrow(0, 0, batch)?.matmul(&waa.detach()),
+            });
+            Ok((px.track_op().then_some(dpx), gradient(waa, dwaa)?, da0.transpose()?))
+        })
     }
 }
