@@ -289,64 +289,12 @@ pub(crate) fn recurrence_weight_gradient<F: Element>(
 
 #[cfg(test)]
 mod tests {
-    use super::super::simd::tests::{assert_close, noise, on_every_path, tolerance};
-    use super::super::threads::tests::{in_parts, with_parts};
-    use super::super::transpose::transpose;
+    //! The values are compared in [`crate::train::bptt`] with those of the reference.
+
+    use super::super::simd::tests::noise;
+    use super::super::threads::tests::with_parts;
     use super::*;
-    use crate::reference::{Parameters, rnn_backward, rnn_forward};
     use proptest::prelude::*;
-
-    /// Compares with the reference, for a vocabulary with a character for each row of `px` (and one
-    /// more, so that no probability is 1): column r of `wax` is `px[r]`, and that of its gradient
-    /// `dpre[r]`.
-    fn check<F: Element>(steps: usize, batch: usize, n: usize) {
-        let (rows, v) = (steps * batch, steps * batch + 1);
-        let scale = F::from_f64(1.0 / (n as f64).sqrt());
-        let waa: Vec<F> = noise::<F>(n * n, 2).iter().map(|&w| w * scale).collect();
-        let (px, a0, wya) = (noise::<F>(v * n, 1), noise::<F>(batch * n, 3), noise::<F>(v * n, 4));
-        let mut wax = vec![F::ZERO; n * v];
-        transpose(&px, v, n, &mut wax);
-        let [wax, waa_f64, wya, a0_f64] =
-            [&wax, &waa, &wya, &a0].map(|x| x.iter().map(|x| x.to_f64()).collect::<Vec<f64>>());
-        let (b, by) = (vec![0.; n], vec![0.; v]);
-        let parameters = Parameters::from_flat(n, v, [&wax, &waa_f64, &wya, &b, &by]);
-
-        let [mut a_want, mut da, mut dpre_want] = [(); 3].map(|()| vec![0.; rows * n]);
-        let mut dwaa_want = vec![0.; n * n];
-        for i in 0..batch {
-            let y: Vec<usize> = (i..rows).step_by(batch).collect();
-            let x: Vec<_> = y.iter().copied().map(Some).collect();
-            let (_, cache) = rnn_forward(&x, &y, &a0_f64[i * n..][..n], &parameters);
-            let (gradients, _) = rnn_backward(&x, &y, &parameters, &cache);
-            for (t, &r) in y.iter().enumerate() {
-                a_want[r * n..][..n].copy_from_slice(&cache.a[t + 1]);
-                for j in 0..n {
-                    dpre_want[r * n + j] = gradients.wax[j][r];
-                    let dz = |k| cache.y_hat[t][k] - f64::from(k == r);
-                    da[r * n + j] = (0..v).map(|k| parameters.wya[k][j] * dz(k)).sum();
-                }
-            }
-            dwaa_want.iter_mut().zip(gradients.waa.concat()).for_each(|(sum, g)| *sum += g);
-        }
-        let [a_want, da, dpre_want, dwaa_want] = [a_want, da, dpre_want, dwaa_want]
-            .map(|x: Vec<f64>| x.into_iter().map(F::from_f64).collect::<Vec<F>>());
-        let bound = tolerance::<F>();
-        let mut scratch = Scratch::default();
-
-        let mut a = px[..rows * n].to_vec();
-        let sizes = vec![batch; steps];
-        recurrence_forward(&waa, &a0, &mut a, &sizes, n, &mut scratch);
-        assert_close("a", &a, &a_want, bound);
-
-        let mut dpre = da;
-        recurrence_backward(&waa, &a, &mut dpre, &sizes, n, &mut scratch);
-        assert_close("dpre", &dpre, &dpre_want, bound);
-
-        let mut dwaa = vec![F::from_f64(9.0); n * n];
-        let earlier = [&a0, &a[..(steps - 1) * batch * n]].concat();
-        recurrence_weight_gradient(&dpre, &earlier, &mut dwaa, n, &mut scratch);
-        assert_close("dwaa", &dwaa, &dwaa_want, bound);
-    }
 
     proptest! {
         #[test]
@@ -369,21 +317,6 @@ mod tests {
                 (a, dpre, dwaa)
             };
             prop_assert!(with_parts(1, run) == with_parts(parts, run));
-        }
-    }
-
-    #[test]
-    fn states_and_gradients_equal_those_of_the_reference() {
-        #[rustfmt::skip]
-        let shapes = [
-            (2, 1, 9), (3, 2, 3), (1, 1, 1), (1, 1, 50), (13, 1, 50), (3, 5, 7), (4, 2, 9),
-            (2, 3, 257), (5, 32, 50), (7, 4, 1), (3, 1, 67), (2, 1, 46), (3, 1, 128), (2, 1, 144),
-            (2, 8, 64),
-        ];
-        let count = if cfg!(miri) { 2 } else { shapes.len() };
-        for &(steps, batch, n) in &shapes[..count] {
-            on_every_path(|| in_parts(|| check::<f32>(steps, batch, n)));
-            on_every_path(|| in_parts(|| check::<f64>(steps, batch, n)));
         }
     }
 }

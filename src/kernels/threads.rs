@@ -141,7 +141,7 @@ pub(super) fn shares<F>(
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::PARTS;
 
     /// Runs `test` as one part, and then in up to three, however little work there is.
