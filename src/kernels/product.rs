@@ -8,7 +8,7 @@
 
 use super::element::Element;
 use super::simd::dispatch;
-use super::threads::{for_rows, operations, parts};
+use super::threads::{MIN_ROWS, for_rows, operations, parts};
 use super::transpose::{transpose_block, transpose_padded};
 use gemm::Parallelism;
 use pulp::{Simd, WithSimd};
@@ -85,9 +85,6 @@ fn aligned<F: Element>(memory: &mut Vec<F>, length: usize) -> &mut [F] {
     let start = memory.as_ptr().align_offset(LINE).min(slack);
     &mut memory[start..][..length]
 }
-
-/// Rows of a part of a product, at least: gemm sums a single one in another order.
-pub(super) const MIN_ROWS: usize = 4;
 
 /// `c` (m, n) `= a` (m, k) `b` (k, n), where `b` is row-major or the transpose of such a matrix. Cost:
 /// `2 m n k` operations.

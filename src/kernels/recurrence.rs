@@ -7,9 +7,9 @@
 
 use super::element::Element;
 use super::math::tanh;
-use super::product::{MIN_ROWS, Matrix, Right, Scratch, padded, product};
+use super::product::{Matrix, Right, Scratch, padded, product};
 use super::simd::{dispatch, zip};
-use super::threads::{for_each, operations, parts};
+use super::threads::{MIN_ROWS, for_each, operations, parts};
 use pulp::{Simd, WithSimd};
 use std::ops::Range;
 

@@ -77,7 +77,7 @@ impl<F: Float> OnSlices<F> {
     }
 
     fn pass(&self) -> Pass {
-        Pass::new(self.rows, self.config.hidden)
+        Pass::new(self.state.len() / self.config.hidden, self.rows, self.config.hidden)
     }
 }
 
@@ -116,12 +116,12 @@ impl<F: Float> Step for OnSlices<F> {
     fn forward(&mut self, _network: &Network, batch: &Batch) -> Result<()> {
         batch.check_indices(self.config.vocabulary)?;
         self.rows = batch.step_sizes().iter().sum();
-        let _pass = self.pass();
         let length = batch.size() * self.config.hidden;
         if !self.carry_state || self.state.len() != length {
             self.state.clear();
             self.state.resize(length, F::ZERO);
         }
+        let _pass = self.pass();
         if let Some(factors) = &mut self.factors {
             factors.forward(batch.x(), &mut self.parameters[0], self.config.hidden);
         }
