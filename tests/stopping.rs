@@ -234,6 +234,35 @@ fn a_second_signal_ends_the_run_at_once_and_keeps_the_older_model() {
     assert!(folder.read("names.safetensors") == older);
 }
 
+/// Names of several words out of a few have many contexts: to count them takes seconds.
+#[test]
+fn a_signal_while_n_grams_are_counted_ends_the_program_at_once_and_leaves_no_file() {
+    let folder = Folder::with_model();
+    let mut random = rand::rng();
+    let mut letters = |n| (0..n).map(|_| random.random_range('a'..='z')).collect::<String>();
+    let words: Vec<String> = (0..300).map(|_| letters(12)).collect();
+    let mut word = || words[rand::rng().random_range(0..words.len())].as_str();
+    let names: Vec<String> = (0..20_000).map(|_| (0..6).map(|_| word()).collect()).collect();
+    folder.write("long.txt", names.join("\n"));
+    folder.write("letters.txt", ('a'..='z').collect::<String>() + "\nabc\n");
+    folder.succeeds("train letters.txt --hidden 2 --iterations 1 -q -o model");
+    let before = folder.files();
+    for (arguments, message) in [
+        ("train long.txt --smoothing 0.5 -o new", "char-rnn: stopped by SIGINT; nothing is saved"),
+        ("train long.txt --best -o new", "char-rnn: stopped by SIGINT; nothing is saved"),
+        ("eval model --baseline long.txt letters.txt", "char-rnn: stopped by SIGINT"),
+    ] {
+        let run = Running::start(folder.command(arguments));
+        std::thread::sleep(Duration::from_millis(700));
+        let start = Instant::now();
+        run.signal("INT");
+        let (status, stderr) = run.end();
+        assert_eq!((status.code(), stderr.lines().last()), (Some(130), Some(message)));
+        assert!(start.elapsed() < Duration::from_secs(1), "{arguments}: {:?}", start.elapsed());
+        assert!(folder.files() == before, "{arguments}");
+    }
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn a_signal_that_the_parent_ignores_is_ignored() {

@@ -1,13 +1,13 @@
 //! Arguments and output that commands share.
 
 use crate::data::{Corpus, DINOS, LetterCase, read_bytes};
+use crate::device::cuda;
 use crate::error::{Error, Result};
 use crate::text::{escaped, is_invisible};
 use candle_core::Device;
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use serde_json::Value;
-use std::fmt;
 use std::fs::File;
 use std::io::{self, Write};
 use std::num::{IntErrorKind, ParseIntError};
@@ -50,45 +50,15 @@ pub fn list_bytes(path: Option<&Path>) -> Result<(Vec<u8>, String)> {
     Ok((read_bytes(file, path)?, path.display().to_string()))
 }
 
-/// A device: cpu, cuda or cuda:N.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DeviceName {
-    Cpu,
-    Cuda(usize),
-}
-
-impl fmt::Display for DeviceName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Cpu => f.write_str("cpu"),
-            Self::Cuda(ordinal) => write!(f, "cuda:{ordinal}"),
-        }
-    }
-}
-
-impl FromStr for DeviceName {
-    type Err = String;
-
-    fn from_str(text: &str) -> std::result::Result<Self, String> {
-        match text.split_once(':') {
-            None if text == "cpu" => Ok(Self::Cpu),
-            None if text == "cuda" => Ok(Self::Cuda(0)),
-            Some(("cuda", ordinal)) => match ordinal.parse() {
-                Ok(ordinal) => Ok(Self::Cuda(ordinal)),
-                Err(_) => Err(format!("{ordinal:?} is not the number of a GPU")),
-            },
-            _ => Err("a device is cpu, cuda or cuda:N".to_string()),
-        }
-    }
-}
-
-impl DeviceName {
-    pub fn open(self) -> Result<Device> {
-        match self {
-            Self::Cpu => Ok(Device::Cpu),
-            Self::Cuda(ordinal) => crate::device::cuda(ordinal),
-        }
-    }
+/// Opens the device called `name`: cpu, cuda or cuda:N.
+pub fn open_device(name: &str) -> Result<Device> {
+    let ordinal = match name {
+        "cpu" => return Ok(Device::Cpu),
+        "cuda" => Some(0),
+        _ => name.strip_prefix("cuda:").and_then(|ordinal| ordinal.parse().ok()),
+    };
+    let rule = "a device is cpu, cuda or cuda:N, where N is the number of a GPU";
+    cuda(ordinal.ok_or_else(|| Error::setting("device", format!("{name:?}"), rule))?)
 }
 
 /// The argument parser of counts and seeds. The library checks their ranges.
@@ -119,23 +89,17 @@ pub fn say(line: &str) {
 
 /// JSON as text; in its strings, what serde_json leaves invisible is escaped.
 pub fn json_text(value: &Value) -> String {
-    let mut text = String::new();
-    for character in format!("{value:#}").chars() {
-        match character {
-            c if c != '\n' && is_invisible(c) => {
-                for unit in c.encode_utf16(&mut [0; 2]) {
-                    text += &format!("\\u{unit:04x}");
-                }
-            }
-            c => text.push(c),
-        }
-    }
-    text
+    let escape = |c: char| match c != '\n' && is_invisible(c) {
+        true => c.encode_utf16(&mut [0; 2]).iter().map(|u| format!("\\u{u:04x}")).collect(),
+        false => c.to_string(),
+    };
+    format!("{value:#}").chars().map(escape).collect()
 }
 
 /// A number of things: "1 name", "2 names".
 pub fn count(number: impl Into<u64>, what: &str) -> String {
-    let number = number.into();
-    let plural = if number == 1 { "" } else { "s" };
-    format!("{number} {what}{plural}")
+    match number.into() {
+        1 => format!("1 {what}"),
+        number => format!("{number} {what}s"),
+    }
 }

@@ -4,7 +4,7 @@ use super::args::count;
 use super::error::Failure;
 use super::info::flags_of;
 use super::progress::Bar;
-use super::session::{Every, Watch};
+use super::session::Watch;
 use super::signals::Signals;
 use crate::data::Corpus;
 use crate::train::plan::{Plan, held_out_share, plan};
@@ -17,13 +17,11 @@ pub fn choose(
     corpus: &Corpus,
     applied: impl Fn(&TrainConfig) -> crate::Result<TrainConfig>,
     device: &Device,
-    signals: &Signals,
-    quiet: bool,
+    bar: &Bar,
 ) -> Result<TrainConfig, Failure> {
     let Plan { candidates, trains_again } = plan(corpus);
     let validation = held_out_share(corpus);
-    let report = Bar::new(0, 0, quiet);
-    let settings = |config: &TrainConfig| report.say(&format!("Settings: {}", flags_of(config)));
+    let settings = |config: &TrainConfig| bar.say(&format!("Settings: {}", flags_of(config)));
     if !trains_again {
         let config = applied(&TrainConfig { validation, ..candidates[0].clone() })?;
         settings(&config);
@@ -44,31 +42,23 @@ pub fn choose(
         return Ok(configs.swap_remove(0));
     }
     let mut best: Option<(f64, TrainConfig, String)> = None;
-    // The chosen one trains twice.
-    let most = configs.iter().map(|config| config.iterations).max().unwrap_or_default();
-    let mut left = most + configs.iter().map(|config| config.iterations).sum::<u64>();
+    bar.start(configs.iter().map(|config| config.iterations).sum(), 0);
     for config in configs {
         let held_out =
             TrainConfig { validation, eval_every: u64::MAX, samples: 0, ..config.clone() };
-        let bar = Bar::new(held_out.iterations, 0, quiet);
-        let mut trainer = signals.interrupt(|| Trainer::new(corpus, &held_out, device))?;
-        let mut watch = Watch::new(bar.clone(), Every::Iterations(u64::MAX), signals, left);
-        let trained = trainer.run(&mut watch)?;
-        // Reported once.
-        left = 0;
-        bar.finish();
-        if let Some(signal) = signals.caught() {
-            return Err(Failure::Stopped(signal, " while it chose settings".to_string()));
-        }
+        let mut trainer = Trainer::new(corpus, &held_out, device)?;
+        // Nothing is saved, and a signal ends the program.
+        let trained = trainer.run(&mut Watch::new(bar, Some(u64::MAX), &Signals::default()))?;
         let loss = trained.validation.as_ref().map_or(f64::NAN, |validation| validation.loss);
         if best.as_ref().is_none_or(|(least, ..)| loss < *least) {
             let compared = trainer.baseline().map(|baseline| comparison(&trained, &baseline));
             best = Some((loss, config, compared.unwrap_or_default()));
         }
     }
+    bar.finish();
     let (_, config, compared) = best.expect("there are candidates");
     settings(&config);
-    report.say(&compared);
+    bar.say(&compared);
     Ok(config)
 }
 

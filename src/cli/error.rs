@@ -1,7 +1,9 @@
 //! Why a command fails, in the words of the command line.
 
-use super::signals::Signal;
+use super::args::say;
 use crate::Error;
+use regex::{Captures, Regex};
+use signal_hook::low_level::signal_name;
 use std::fmt;
 use std::io;
 
@@ -23,19 +25,30 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// The exit status: 1 for a check that failed; 2, as clap has it, for bad usage and input; for a
-    /// signal that of a shell.
-    pub fn exit_status(&self) -> u8 {
+    /// Reports it on standard error. Returns the exit status: 1 for a check that failed; 2, as clap
+    /// has it, for bad usage and input; for a signal that of a shell.
+    pub fn report(&self) -> u8 {
+        match self {
+            // The reader has seen enough, as with `head`.
+            Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => return 0,
+            Self::AlreadyReported => {}
+            _ => say(&format!("char-rnn: {self}")),
+        }
         match self {
             Self::Check(_) => 1,
-            Self::Stopped(signal, _) => signal.exit_status(),
-            Self::Library(_) | Self::Diverged(..) | Self::Output(_) | Self::AlreadyReported => 2,
+            Self::Stopped(Signal(number), _) => 128 + number,
+            _ => 2,
         }
     }
+}
 
-    /// Whether the reader of standard output has closed it.
-    pub fn is_closed_pipe(&self) -> bool {
-        matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
+/// A request to stop: the number of the signal.
+#[derive(Debug, Clone, Copy)]
+pub struct Signal(pub u8);
+
+impl fmt::Display for Signal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(signal_name(self.0.into()).unwrap_or("a signal"))
     }
 }
 
@@ -46,7 +59,7 @@ impl fmt::Display for Failure {
             Self::Diverged(error, outcome) => write!(f, "{}{outcome}", message(error)),
             Self::Output(error) => write!(f, "cannot write to standard output: {error}"),
             Self::Check(answer) => answer.fmt(f),
-            Self::Stopped(signal, outcome) => write!(f, "stopped by {}{outcome}", signal.name()),
+            Self::Stopped(signal, outcome) => write!(f, "stopped by {signal}{outcome}"),
             Self::AlreadyReported => f.write_str("not all output could be written"),
         }
     }
@@ -80,37 +93,18 @@ pub fn message(error: &Error) -> String {
     }
 }
 
-/// The flag of a field; anything else as it is.
+/// The flag of a field; anything else, such as an argument, as it is.
 pub fn flag(field: &str) -> String {
-    match is_field(field) {
+    match field.chars().all(|c| c.is_ascii_lowercase() || c == '_') {
         true => format!("--{}", field.replace('_', "-")),
         false => field.to_string(),
     }
 }
 
-fn is_field(name: &str) -> bool {
-    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
-}
-
 /// The text with each field in backticks replaced by its flag.
 pub fn with_flags(text: &str) -> String {
-    // Fields are the odd parts between backticks; where a part is none, its backticks stay.
-    let mut out = String::new();
-    let mut rest = text;
-    while let Some((before, after)) = rest.split_once('`') {
-        out += before;
-        match after.split_once('`') {
-            Some((field, after)) if is_field(field) => {
-                out += &flag(field);
-                rest = after;
-            }
-            _ => {
-                out.push('`');
-                rest = after;
-            }
-        }
-    }
-    out + rest
+    let field = Regex::new("`([a-z_]+)`").expect("a valid pattern");
+    field.replace_all(text, |found: &Captures| flag(&found[1])).into_owned()
 }
 
 #[cfg(test)]

@@ -1,7 +1,9 @@
 //! `char-rnn eval`: the loss of a model on a list of names.
 
-use super::args::{DeviceName, count, list_bytes, say};
+use super::args::{count, list_bytes, open_device, say};
 use super::error::Failure;
+use super::progress::Bar;
+use super::signals::Signals;
 use crate::checkpoint::{self, Checkpoint, Run};
 use crate::data::{Listed, digest, parse_listed};
 use crate::eval::{Encoded, Evaluation, Likeness, evaluate, evaluate_stateful};
@@ -48,7 +50,7 @@ pub struct Eval {
 
     /// Device: cpu, cuda or cuda:N
     #[arg(long, value_name = "DEVICE", default_value = "cpu", help_heading = "Runtime")]
-    device: DeviceName,
+    device: String,
 }
 
 /// The number of names sampled for comparison with the list.
@@ -62,7 +64,11 @@ const FAINT: Style = Style::new().dimmed();
 
 impl Eval {
     pub fn run(self) -> Result<(), Failure> {
-        let saved = checkpoint::load(&self.model, &self.device.open()?)?;
+        Signals::watch(None).interrupt("", &Bar::new(true), || self.evaluate())
+    }
+
+    fn evaluate(&self) -> Result<(), Failure> {
+        let saved = checkpoint::load(&self.model, &open_device(&self.device)?)?;
         let (bytes, list) = list_bytes(self.names.as_deref())?;
         let (listed, encoded) = encoded(&bytes, &list, &saved, "no name can be evaluated: each")?;
         let evaluation = evaluate(&saved.model, &encoded.names)?;

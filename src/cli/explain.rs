@@ -1,6 +1,6 @@
 //! `char-rnn explain`: the predictions of a model at each character of a name.
 
-use super::args::DeviceName;
+use super::args::open_device;
 use super::error::Failure;
 use super::python::{python_str, visible};
 use crate::Error;
@@ -41,7 +41,7 @@ pub struct Explain {
 
     /// Device: cpu, cuda or cuda:N
     #[arg(long, value_name = "DEVICE", default_value = "cpu", help_heading = "Runtime")]
-    device: DeviceName,
+    device: String,
 }
 
 /// The number of other characters that are printed.
@@ -51,7 +51,7 @@ const FAINT: Style = Style::new().dimmed();
 
 impl Explain {
     pub fn run(self) -> Result<(), Failure> {
-        let saved = checkpoint::load(&self.model, &self.device.open()?)?;
+        let saved = checkpoint::load(&self.model, &open_device(&self.device)?)?;
         let spelling = saved.spelling();
         let name = encode(&self.name, &saved.vocabulary, &spelling).map_err(|error| {
             Error::setting("NAME", format!("{:?}", self.name), error.to_string())

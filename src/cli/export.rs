@@ -52,7 +52,7 @@ impl Export {
             _ => (".html", page(&saved, &title)?.into_bytes()),
         };
         let path = self.output.unwrap_or_else(|| with_ending(&self.model, ending));
-        files::write_new(&path, &bytes)?;
+        files::write_new(&path, &bytes, "-o")?;
         say(&format!("Wrote {}", path.display()));
         Ok(())
     }

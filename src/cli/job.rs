@@ -1,6 +1,5 @@
 //! The task of a command that trains: list, configuration, files and device.
 
-use super::args::DeviceName;
 use crate::data::Corpus;
 use crate::train::TrainConfig;
 use std::path::Path;
@@ -14,5 +13,6 @@ pub struct Job<'a> {
     pub list: Option<&'a Path>,
     /// The path of the model.
     pub model: Option<&'a Path>,
-    pub device: DeviceName,
+    /// cpu, cuda or cuda:N.
+    pub device: &'a str,
 }

@@ -86,7 +86,7 @@ pub struct Log<'a> {
     job: Job<'a>,
     bar: Bar,
     /// None without a log, and after it has failed.
-    file: Option<JsonLines>,
+    file: Option<BufWriter<File>>,
     /// The measurements of the current iteration so far.
     line: Iteration,
     flushed: Instant,
@@ -106,7 +106,7 @@ impl<'a> Log<'a> {
         let iterations = before.map_or(0, |before| before.iteration + 1);
         let mut file = None;
         if let Some(path) = path {
-            let (opened, cut) = JsonLines::open(path, before, &settings_of(&job, iterations))?;
+            let (opened, cut) = open(path, before, &settings_of(&job, iterations))?;
             if cut {
                 let path = path.display();
                 bar.say(&format!(
@@ -123,7 +123,7 @@ impl<'a> Log<'a> {
     /// Hands all lines to the operating system.
     pub fn flush(&mut self) {
         self.flushed = Instant::now();
-        self.write(CONTINUES, JsonLines::flush);
+        self.write(CONTINUES, BufWriter::flush);
     }
 
     /// Logs how the run ended, as far as it should.
@@ -131,12 +131,12 @@ impl<'a> Log<'a> {
         let (end, because) = match ended {
             Ok(_) if is_done => ("done", None),
             Ok(_) => ("stopped", None),
-            Err(Failure::Stopped(signal, _)) => ("stopped", Some(signal.name().to_string())),
+            Err(Failure::Stopped(signal, _)) => ("stopped", Some(signal.to_string())),
             Err(Failure::Diverged(error, _)) => ("diverged", Some(message(error))),
             Err(failure) => ("failed", Some(failure.to_string())),
         };
         let end = End { end, iterations: self.iterations, because };
-        self.write("", |file| file.add(&end).and_then(|()| file.flush()));
+        self.write("", |file| add(file, &end).and_then(|()| file.flush()));
     }
 
     /// Fails if the log could not be written.
@@ -145,7 +145,11 @@ impl<'a> Log<'a> {
     }
 
     /// Writes to the log, and closes it after an error; `consequence` ends the error's message.
-    fn write(&mut self, consequence: &str, write: impl FnOnce(&mut JsonLines) -> io::Result<()>) {
+    fn write(
+        &mut self,
+        consequence: &str,
+        write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
+    ) {
         let Some(file) = &mut self.file else { return };
         if let Err(source) = write(file) {
             let error = Error::write(self.path, source);
@@ -177,7 +181,7 @@ impl Observer for Log<'_> {
         self.iterations = iteration + 1;
         let line = std::mem::take(&mut self.line);
         let line = Iteration { iteration, loss, smoothed, ..line };
-        self.write(CONTINUES, |file| file.add(&line));
+        self.write(CONTINUES, |file| add(file, &line));
         if self.file.is_some() && self.flushed.elapsed() >= FLUSH {
             self.flush();
         }
@@ -202,74 +206,58 @@ fn refusal(path: &Path, problem: &str) -> Error {
     Error::write(path, io::Error::other(format!("{problem}; choose another file")))
 }
 
-/// An open log.
-struct JsonLines {
-    file: BufWriter<File>,
-    line: Vec<u8>,
-}
-
-impl JsonLines {
-    /// Opens the log at `path` and writes the line of `settings`. An existing file is refused, unless
-    /// the run is resumed after the progress `before` and the file is its log up to there at least:
-    /// then the lines of later iterations, which will run again, are cut off. Also returns whether
-    /// there were any.
-    fn open(
-        path: &Path,
-        before: Option<Progress>,
-        settings: &Value,
-    ) -> crate::Result<(Self, bool)> {
-        check(path, before.is_some())?;
-        let cannot_write = |source: io::Error| Error::write(path, source);
-        let refuse = |problem: &str| refusal(path, problem);
-        let found = path.metadata();
-        let is_file = found.as_ref().is_ok_and(|found| found.is_file());
-        // A pipe or a terminal is written only: its reader has the earlier lines.
-        let mut options = File::options();
-        options.read(is_file).write(true).create_new(found.is_err());
-        let mut file = options.open(path).map_err(cannot_write)?;
-        // Not every file system has locks.
-        if let (true, Err(TryLockError::WouldBlock)) = (is_file, file.try_lock()) {
-            return Err(refuse("another char-rnn is writing it"));
-        }
-        let mut cut = false;
-        if let Some(before) = before.filter(|_| is_file) {
-            let length = file.metadata().map_err(cannot_write)?.len();
-            let Some(kept) = kept(BufReader::new(&file), &before, length).map_err(cannot_write)?
-            else {
-                let iteration = before.iteration;
-                return Err(refuse(&format!(
+/// Opens the log at `path` and writes the line of `settings`. An existing file is refused, unless the
+/// run is resumed after the progress `before` and the file is its log up to there at least: then the
+/// lines of later iterations, which will run again, are cut off. Also returns whether there were any.
+fn open(
+    path: &Path,
+    before: Option<Progress>,
+    settings: &Value,
+) -> crate::Result<(BufWriter<File>, bool)> {
+    check(path, before.is_some())?;
+    let cannot_write = |source: io::Error| Error::write(path, source);
+    let found = path.metadata();
+    let is_file = found.as_ref().is_ok_and(|found| found.is_file());
+    // A pipe or a terminal is written only: its reader has the earlier lines.
+    let mut options = File::options();
+    options.read(is_file).write(true).create_new(found.is_err());
+    let mut file = options.open(path).map_err(cannot_write)?;
+    // Not every file system has locks.
+    if is_file && matches!(file.try_lock(), Err(TryLockError::WouldBlock)) {
+        return Err(refusal(path, "another char-rnn is writing it"));
+    }
+    let mut cut = false;
+    if let Some(before) = before.filter(|_| is_file) {
+        let length = file.metadata().map_err(cannot_write)?.len();
+        let kept = kept(BufReader::new(&file), &before, length).map_err(cannot_write)?;
+        let kept = kept.ok_or_else(|| {
+            let iteration = before.iteration;
+            refusal(
+                path,
+                &format!(
                     "it is not the log of this run, or does not reach iteration {iteration}, the \
                      last that was saved"
-                )));
-            };
-            cut = kept < length;
-            file.set_len(kept).map_err(cannot_write)?;
-            file.seek(SeekFrom::Start(kept)).map_err(cannot_write)?;
+                ),
+            )
+        })?;
+        cut = kept < length;
+        file.set_len(kept).map_err(cannot_write)?;
+        file.seek(SeekFrom::Start(kept)).map_err(cannot_write)?;
+    }
+    let mut file = BufWriter::with_capacity(1 << 16, file);
+    if let Err(source) = add(&mut file, settings).and_then(|()| file.flush()) {
+        if found.is_err() {
+            // On a full disk: an empty file would be refused next time.
+            let _ = std::fs::remove_file(path);
         }
-        let mut lines = Self { file: BufWriter::with_capacity(1 << 16, file), line: Vec::new() };
-        if let Err(source) = lines.add(settings).and_then(|()| lines.flush()) {
-            if found.is_err() {
-                // On a full disk: an empty file would be refused next time.
-                let _ = std::fs::remove_file(path);
-            }
-            return Err(cannot_write(source));
-        }
-        Ok((lines, cut))
+        return Err(cannot_write(source));
     }
+    Ok((file, cut))
+}
 
-    /// Adds a line.
-    fn add(&mut self, line: &impl Serialize) -> io::Result<()> {
-        self.line.clear();
-        serde_json::to_writer(&mut self.line, line)?;
-        self.line.push(b'\n');
-        // In one piece, so that the buffer is flushed between lines.
-        self.file.write_all(&self.line)
-    }
-
-    /// Hands all lines to the operating system.
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
-    }
+/// Adds a line, in one piece, so that the buffer is flushed between lines.
+fn add(file: &mut BufWriter<File>, line: &impl Serialize) -> io::Result<()> {
+    file.write_all(&[&serde_json::to_vec(line)?[..], b"\n"].concat())
 }
 
 /// The length in bytes of a log, which is `length` in all, up to the iteration of `before`, the last
@@ -307,7 +295,10 @@ fn kept(mut log: impl BufRead, before: &Progress, length: u64) -> io::Result<Opt
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+
+    const LOG: &str = "{\"settings\":{}}\n{\"iteration\":0,\"smoothed\":0.1}\n\
+                       {\"iteration\":1,\"smoothed\":0.2}\n{\"end\":\"stopped\"}\n\
+                       {\"settings\":{}}\n{\"iteration\":2,\"smoothed\":0.3}\n";
 
     /// The progress after these iterations of the run of [`LOG`].
     fn after(iterations: u64) -> Progress {
@@ -315,55 +306,40 @@ mod tests {
         Progress { iteration, loss: 0., smoothed: [0.1, 0.2, 0.3, 0.4][iteration as usize] }
     }
 
-    fn kept_of(log: &str, iterations: u64) -> Option<&str> {
-        let kept = kept(log.as_bytes(), &after(iterations), log.len() as u64).unwrap();
-        kept.map(|kept| &log[..kept as usize])
-    }
-
-    const LOG: &str = "{\"settings\":{}}\n{\"iteration\":0,\"smoothed\":0.1}\n\
-                       {\"iteration\":1,\"smoothed\":0.2}\n{\"end\":\"stopped\"}\n\
-                       {\"settings\":{}}\n{\"iteration\":2,\"smoothed\":0.3}\n";
-
     #[test]
-    fn iterations_that_run_again_and_parts_of_lines_are_cut_off() {
-        assert_eq!(kept_of(LOG, 3).unwrap(), LOG);
-        assert_eq!(kept_of(LOG, 2).unwrap(), &LOG[..LOG.find("{\"iteration\":2").unwrap()]);
-        assert_eq!(kept_of(LOG, 1).unwrap(), &LOG[..LOG.find("{\"iteration\":1").unwrap()]);
-        assert_eq!(kept_of(&format!("{LOG}{{\"iterat"), 3).unwrap(), LOG);
-        assert_eq!(kept_of(&format!("{LOG}{{\"iteration\":3}}"), 3).unwrap(), LOG);
-        assert_eq!(kept_of("", 3).unwrap(), "");
-        assert_eq!(kept_of(&format!("{LOG}\0\0\0\n"), 3).unwrap(), LOG);
-        assert_eq!(kept_of("{\"settings\":{}}\n", 3).unwrap(), "{\"settings\":{}}\n");
-    }
-
-    #[test]
-    fn the_log_of_another_run_one_with_a_gap_and_other_files_are_refused() {
-        assert_eq!(kept_of(LOG, 4), None);
-        assert_eq!(kept_of(&LOG.replace("0.2", "0.20000000000000004"), 2), None);
-        assert_eq!(kept_of(&LOG.replace("{\"end\"", "{end"), 3), None);
-        for text in ["anna\nbob\n", "{\"iteration\":0}\n", "{}", "[1, 2]\n", "\n"] {
-            assert_eq!(kept_of(text, 3), None, "{text}");
+    fn a_log_is_kept_up_to_the_last_iteration_that_was_saved_and_any_other_file_refused() {
+        let until = |part: &str| Some(&LOG[..LOG.find(part).unwrap()]);
+        for (log, iterations, expected) in [
+            (LOG, 3, Some(LOG)),
+            (LOG, 2, until("{\"iteration\":2")),
+            (LOG, 1, until("{\"iteration\":1")),
+            (&format!("{LOG}{{\"iterat"), 3, Some(LOG)),
+            (&format!("{LOG}{{\"iteration\":3}}"), 3, Some(LOG)),
+            (&format!("{LOG}\0\0\0\n"), 3, Some(LOG)),
+            ("", 3, Some("")),
+            ("{\"settings\":{}}\n", 3, Some("{\"settings\":{}}\n")),
+            // A gap, another run, a damaged line, other files.
+            (LOG, 4, None),
+            (&LOG.replace("0.2", "0.20000000000000004"), 2, None),
+            (&LOG.replace("{\"end\"", "{end"), 3, None),
+            ("anna\nbob\n", 3, None),
+            ("{\"iteration\":0}\n", 3, None),
+            ("{}", 3, None),
+            ("[1, 2]\n", 3, None),
+            ("\n", 3, None),
+            ("{\"settings\":{}}\nanna\n", 3, None),
+        ] {
+            let kept = kept(log.as_bytes(), &after(iterations), log.len() as u64).unwrap();
+            assert_eq!(kept.map(|kept| &log[..kept as usize]), expected, "{log} {iterations}");
         }
-        assert_eq!(kept_of("{\"settings\":{}}\nanna\n", 3), None);
     }
 
     #[test]
-    fn a_log_is_new_or_resumed_and_written_by_one_run_at_a_time() {
+    fn a_log_is_written_by_one_run_at_a_time() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log.jsonl");
-        let open = |before| JsonLines::open(&path, before, &json!({"settings": 1}));
-        let (first, cut) = open(None).unwrap();
-        assert!(!cut);
-        assert!(open(Some(after(1))).err().unwrap().to_string().contains("another char-rnn"));
-        drop(first);
-        std::fs::write(&path, LOG).unwrap();
-        let (second, cut) = open(Some(after(2))).unwrap();
-        assert!(cut);
-        drop(second);
-        let text = std::fs::read_to_string(&path).unwrap();
-        let (before, after_it) = text.split_at(LOG.find("{\"iteration\":2").unwrap());
-        assert!(LOG.starts_with(before));
-        assert_eq!(after_it, "{\"settings\":1}\n");
-        assert!(JsonLines::open(folder.path(), Some(after(1)), &json!({})).is_err());
+        let _first = open(&path, None, &json!({"settings": 1})).unwrap();
+        let second = open(&path, Some(after(1)), &json!({"settings": 1}));
+        assert!(second.unwrap_err().to_string().contains("another char-rnn"));
     }
 }

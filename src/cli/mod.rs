@@ -28,7 +28,6 @@ mod train;
 mod vocab;
 
 use crate::text::escaped;
-use args::say;
 use clap::{Arg, CommandFactory, FromArgMatches, Parser, Subcommand};
 use error::Failure;
 use flags::show_defaults;
@@ -83,16 +82,7 @@ pub fn main() -> ExitCode {
             written.map_err(Failure::from)
         }
     };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        // The reader has seen enough, as with `head`.
-        Err(failure) if failure.is_closed_pipe() => ExitCode::SUCCESS,
-        Err(failure @ Failure::AlreadyReported) => ExitCode::from(failure.exit_status()),
-        Err(failure) => {
-            say(&format!("char-rnn: {failure}"));
-            ExitCode::from(failure.exit_status())
-        }
-    }
+    ExitCode::from(result.map_or_else(|failure| failure.report(), |()| 0))
 }
 
 fn run(command: Command) -> Result<(), Failure> {

@@ -16,29 +16,35 @@ pub struct Bar {
 }
 
 impl Bar {
-    /// A bar of `iterations`, some of them `done`; none where standard error is no terminal, and
-    /// nothing at all where `quiet`.
-    pub fn new(iterations: u64, done: u64, quiet: bool) -> Self {
+    /// A bar that is not shown yet; never where standard error is no terminal, and nothing at all
+    /// where `quiet`.
+    pub fn new(quiet: bool) -> Self {
         let target =
             if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
         let style = ProgressStyle::with_template(
             "{wide_bar:.cyan/blue.dim} {human_pos}/{human_len}  loss {msg}  {eta} left",
         );
-        let bar = ProgressBar::with_draw_target(Some(iterations), target)
+        let bar = ProgressBar::with_draw_target(None, target)
             .with_style(style.expect("the template is a good one"));
-        if done > 0 {
-            // Counted before the clock starts, or they would count as done in no time.
-            bar.set_position(done);
-            bar.tick();
-            bar.reset_eta();
-        }
         Self { bar, quiet }
     }
 
-    /// Moves the bar.
-    pub fn show(&self, progress: &Progress) {
-        self.bar.set_message(rounded(progress.smoothed));
-        self.bar.set_position(progress.iteration + 1);
+    /// Starts the bar: of so many `iterations`, some are `done`.
+    pub fn start(&self, iterations: u64, done: u64) {
+        self.bar.reset();
+        self.bar.set_length(iterations);
+        if done > 0 {
+            // Counted before the clock starts, or they would count as done in no time.
+            self.bar.set_position(done);
+            self.bar.tick();
+            self.bar.reset_eta();
+        }
+    }
+
+    /// Moves the bar by so many iterations; the last has this loss.
+    pub fn advance(&self, iterations: u64, loss: f64) {
+        self.bar.set_message(rounded(loss));
+        self.bar.inc(iterations);
     }
 
     /// Writes a line to standard error, above the bar.
@@ -70,48 +76,6 @@ impl Bar {
 /// A loss as it is shown; an exploded one has hundreds of digits before its point.
 pub fn rounded(loss: f64) -> String {
     if loss < 1e6 { format!("{loss:.2}") } else { format!("{loss:.2e}") }
-}
-
-/// The progress of a search for names, on standard error if that is a terminal.
-pub struct Search {
-    bar: ProgressBar,
-    count: u64,
-    found: u64,
-    samples: u64,
-}
-
-impl Search {
-    /// A search for `count` names.
-    pub fn new(count: u64) -> Self {
-        Self { bar: ProgressBar::new_spinner(), count, found: 0, samples: 0 }
-    }
-
-    /// Counts a sample.
-    pub fn sampled(&mut self) {
-        self.samples += 1;
-        // Not for a search that takes a moment only.
-        if self.samples.is_multiple_of(10_000) {
-            let Self { count, found, samples, .. } = self;
-            self.bar.set_message(format!("{found} of {count} names in {samples} samples"));
-            self.bar.tick();
-        }
-    }
-
-    /// Counts a name that was found.
-    pub fn found(&mut self) {
-        self.found += 1;
-    }
-
-    /// Runs `print` with the bar out of its way.
-    pub fn suspend<T>(&self, print: impl FnOnce() -> T) -> T {
-        self.bar.suspend(print)
-    }
-
-    /// Removes the bar; returns the number of samples.
-    pub fn finish(&self) -> u64 {
-        self.bar.finish_and_clear();
-        self.samples
-    }
 }
 
 /// The bar, and the names sampled at evaluations.

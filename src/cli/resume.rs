@@ -1,7 +1,8 @@
 //! `train --resume`: the run in the file, and what may change.
 
-use super::args::{DeviceName, STANDARD_INPUT};
+use super::args::STANDARD_INPUT;
 use super::error::{Failure, flag};
+use super::job::Job;
 use super::progress::Bar;
 use crate::Error;
 use crate::checkpoint::{self, Change, Checkpoint, Run};
@@ -145,15 +146,15 @@ impl ResumedRun {
     }
 }
 
-/// The command that resumes the run in the file at `path`, on the list at `list` and on `device`,
-/// which the file does not store.
-pub fn command(path: &Path, list: Option<&Path>, device: DeviceName) -> String {
-    let mut command = format!("char-rnn train --resume {}", quoted(path));
-    if let Some(list) = list {
-        command.extend([" ", &quoted(list)]);
+/// The command that resumes the run of `job`, with what its file does not store.
+pub fn command(job: &Job) -> String {
+    let Job { list, model, device, .. } = *job;
+    let mut command = "char-rnn train --resume".to_string();
+    for path in model.into_iter().chain(list) {
+        command.extend([" ", &quoted(path)]);
     }
-    if device != DeviceName::Cpu {
-        command.extend([" --device ", &device.to_string()]);
+    if device != "cpu" {
+        command.extend([" --device ", device]);
     }
     command
 }
@@ -170,18 +171,12 @@ pub fn quoted(path: &Path) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_command_to_resume_adds_what_the_file_does_not_store() {
-        let (file, list) = (Path::new("my run"), Path::new("towns.txt"));
-        let command = |list, device: &str| command(file, list, device.parse().unwrap());
-        assert_eq!(command(None, "cpu"), "char-rnn train --resume 'my run'");
-        assert_eq!(
-            command(Some(list), "cuda"),
-            "char-rnn train --resume 'my run' towns.txt --device cuda:0"
-        );
-        assert_eq!(command(None, "cuda:1"), "char-rnn train --resume 'my run' --device cuda:1");
-    }
+#[test]
+fn the_command_to_resume_adds_what_the_file_does_not_store() {
+    let (corpus, config) = (&Corpus::dinos(), &TrainConfig::default());
+    let [list, model] = ["towns.txt", "my run"].map(|path| Some(Path::new(path)));
+    let job = Job { corpus, config, list, model, device: "cuda:1" };
+    assert_eq!(command(&job), "char-rnn train --resume 'my run' towns.txt --device cuda:1");
+    let job = Job { list: None, device: "cpu", ..job };
+    assert_eq!(command(&job), "char-rnn train --resume 'my run'");
 }

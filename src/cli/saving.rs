@@ -13,11 +13,11 @@ pub struct Saver<'a> {
     job: Job<'a>,
     changes: Vec<Change>,
     list: ListInfo,
-    /// The names of the lists of this run and of those that it continues.
     known: KnownNames,
     /// Whether the file holds a model that this run does not continue.
     replaces: bool,
-    has_saved: bool,
+    /// The iterations of the run as it was last saved.
+    saved: Option<u64>,
 }
 
 impl<'a> Saver<'a> {
@@ -36,7 +36,7 @@ impl<'a> Saver<'a> {
         }
         // Once a run: of a long list they take longer than the rest of saving.
         let list = ListInfo::of(job.corpus);
-        Self { path, job, changes, list, known, replaces, has_saved: false }
+        Self { path, job, changes, list, known, replaces, saved: None }
     }
 
     /// Where the run goes.
@@ -44,9 +44,14 @@ impl<'a> Saver<'a> {
         self.path
     }
 
-    /// Whether the run has been saved.
-    pub fn has_saved(&self) -> bool {
-        self.has_saved
+    /// The names of the lists of this run and of those that it continues.
+    pub fn known(&self) -> &KnownNames {
+        &self.known
+    }
+
+    /// The iterations of the run as it was last saved, if it was.
+    pub fn saved(&self) -> Option<u64> {
+        self.saved
     }
 
     /// Where an older model is kept until this run or one that continues it is finished, in words.
@@ -85,7 +90,7 @@ impl<'a> Saver<'a> {
             program: PROGRAM.to_string(),
         };
         checkpoint::save(self.path, &Checkpoint::of_run(corpus.vocabulary().clone(), run))?;
-        self.has_saved = true;
+        self.saved = Some(trained.progress.iteration + 1);
         Ok(())
     }
 }

@@ -3,11 +3,19 @@
 //! After the first one, training ends with the current iteration and saves everything. Each one
 //! after it has its default effect: it ends the program at once.
 
+use super::error::{Failure, Signal};
+use super::files::FileLock;
+use super::progress::Bar;
 use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::flag;
-use signal_hook::low_level::signal_name;
-use std::sync::Arc;
+use signal_hook::{flag, low_level};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+/// How often [`Signals::interrupt`] looks for a signal.
+const POLL: Duration = Duration::from_millis(50);
 
 /// A flag for received signals. The default never receives any.
 #[derive(Default)]
@@ -16,27 +24,14 @@ pub struct Signals {
     caught: Arc<AtomicUsize>,
     /// Whether the next one has its default effect.
     at_once: Arc<AtomicBool>,
-}
-
-/// A request to stop.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Signal(u8);
-
-impl Signal {
-    pub fn name(self) -> &'static str {
-        signal_name(self.0.into()).unwrap_or("a signal")
-    }
-
-    /// The exit status that a shell gives to a program that this signal ended.
-    pub fn exit_status(self) -> u8 {
-        128 + self.0
-    }
+    /// The lock of the file that the command writes.
+    lock: Mutex<Option<FileLock>>,
 }
 
 impl Signals {
-    /// Installs the signal handlers.
-    pub fn watch() -> Self {
-        let signals = Self::default();
+    /// Installs the signal handlers of a command that holds `lock`.
+    pub fn watch(lock: Option<FileLock>) -> Self {
+        let signals = Self { lock: Mutex::new(lock), ..Self::default() };
         #[cfg(not(target_os = "linux"))]
         let watched = [SIGINT, SIGTERM];
         // Only on Linux can a closed terminal be distinguished from `nohup`.
@@ -62,16 +57,35 @@ impl Signals {
         }
     }
 
-    /// Runs `work`, of which nothing is kept if it is stopped: a signal ends the program at once.
-    pub fn interrupt<T>(&self, work: impl FnOnce() -> T) -> T {
-        self.at_once.store(true, Ordering::SeqCst);
-        let done = work();
-        self.at_once.store(self.caught().is_some(), Ordering::SeqCst);
-        done
+    /// Runs `work`, of which nothing is kept if it is stopped: a signal ends the program, whatever
+    /// `work` is at. The message ends with `outcome`.
+    pub fn interrupt<T>(&self, outcome: &str, bar: &Bar, work: impl FnOnce() -> T) -> T {
+        thread::scope(|scope| {
+            let (done, is_done) = mpsc::channel::<()>();
+            let watch = move || {
+                // Nothing is sent: the work is done when the sender is dropped.
+                while is_done.recv_timeout(POLL) == Err(RecvTimeoutError::Timeout) {
+                    if let Some(signal) = self.caught() {
+                        bar.finish();
+                        self.release();
+                        let status = Failure::Stopped(signal, outcome.to_string()).report();
+                        low_level::exit(status.into());
+                    }
+                }
+            };
+            if thread::Builder::new().spawn_scoped(scope, watch).is_err() {
+                // Without a thread a signal has its default effect.
+                self.at_once.store(true, Ordering::SeqCst);
+            }
+            let result = work();
+            drop(done);
+            result
+        })
     }
 
-    /// Restores the default effect of every signal.
-    pub fn restore_default(&self) {
+    /// Unlocks the file and restores the default effect of every signal.
+    pub fn release(&self) {
+        drop(self.lock.lock().map(|mut lock| lock.take()));
         self.at_once.store(true, Ordering::SeqCst);
     }
 }

@@ -1,7 +1,7 @@
 //! `char-rnn train`: train on a list.
 
 use super::args::{
-    DeviceName, List, STANDARD_INPUT, count, list_bytes, warning, whole_number, with_ending,
+    List, STANDARD_INPUT, count, list_bytes, open_device, warning, whole_number, with_ending,
 };
 use super::best;
 use super::error::Failure;
@@ -88,52 +88,44 @@ pub struct Train {
 
     /// Device: cpu, cuda or cuda:N
     #[arg(long, value_name = "DEVICE", default_value = "cpu", help_heading = RUNTIME)]
-    device: DeviceName,
+    device: String,
+}
+
+/// What there is before training.
+struct Prepared {
+    resumed: Option<ResumedRun>,
+    /// Whether the output is a model that the run does not continue.
+    replaces: bool,
+    corpus: Corpus,
+    config: TrainConfig,
 }
 
 impl Train {
     pub fn run(self) -> Result<(), Failure> {
-        let device = self.device.open()?;
+        let device = open_device(&self.device)?;
         let output = self.output_path()?;
         self.check_checkpoint_every(output.is_some())?;
         self.check_log(output.as_deref())?;
         // Locked before it is read, so that no other run continues it at the same time.
-        let _lock = output.as_deref().map(FileLock::new).transpose()?;
-        let resumed = self.resume.as_deref().map(|path| ResumedRun::load(path, &device));
-        let resumed = resumed.transpose()?;
+        let lock = output.as_deref().map(FileLock::new).transpose()?;
+        let (bar, signals) = (Bar::new(self.quiet), Signals::watch(lock));
+        let nothing_saved = "; nothing is saved";
+        let Prepared { resumed, replaces, corpus, config } =
+            signals.interrupt(nothing_saved, &bar, || {
+                self.prepare(output.as_deref(), &device, &bar)
+            })?;
         let before = resumed.as_ref().map(|resumed| &resumed.run);
-        let mut replaces = false;
-        if let Some(path) = &output {
-            check_writable(path)?;
-            replaces = self.replaces(path)?;
-        }
-        let mut config = self.flags.resolve(before.map(|before| &before.config))?;
-        let corpus = self.read_list(resumed.as_ref())?;
-        let done = before.map_or(0, Run::iterations);
-        let signals = Signals::watch();
-        if self.best {
-            let applied = |candidate: &TrainConfig| {
-                let mut config = self.flags.resolve(Some(candidate))?;
-                self.flags.set_length(&mut config, &corpus, 0, true)?;
-                Ok(config)
-            };
-            config = best::choose(&corpus, applied, &device, &signals, self.quiet)?;
-        }
-        let has_length = self.best || self.flags.notebook || resumed.is_some();
-        self.flags.set_length(&mut config, &corpus, done, has_length)?;
-        let (trainer, changes) = match &resumed {
-            Some(resumed) => {
-                let changes = resumed.changes(&config, &corpus, self.force)?;
-                let trained = &resumed.run.trained;
-                let resume = || Trainer::resume(&corpus, &config, trained, &device);
-                (signals.interrupt(resume)?, changes)
-            }
-            None => (signals.interrupt(|| Trainer::new(&corpus, &config, &device))?, vec![]),
+        let trainer = || match before {
+            Some(before) => Trainer::resume(&corpus, &config, &before.trained, &device),
+            None => Trainer::new(&corpus, &config, &device),
         };
-        let bar = Bar::new(config.iterations, done, self.quiet);
+        let changes = match &resumed {
+            Some(resumed) => resumed.changes(&config, &corpus, self.force)?,
+            None => vec![],
+        };
+        let trainer = signals.interrupt(nothing_saved, &bar, trainer)?;
         let (list, model) = (self.list.path.as_deref(), output.as_deref());
-        let device = self.device;
-        let job = Job { corpus: &corpus, config: &config, list, model, device };
+        let job = Job { corpus: &corpus, config: &config, list, model, device: &self.device };
         match &resumed {
             Some(resumed) => resumed.warn(&trainer, &bar),
             None => {
@@ -144,14 +136,41 @@ impl Train {
         let saver = model.map(|path| Saver::new(path, replaces, job, changes, before));
         let progress = before.map(|before| before.trained.progress);
         let log = Log::open(self.log.as_deref(), job, progress, &bar)?;
-        let every = self.checkpoint_every.into();
-        // The settings of a long list are not compared first, which would report it.
-        let is_estimated = self.best && config.validation > 0.;
-        let session = Session { job, trainer, bar, log, saver, every, signals, is_estimated };
+        let done = before.map_or(0, Run::iterations);
+        bar.start(config.iterations, done);
+        let every = self.checkpoint_every;
+        let session = Session { job, trainer, bar, log, saver, every, signals };
         match config.seed {
             RngSource::Notebook => self.train_notebook(session, done),
             RngSource::Seed(_) => self.train(session, done),
         }
+    }
+
+    /// Reads the run to resume and the list, and chooses the settings.
+    fn prepare(
+        &self,
+        output: Option<&Path>,
+        device: &Device,
+        bar: &Bar,
+    ) -> Result<Prepared, Failure> {
+        let resumed = self.resume.as_deref().map(|path| ResumedRun::load(path, device));
+        let resumed = resumed.transpose()?;
+        let before = resumed.as_ref().map(|resumed| &resumed.run);
+        let replaces = output.map_or(Ok(false), |path| self.replaces(path))?;
+        let mut config = self.flags.resolve(before.map(|before| &before.config))?;
+        let corpus = self.read_list(resumed.as_ref())?;
+        if self.best {
+            let applied = |candidate: &TrainConfig| {
+                let mut config = self.flags.resolve(Some(candidate))?;
+                self.flags.set_length(&mut config, &corpus, 0, true)?;
+                Ok(config)
+            };
+            config = best::choose(&corpus, applied, device, bar)?;
+        }
+        let has_length = self.best || self.flags.notebook || resumed.is_some();
+        let done = before.map_or(0, Run::iterations);
+        self.flags.set_length(&mut config, &corpus, done, has_length)?;
+        Ok(Prepared { resumed, replaces, corpus, config })
     }
 
     /// Trains with the notebook's log on standard output.
@@ -175,16 +194,16 @@ impl Train {
         session.bar.say(&introduction(&session.trainer, &job, done));
         let mut live = Live::new(session.bar.clone(), job.corpus);
         let trained = session.train(&mut live)?;
-        print_new_names(&mut live, &job, &trained)?;
-        if let Some(path) = job.model {
+        if let Some(saver) = &session.saver {
+            print_new_names(&mut live, &job, &trained, saver.known())?;
             live.bar.say("");
             if !self.quiet
                 && let Some(baseline) = session.trainer.baseline()
             {
                 live.bar.say(&best::comparison(&trained, &baseline));
             }
-            live.bar.say(&format!("Saved {}", path.display()));
-            let commands = self.next_commands(path);
+            live.bar.say(&format!("Saved {}", saver.path().display()));
+            let commands = self.next_commands(saver.path());
             let width = commands.iter().map(|(command, _)| command.width()).max().unwrap_or(0);
             for (command, purpose) in commands {
                 let padding = " ".repeat(width - command.width());
@@ -273,9 +292,10 @@ impl Train {
         Err(Error::setting("checkpoint_every", self.checkpoint_every.unwrap_or_default(), rule))
     }
 
-    /// Whether there is a model at `path` that this run does not continue. Refuses to replace an
-    /// unfinished run.
+    /// Whether there is a model at `path` that this run does not continue. Refuses what cannot be
+    /// written, and to replace an unfinished run.
     fn replaces(&self, path: &Path) -> crate::Result<bool> {
+        check_writable(path)?;
         let same = |other: &PathBuf| is_same_place(other, path);
         if !path.exists() || self.resume.as_ref().is_some_and(same) {
             return Ok(false);
@@ -306,12 +326,16 @@ fn check_writable(path: &Path) -> crate::Result<()> {
     })
 }
 
-/// Prints names that are not in the list, each once.
-fn print_new_names(live: &mut Live, job: &Job, trained: &Trained) -> Result<(), Failure> {
+/// Prints names that are not `known`, each once.
+fn print_new_names(
+    live: &mut Live,
+    job: &Job,
+    trained: &Trained,
+    known: &KnownNames,
+) -> Result<(), Failure> {
     let Job { corpus, config, .. } = *job;
     let (model, wanted, spelling) = (trained.chosen(), config.samples, corpus.spelling());
-    let (known, mut seen) = (KnownNames::of(corpus.names()), HashSet::new());
-    let mut new = Vec::new();
+    let (mut new, mut seen) = (Vec::new(), HashSet::new());
     let max_length = max_length_for(corpus.longest());
     let options = SampleOptions { max_length, ..SampleOptions::default() };
     let accept = |Sampled { name, ended, .. }: Sampled| {
@@ -382,15 +406,10 @@ fn introduction(trainer: &Trainer, job: &Job, done: u64) -> String {
 
 /// The loss of the held-out names, if there are any, and that of the best network.
 fn held_out_of(trained: &Trained) -> String {
-    trained.validation.as_ref().map_or(String::new(), |validation| {
-        let last = rounded(validation.loss);
-        match validation.better() {
-            None => format!(", held out {last}"),
-            Some(best) => format!(
-                ", held out {last}; by the best network, of iteration {}, with held out {}",
-                best.iteration,
-                rounded(best.loss)
-            ),
-        }
-    })
+    let Some(validation) = &trained.validation else { return String::new() };
+    let best = validation.better().map(|best| {
+        let (iteration, loss) = (best.iteration, rounded(best.loss));
+        format!("; by the best network, of iteration {iteration}, with held out {loss}")
+    });
+    format!(", held out {}{}", rounded(validation.loss), best.unwrap_or_default())
 }

@@ -2,7 +2,7 @@
 
 mod table;
 
-use super::args::{DeviceName, json_text, list_bytes, say};
+use super::args::{json_text, list_bytes, open_device, say};
 use super::error::Failure;
 use super::files;
 use crate::checkpoint;
@@ -97,7 +97,7 @@ pub struct Gradcheck {
     /// Device: cpu, cuda or cuda:N
     #[arg(long, value_name = "DEVICE", default_value = "cpu", help_heading = "Runtime")]
     #[arg(conflicts_with = "against")]
-    device: DeviceName,
+    device: String,
 
     /// Check every number type on every available device; also one name, 200 steps, odd sizes
     #[arg(long, conflicts_with_all = ["dtype", "device", "against"], help_heading = "Runtime")]
@@ -107,7 +107,7 @@ pub struct Gradcheck {
 impl Gradcheck {
     pub fn run(self) -> Result<(), Failure> {
         if let Some(path) = &self.html {
-            files::check_new(path)?;
+            files::check_new(path, "--html")?;
         }
         if let Some(path) = &self.against {
             let found = against(path, self.clip)?;
@@ -138,7 +138,8 @@ impl Gradcheck {
         characters: &[char],
     ) -> Result<(), Failure> {
         let Some(path) = &self.html else { return Ok(()) };
-        files::write_new(path, gradients_page(tensors, sides, title, characters).as_bytes())?;
+        let page = gradients_page(tensors, sides, title, characters);
+        files::write_new(path, page.as_bytes(), "--html")?;
         say(&format!("Wrote {}", path.display()));
         Ok(())
     }
@@ -165,10 +166,10 @@ impl Gradcheck {
     fn devices(&self) -> crate::Result<Vec<(DType, Device)>> {
         if !self.all {
             let dtype = if self.dtype == "f32" { DType::F32 } else { DType::F64 };
-            return Ok(vec![(dtype, self.device.open()?)]);
+            return Ok(vec![(dtype, open_device(&self.device)?)]);
         }
         let mut devices = vec![Device::Cpu];
-        devices.extend(DeviceName::Cuda(0).open());
+        devices.extend(crate::device::cuda(0));
         let both = |device: Device| [(DType::F64, device.clone()), (DType::F32, device)];
         Ok(devices.into_iter().flat_map(both).collect())
     }

@@ -3,9 +3,8 @@
 mod filter;
 mod printer;
 
-use super::args::{DeviceName, real_number, say, whole_number};
+use super::args::{open_device, real_number, say, whole_number};
 use super::error::Failure;
-use super::progress::Search;
 use super::sampled::Source;
 use super::signals::Signals;
 use crate::Error;
@@ -16,6 +15,7 @@ use crate::random::RngSource;
 use crate::sample::SampleOptions;
 use clap::Args;
 use filter::{Filter, Filters};
+use indicatif::ProgressBar;
 use printer::{Output, Printer};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -51,7 +51,7 @@ pub struct Sample {
 
     /// Device: cpu, cuda or cuda:N
     #[arg(long, value_name = "DEVICE", default_value = "cpu", help_heading = "Runtime")]
-    device: DeviceName,
+    device: String,
 }
 
 #[derive(Args)]
@@ -105,7 +105,7 @@ const COUNT: u64 = 10;
 
 impl Sample {
     pub fn run(self) -> Result<(), Failure> {
-        let saved = checkpoint::load(&self.model, &self.device.open()?)?;
+        let saved = checkpoint::load(&self.model, &open_device(&self.device)?)?;
         let options = self.options(&saved)?;
         let known = saved.run.as_ref().map(|run| &run.known);
         let mut filter = Filter::new(&self.filters, known, options.min_length)?;
@@ -124,24 +124,28 @@ impl Sample {
             rng: RngSource::Seed(self.sampling.seed.unwrap_or_else(rand::random)),
             options,
         };
-        let signals = Signals::watch();
-        let mut search = Search::new(count);
+        let (signals, spinner) = (Signals::watch(None), ProgressBar::new_spinner());
         let mut printer = Printer::new(&saved, &self.output);
-        let mut cut = 0;
+        let (mut samples, mut accepted, mut cut) = (0u64, 0u64, 0);
         let found = source.sample(count, limit, |name| {
-            search.sampled();
+            samples += 1;
+            // Not for a search that takes a moment only.
+            if samples.is_multiple_of(10_000) {
+                spinner.set_message(format!("{accepted} of {count} names in {samples} samples"));
+                spinner.tick();
+            }
             if signals.caught().is_some() {
                 return Ok(ControlFlow::Break(()));
             }
             let is_accepted = filter.accepts(&name);
             if is_accepted {
                 cut += u64::from(!name.ended);
-                search.found();
-                printer.push(name, &search)?;
+                accepted += 1;
+                spinner.suspend(|| printer.push(name))?;
             }
             Ok(ControlFlow::Continue(is_accepted))
         })?;
-        let samples = search.finish();
+        spinner.finish_and_clear();
         printer.finish()?;
         let max_length = source.options.max_length;
         if cut > 0 {

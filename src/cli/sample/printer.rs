@@ -1,7 +1,6 @@
 //! Prints sampled names, at once or sorted.
 
 use super::super::error::Failure;
-use super::super::progress::Search;
 use super::super::sampled::Sampled;
 use crate::checkpoint::Checkpoint;
 use crate::data::folded;
@@ -31,7 +30,7 @@ pub struct Output {
     json: bool,
 }
 
-/// The maximum number of names in an evaluation.
+/// The maximum number of names that are evaluated before one is printed.
 const BATCH: usize = 256;
 
 pub struct Printer<'a> {
@@ -40,13 +39,10 @@ pub struct Printer<'a> {
     out: BufWriter<StdoutLock<'static>>,
     is_terminal: bool,
     is_first: bool,
-    /// Names without a log-probability yet.
     pending: Vec<Sampled>,
-    /// The size of the next batch to evaluate. The first is 1, so that the first name is printed at
-    /// once; then it doubles.
+    /// The number of names to print together: at first 1, so that the first name is printed at once.
+    /// Sorted names are printed at the end only.
     batch: usize,
-    /// Names to sort, with their log-probabilities.
-    collected: Vec<(Sampled, Option<f64>)>,
 }
 
 /// A name as JSON.
@@ -60,89 +56,65 @@ struct NameLine<'a> {
 
 impl<'a> Printer<'a> {
     pub fn new(saved: &'a Checkpoint, flags: &'a Output) -> Self {
-        Self {
-            saved,
-            flags,
-            out: BufWriter::new(stdout().lock()),
-            is_terminal: stdout().is_terminal(),
-            is_first: true,
-            pending: Vec::new(),
-            batch: 1,
-            collected: Vec::new(),
-        }
+        let (out, is_terminal) = (BufWriter::new(stdout().lock()), stdout().is_terminal());
+        let batch = if flags.sort || flags.like.is_some() { usize::MAX } else { 1 };
+        Self { saved, flags, out, is_terminal, is_first: true, pending: Vec::new(), batch }
     }
 
-    /// Whether names are printed at the end only.
-    fn is_sorting(&self) -> bool {
-        self.flags.sort || self.flags.like.is_some()
-    }
-
-    /// Takes a name to print. The bar of `search` makes room for it.
-    pub fn push(&mut self, name: Sampled, search: &Search) -> Result<(), Failure> {
-        if !self.flags.with_probability && !self.flags.sort {
-            return search.suspend(|| self.take(name, None));
-        }
+    /// Takes a name to print.
+    pub fn push(&mut self, name: Sampled) -> Result<(), Failure> {
         self.pending.push(name);
-        if self.pending.len() >= self.batch {
-            search.suspend(|| self.evaluate())?;
+        if self.pending.len() < self.batch {
+            return Ok(());
+        }
+        if self.flags.with_probability {
             self.batch = BATCH.min(2 * self.batch);
+        }
+        self.print()?;
+        if std::mem::take(&mut self.is_first) || self.is_terminal {
+            self.out.flush()?;
         }
         Ok(())
     }
 
     /// Prints the names that are left.
     pub fn finish(mut self) -> Result<(), Failure> {
-        self.evaluate()?;
-        let mut collected = std::mem::take(&mut self.collected);
-        if self.flags.sort {
-            collected.sort_by(|(_, a), (_, b)| b.unwrap_or(0.).total_cmp(&a.unwrap_or(0.)));
-        }
-        if let Some(like) = self.flags.like.as_deref().map(folded) {
-            collected.sort_by_cached_key(|(sampled, _)| {
-                strsim::levenshtein(&folded(&sampled.name), &like)
-            });
-        }
-        for (name, log_probability) in collected {
-            self.print(&name, log_probability)?;
-        }
+        self.print()?;
         Ok(self.out.flush()?)
     }
 
-    fn evaluate(&mut self) -> Result<(), Failure> {
-        let names = std::mem::take(&mut self.pending);
-        let encoded: crate::Result<Vec<Vec<u32>>> =
-            names.iter().map(|name| self.saved.vocabulary.encode(&name.text)).collect();
-        let losses = evaluate(&self.saved.model, &encoded?)?.losses;
-        for (name, loss) in names.into_iter().zip(losses) {
-            self.take(name, Some(-loss))?;
+    fn print(&mut self) -> Result<(), Failure> {
+        let mut names: Vec<(Sampled, Option<f64>)> =
+            self.pending.drain(..).map(|name| (name, None)).collect();
+        if self.flags.with_probability || self.flags.sort {
+            let encode = |(name, _): &(Sampled, _)| self.saved.vocabulary.encode(&name.text);
+            let encoded = names.iter().map(encode).collect::<crate::Result<Vec<_>>>()?;
+            let losses = evaluate(&self.saved.model, &encoded)?.losses;
+            for ((_, log_probability), loss) in names.iter_mut().zip(losses) {
+                *log_probability = Some(-loss);
+            }
+        }
+        if self.flags.sort {
+            names.sort_by(|(_, a), (_, b)| b.unwrap_or(0.).total_cmp(&a.unwrap_or(0.)));
+        }
+        if let Some(like) = self.flags.like.as_deref().map(folded) {
+            names.sort_by_cached_key(|(name, _)| strsim::levenshtein(&folded(&name.name), &like));
+        }
+        for (name, log_probability) in &names {
+            self.print_line(name, log_probability.filter(|_| self.flags.with_probability))?;
         }
         Ok(())
     }
 
-    fn take(&mut self, name: Sampled, log_probability: Option<f64>) -> Result<(), Failure> {
-        match self.is_sorting() {
-            true => self.collected.push((name, log_probability)),
-            false => self.print(&name, log_probability)?,
-        }
-        Ok(())
-    }
-
-    fn print(&mut self, sampled: &Sampled, log_probability: Option<f64>) -> io::Result<()> {
-        let Sampled { name, ended, .. } = sampled;
-        let log_probability = log_probability.filter(|_| self.flags.with_probability);
+    fn print_line(&mut self, name: &Sampled, log_probability: Option<f64>) -> io::Result<()> {
+        let Sampled { name, ended, .. } = name;
         match log_probability {
             _ if self.flags.json => {
                 let line = NameLine { name, ended: *ended, log_probability };
-                serde_json::to_writer(&mut self.out, &line)?;
-                writeln!(self.out)?;
+                writeln!(self.out, "{}", serde_json::to_string(&line)?)
             }
-            Some(log_probability) => writeln!(self.out, "{name}\t{log_probability:.4}")?,
-            None => writeln!(self.out, "{name}")?,
+            Some(log_probability) => writeln!(self.out, "{name}\t{log_probability:.4}"),
+            None => writeln!(self.out, "{name}"),
         }
-        if self.is_first || self.is_terminal {
-            self.is_first = false;
-            self.out.flush()?;
-        }
-        Ok(())
     }
 }
