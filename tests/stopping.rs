@@ -241,7 +241,7 @@ fn a_signal_while_n_grams_are_counted_ends_the_program_at_once_and_leaves_no_fil
     let mut random = rand::rng();
     let mut letters = |n| (0..n).map(|_| random.random_range('a'..='z')).collect::<String>();
     let words: Vec<String> = (0..300).map(|_| letters(12)).collect();
-    let mut word = || words[rand::rng().random_range(0..words.len())].as_str();
+    let word = || words[rand::rng().random_range(0..words.len())].as_str();
     let names: Vec<String> = (0..20_000).map(|_| (0..6).map(|_| word()).collect()).collect();
     folder.write("long.txt", names.join("\n"));
     folder.write("letters.txt", ('a'..='z').collect::<String>() + "\nabc\n");

@@ -3,13 +3,13 @@
 mod batch;
 mod capitals;
 mod corpus;
-mod damage;
 mod faults;
 mod known_names;
 mod letters;
 mod spelling;
 mod split;
 mod vocabulary;
+mod warnings;
 
 pub(crate) use batch::check_indices;
 pub use batch::{Batch, IGNORE_INDEX, START};

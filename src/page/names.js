@@ -72,23 +72,10 @@ function compressed(state, word) {
   return [a, b, c, d, e, f, g, h].map((word, i) => (word + state[i]) | 0);
 }
 
-/** A text without white space and format characters around it, as `trimmed` in src/data. */
-function trimmed(text) {
-  const c = [...trimmed_start(text)];
-  while (c.length && !trimmed_start(c.at(-1)) && !shapes_before(c.at(-1), c.at(-2))) c.pop();
-  return c.join("");
-}
-
-const trimmed_start = (text) => text.replace(/^(?:(?!\x85)[\p{White_Space}\p{Cf}])+/u, "");
-
-/** Whether a character shapes what is before it: a joiner after a virama, the tag of a flag. A
-    virama is of combining class 9: canonical order puts it between 8 and 10. */
-function shapes_before(c, before = "") {
-  const is_first = (one, other) => `a${other}${one}`.normalize("NFD").at(1) === one[0];
-  const is_virama = !"\u3099\u05b0".includes(before)
-    && is_first("\u3099", before) && is_first(before, "\u05b0");
-  return (/[\u200c\u200d]/.test(c) && is_virama) || /[\u{e0020}-\u{e007f}]/u.test(c);
-}
+/** White space and format characters around a text, as in src/data/letters.rs. */
+const BLANKS = String.raw`(?:(?![\x85\u200c\u200d\u{e0020}-\u{e007f}])[\p{White_Space}\p{Cf}])+`;
+const trimmed_start = (text) => text.replace(new RegExp(`^${BLANKS}`, "u"), "");
+const trimmed = (text) => trimmed_start(text).replace(new RegExp(`${BLANKS}$`, "u"), "");
 
 /** Unicode's titlecase of a letter, not yet composed: JavaScript has only its upper case. */
 function titlecase(letter) {

@@ -3,7 +3,7 @@
 
 use super::gradients::GradientMethod;
 use super::optimizer::{DECAYS, Decay, OptimizerKind};
-use crate::data::Corpus;
+use crate::data::{Corpus, DINOS};
 use crate::error::{Error, Result};
 use crate::random::RngSource;
 use candle_core::DType;
@@ -128,7 +128,7 @@ impl TrainConfig {
     /// `corpus`: 25 passes, but at least 1,000 and at most 300,000 names seen; as in the notebook
     /// 35,000 for the built-in list.
     pub fn set_length(&mut self, corpus: &Corpus, names: u64) {
-        let is_built_in = corpus.names() == Corpus::dinos().names();
+        let is_built_in = corpus.names().iter().eq(DINOS.lines());
         let seen = match is_built_in {
             true => Self::default().iterations,
             false => names.saturating_mul(PASSES).clamp(*NAMES_SEEN.start(), *NAMES_SEEN.end()),
