@@ -9,23 +9,41 @@ use super::signals::Signals;
 use crate::data::Corpus;
 use crate::train::plan::{Plan, held_out_share, plan};
 use crate::train::{Baseline, TrainConfig, Trained, Trainer};
+use crate::{Error, Result};
 use candle_core::Device;
+use rayon::ThreadPoolBuilder;
+use std::io;
+use std::panic::resume_unwind;
+use std::thread::{Builder, JoinHandle};
+
+/// The settings for a list.
+pub struct Choice {
+    pub config: TrainConfig,
+    /// A network with them that does not see the held-out names, where the report is still to come.
+    pub measured: Option<Measuring>,
+}
+
+/// The training of a network to be measured on held-out names: their loss, and the [`comparison`].
+pub struct Measuring(JoinHandle<Result<(f64, String)>>);
 
 /// Chooses the settings for `corpus`, each candidate with the given flags `applied`, by the loss of
-/// held-out names. Reports what it chose, and how good that is.
+/// held-out names. The candidates train side by side; a single one, which is measured for the report
+/// only, trains beside the run.
 pub fn choose(
     corpus: &Corpus,
-    applied: impl Fn(&TrainConfig) -> crate::Result<TrainConfig>,
+    applied: impl Fn(&TrainConfig) -> Result<TrainConfig>,
     device: &Device,
     bar: &Bar,
-) -> Result<TrainConfig, Failure> {
+) -> std::result::Result<Choice, Failure> {
     let Plan { candidates, trains_again } = plan(corpus);
-    let validation = held_out_share(corpus);
-    let settings = |config: &TrainConfig| bar.say(&format!("Settings: {}", flags_of(config)));
+    bar.estimate();
+    let chosen = |config, measured| {
+        bar.say(&format!("Settings: {}", flags_of(&config)));
+        Ok(Choice { config, measured })
+    };
     if !trains_again {
-        let config = applied(&TrainConfig { validation, ..candidates[0].clone() })?;
-        settings(&config);
-        return Ok(config);
+        let validation = held_out_share(corpus);
+        return chosen(applied(&TrainConfig { validation, ..candidates[0].clone() })?, None);
     }
     // Flags may have made some of them equal.
     let mut configs: Vec<TrainConfig> = Vec::new();
@@ -38,28 +56,60 @@ pub fn choose(
     let [first, others @ ..] = corpus.names() else { unreachable!("a list has names") };
     if others.iter().all(|name| name == first) {
         // None can be held out.
-        settings(&configs[0]);
-        return Ok(configs.swap_remove(0));
+        return chosen(configs.swap_remove(0), None);
     }
-    let mut best: Option<(f64, TrainConfig, String)> = None;
-    bar.start(configs.iter().map(|config| config.iterations).sum(), 0);
-    for config in configs {
-        let held_out =
-            TrainConfig { validation, eval_every: u64::MAX, samples: 0, ..config.clone() };
-        let mut trainer = Trainer::new(corpus, &held_out, device)?;
-        // Nothing is saved, and a signal ends the program.
-        let trained = trainer.run(&mut Watch::new(bar, Some(u64::MAX), &Signals::default()))?;
-        let loss = trained.validation.as_ref().map_or(f64::NAN, |validation| validation.loss);
-        if best.as_ref().is_none_or(|(least, ..)| loss < *least) {
-            let compared = trainer.baseline().map(|baseline| comparison(&trained, &baseline));
-            best = Some((loss, config, compared.unwrap_or_default()));
-        }
+    if let [config] = &configs[..] {
+        let report = || Measuring::start(corpus, config, device, Bar::new(true), 2);
+        let measured = (!bar.is_quiet()).then(report).transpose()?;
+        return chosen(config.clone(), measured);
     }
+    // The chosen one trains again.
+    let iterations = configs.iter().map(|config| config.iterations);
+    bar.start(iterations.clone().sum::<u64>() + iterations.max().unwrap_or_default(), 0);
+    let runs = configs.len();
+    let start = |config| Measuring::start(corpus, config, device, bar.clone(), runs);
+    let threads = configs.iter().map(start).collect::<Result<Vec<_>>>()?;
+    let measured = threads.into_iter().map(Measuring::wait).collect::<Result<Vec<_>>>()?;
     bar.finish();
-    let (_, config, compared) = best.expect("there are candidates");
-    settings(&config);
-    bar.say(&compared);
-    Ok(config)
+    let best = configs.into_iter().zip(measured).min_by(|a, b| a.1.0.total_cmp(&b.1.0));
+    let (config, (_, report)) = best.expect("there are candidates");
+    bar.say(&report);
+    chosen(config, None)
+}
+
+impl Measuring {
+    /// Trains a network with the settings `config`, but for the held-out names, one of so many `runs`
+    /// at a time.
+    fn start(
+        corpus: &Corpus,
+        config: &TrainConfig,
+        device: &Device,
+        bar: Bar,
+        runs: usize,
+    ) -> Result<Self> {
+        let (corpus, device, validation) = (corpus.clone(), device.clone(), held_out_share(corpus));
+        let config = TrainConfig { validation, eval_every: u64::MAX, samples: 0, ..config.clone() };
+        let train = move || {
+            let mut trainer = Trainer::new(&corpus, &config, &device)?;
+            // Nothing is saved, and a signal ends the program.
+            let trained =
+                trainer.run(&mut Watch::new(&bar, Some(u64::MAX), &Signals::default()))?;
+            let loss = trained.validation.as_ref().map_or(f64::NAN, |validation| validation.loss);
+            let baseline = trainer.baseline().map(|baseline| comparison(&trained, &baseline));
+            Ok((loss, baseline.unwrap_or_default()))
+        };
+        // Its share of the processors.
+        let threads = (rayon::current_num_threads() / runs).max(1);
+        let pool = ThreadPoolBuilder::new().num_threads(threads).build().map_err(io::Error::other);
+        let thread = pool.and_then(|pool| Builder::new().spawn(move || pool.install(train)));
+        let failed = |error| Error::Device(format!("cannot start a thread: {error}"));
+        thread.map(Self).map_err(failed)
+    }
+
+    /// The loss and the comparison, once the network is trained.
+    pub fn wait(self) -> Result<(f64, String)> {
+        self.0.join().unwrap_or_else(|panic| resume_unwind(panic))
+    }
 }
 
 /// How the network to use predicts the held-out names, beside the n-gram model.

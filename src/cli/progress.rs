@@ -1,18 +1,26 @@
 //! Progress on the terminal: a bar, and the names sampled on the way.
 
-use super::args::say;
+use super::args::{count, say};
 use super::error::Failure;
 use crate::data::Corpus;
 use crate::sample::SampledName;
 use crate::train::{Observer, Progress};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::{self, Write, stdout};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// How long training goes on before its time is estimated.
+const MOMENT: Duration = Duration::from_millis(300);
 
 /// A progress bar on standard error. Clones are the same bar.
 #[derive(Clone)]
 pub struct Bar {
     bar: ProgressBar,
     quiet: bool,
+    /// Whether the time that it takes is to be reported.
+    is_estimated: Arc<AtomicBool>,
 }
 
 impl Bar {
@@ -26,7 +34,7 @@ impl Bar {
         );
         let bar = ProgressBar::with_draw_target(None, target)
             .with_style(style.expect("the template is a good one"));
-        Self { bar, quiet }
+        Self { bar, quiet, is_estimated: Arc::default() }
     }
 
     /// Starts the bar: of so many `iterations`, some are `done`.
@@ -41,10 +49,25 @@ impl Bar {
         }
     }
 
+    /// Reports once how long all iterations take, when some of them are done.
+    pub fn estimate(&self) {
+        self.is_estimated.store(true, Ordering::Relaxed);
+    }
+
     /// Moves the bar by so many iterations; the last has this loss.
     pub fn advance(&self, iterations: u64, loss: f64) {
         self.bar.set_message(rounded(loss));
         self.bar.inc(iterations);
+        let elapsed = self.bar.elapsed();
+        if elapsed >= MOMENT && self.is_estimated.swap(false, Ordering::Relaxed) {
+            let part = self.bar.position() as f64 / self.bar.length().unwrap_or(0) as f64;
+            self.say(&format!("This takes about {}", rough(elapsed.as_secs_f64() / part)));
+        }
+    }
+
+    /// Whether nothing is written but what went wrong.
+    pub fn is_quiet(&self) -> bool {
+        self.quiet
     }
 
     /// Writes a line to standard error, above the bar.
@@ -70,6 +93,14 @@ impl Bar {
     /// Removes the bar.
     pub fn finish(&self) {
         self.bar.finish_and_clear();
+    }
+}
+
+/// A time in words.
+fn rough(seconds: f64) -> String {
+    match seconds.round() as u64 {
+        0..100 => count(seconds.ceil() as u64, "second"),
+        seconds => count(seconds.div_ceil(60), "minute"),
     }
 }
 

@@ -3,8 +3,8 @@
 use super::args::{
     List, STANDARD_INPUT, count, list_bytes, open_device, warning, whole_number, with_ending,
 };
-use super::best;
-use super::error::Failure;
+use super::best::{self, Measuring};
+use super::error::{Failure, message};
 use super::files::{FileLock, is_same_place};
 use super::flags::{OPTIMIZATION, OUTPUT, RUNTIME, TrainFlags};
 use super::job::Job;
@@ -98,6 +98,7 @@ struct Prepared {
     replaces: bool,
     corpus: Corpus,
     config: TrainConfig,
+    measured: Option<Measuring>,
 }
 
 impl Train {
@@ -110,7 +111,7 @@ impl Train {
         let lock = output.as_deref().map(FileLock::new).transpose()?;
         let (bar, signals) = (Bar::new(self.quiet), Signals::watch(lock));
         let nothing_saved = "; nothing is saved";
-        let Prepared { resumed, replaces, corpus, config } =
+        let Prepared { resumed, replaces, corpus, config, measured } =
             signals.interrupt(nothing_saved, &bar, || {
                 self.prepare(output.as_deref(), &device, &bar)
             })?;
@@ -142,7 +143,7 @@ impl Train {
         let session = Session { job, trainer, bar, log, saver, every, signals };
         match config.seed {
             RngSource::Notebook => self.train_notebook(session, done),
-            RngSource::Seed(_) => self.train(session, done),
+            RngSource::Seed(_) => self.train(session, done, measured),
         }
     }
 
@@ -159,18 +160,20 @@ impl Train {
         let replaces = output.map_or(Ok(false), |path| self.replaces(path))?;
         let mut config = self.flags.resolve(before.map(|before| &before.config))?;
         let corpus = self.read_list(resumed.as_ref())?;
+        let mut measured = None;
         if self.best {
             let applied = |candidate: &TrainConfig| {
                 let mut config = self.flags.resolve(Some(candidate))?;
                 self.flags.set_length(&mut config, &corpus, 0, true)?;
                 Ok(config)
             };
-            config = best::choose(&corpus, applied, device, bar)?;
+            let choice = best::choose(&corpus, applied, device, bar)?;
+            (config, measured) = (choice.config, choice.measured);
         }
         let has_length = self.best || self.flags.notebook || resumed.is_some();
         let done = before.map_or(0, Run::iterations);
         self.flags.set_length(&mut config, &corpus, done, has_length)?;
-        Ok(Prepared { resumed, replaces, corpus, config })
+        Ok(Prepared { resumed, replaces, corpus, config, measured })
     }
 
     /// Trains with the notebook's log on standard output.
@@ -189,7 +192,12 @@ impl Train {
     }
 
     /// Trains, prints names on the way, and new ones at the end.
-    fn train(&self, mut session: Session, done: u64) -> Result<(), Failure> {
+    fn train(
+        &self,
+        mut session: Session,
+        done: u64,
+        measured: Option<Measuring>,
+    ) -> Result<(), Failure> {
         let job = session.job;
         session.bar.say(&introduction(&session.trainer, &job, done));
         let mut live = Live::new(session.bar.clone(), job.corpus);
@@ -197,11 +205,16 @@ impl Train {
         if let Some(saver) = &session.saver {
             print_new_names(&mut live, &job, &trained, saver.known())?;
             live.bar.say("");
-            if !self.quiet
-                && let Some(baseline) = session.trainer.baseline()
-            {
-                live.bar.say(&best::comparison(&trained, &baseline));
-            }
+            let report = match measured.map(Measuring::wait) {
+                Some(Ok((_, comparison))) => Some(comparison),
+                Some(Err(error)) => Some(format!("No loss of held-out names: {}", message(&error))),
+                None if self.quiet => None,
+                None => {
+                    let baseline = session.trainer.baseline();
+                    baseline.map(|baseline| best::comparison(&trained, &baseline))
+                }
+            };
+            report.iter().for_each(|report| live.bar.say(report));
             live.bar.say(&format!("Saved {}", saver.path().display()));
             let commands = self.next_commands(saver.path());
             let width = commands.iter().map(|(command, _)| command.width()).max().unwrap_or(0);
