@@ -111,10 +111,7 @@ fn a_search_for_what_never_comes_ends_and_says_what_came_instead() {
             "--excluding-words all.txt --top-k 1 --min-length 2",
             "1 with an excluded word (--excluding-words)",
         ),
-        (
-            "--complete --max-length 1 --top-k 1 --min-length 1",
-            "1 cut off at 1 characters (--max-length)",
-        ),
+        ("--complete --max-length 1 --top-k 1 --min-length 1", "1 cut off (--max-length)"),
         ("--new --prefix anna --max-length 5 --top-k 1", "1 in the list (--new)"),
     ] {
         let run = folder.run(&format!("{sample} {flags}"));

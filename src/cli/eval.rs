@@ -264,16 +264,11 @@ const LISTED: usize = 20;
 
 /// The unknown characters, those of most names first.
 fn unknown(encoded: &Encoded) -> String {
-    let mut characters: Vec<(char, usize)> =
-        encoded.unknown.iter().map(|(&character, &names)| (character, names)).collect();
+    let mut characters = Vec::from_iter(&encoded.unknown);
     characters.sort_by_key(|&(_, names)| std::cmp::Reverse(names));
-    let mut listed: Vec<String> = characters
-        .iter()
-        .take(LISTED)
-        .map(|(character, names)| format!("{character:?} in {names}"))
-        .collect();
-    if characters.len() > LISTED {
-        listed.push(format!("and {} more", characters.len() - LISTED));
-    }
+    let more = characters.len().saturating_sub(LISTED);
+    let mut listed: Vec<String> =
+        characters.iter().take(LISTED).map(|(c, names)| format!("{c:?} in {names}")).collect();
+    listed.extend((more > 0).then(|| format!("and {more} more")));
     listed.join(", ")
 }

@@ -4,8 +4,8 @@ use super::args::open_device;
 use super::error::Failure;
 use super::python::{python_str, visible};
 use crate::Error;
-use crate::checkpoint;
-use crate::data::{END, Spelling, Vocabulary, encode};
+use crate::checkpoint::{self, Checkpoint};
+use crate::data::{END, Vocabulary, encode};
 use crate::eval::{Step, explain};
 use crate::gradient_norms::{GradientNorms, gradient_norms};
 use clap::Args;
@@ -67,7 +67,7 @@ impl Explain {
             let answer = json!({ "name": name, "nats": loss, "steps": steps });
             writeln!(out, "{answer:#}")?;
         } else {
-            print(&mut out, &steps, &saved.vocabulary, &spelling, loss)?;
+            print(&mut out, &steps, &name, &saved, loss)?;
         }
         Ok(out.flush()?)
     }
@@ -113,16 +113,15 @@ fn style(step: &Step) -> Style {
 fn print(
     out: &mut impl Write,
     steps: &[Step],
-    vocabulary: &Vocabulary,
-    spelling: &Spelling,
+    name: &[u32],
+    saved: &Checkpoint,
     loss: f64,
 ) -> io::Result<()> {
-    let name: Vec<u32> =
-        steps.iter().map(|step| step.index).filter(|&index| index != END).collect();
-    let mut letters: Vec<char> = vocabulary.show(&name, spelling).chars().collect();
+    let vocabulary = &saved.vocabulary;
+    let mut letters: Vec<char> = vocabulary.show(name, &saved.spelling()).chars().collect();
     // Some letters have capitals of several characters.
     if letters.len() != name.len() {
-        letters = vocabulary.decode(&name).chars().collect();
+        letters = vocabulary.decode(name).chars().collect();
     }
     let letters = letters.into_iter().map(visible).chain([".".to_string()]);
     for (step, letter) in steps.iter().zip(letters) {
@@ -138,18 +137,11 @@ fn print(
         let others: Vec<String> = step
             .alternatives
             .iter()
-            .map(|&(other, probability)| {
-                format!("{} {probability:.3}", self::label(other, vocabulary))
-            })
+            .map(|&(other, p)| format!("{} {p:.3}", self::label(other, vocabulary)))
             .collect();
-        let style = style(step);
-        writeln!(
-            out,
-            "  {style}{label}{style:#}{padding}{:11.6}  {:8.4}  {}",
-            step.log_probability.exp(),
-            -step.log_probability,
-            others.join("  ")
-        )?;
+        let (style, others) = (style(step), others.join("  "));
+        let (p, surprise) = (step.log_probability.exp(), -step.log_probability);
+        writeln!(out, "  {style}{label}{style:#}{padding}{p:11.6}  {surprise:8.4}  {others}")?;
     }
     Ok(())
 }

@@ -40,12 +40,11 @@ impl Style {
     /// The style that gives `written` from `word`; none where all styles do, as in scripts without
     /// capitals, or none does, as for McKay.
     fn of(written: &str, word: &str) -> Option<Self> {
-        let [title, lower, upper] = Self::ALL.map(|style| style.apply(word) == written);
-        match (title, lower, upper) {
-            (true, true, _) => None,
-            (true, ..) => Some(Self::Title),
-            (_, true, _) => Some(Self::Lower),
-            (.., upper) => upper.then_some(Self::Upper),
+        match Self::ALL.map(|style| style.apply(word) == written) {
+            [true, false, _] => Some(Self::Title),
+            [false, true, _] => Some(Self::Lower),
+            [false, false, true] => Some(Self::Upper),
+            _ => None,
         }
     }
 }
@@ -94,20 +93,17 @@ impl Capitals {
     pub fn restore(&self, name: &str) -> String {
         rewritten(name, |position, word| {
             let written = self.words.get(position).and_then(|words| words.get(word));
-            written.cloned().unwrap_or_else(|| {
-                self.styles
-                    .get(position)
-                    .map_or_else(|| word.to_string(), |style| style.apply(word))
-            })
+            let style = self.styles.get(position).copied().unwrap_or(Style::Lower);
+            written.cloned().unwrap_or_else(|| style.apply(word))
         })
     }
 
     /// Refuses a rule that no list has. A control character could reach a terminal.
     pub fn check(&self) -> Result<(), String> {
-        match self.words.values().flat_map(BTreeMap::values).any(|word| word.contains(breaks_lines))
-        {
-            true => Err("a word of its list has a control character".to_string()),
-            false => Ok(()),
+        let mut words = self.words.values().flat_map(BTreeMap::values);
+        match words.find(|word| word.contains(breaks_lines)) {
+            Some(_) => Err("a word of its list has a control character".to_string()),
+            None => Ok(()),
         }
     }
 }
@@ -163,11 +159,9 @@ impl<'n> Counts<'n> {
     /// The most frequent style in `position`.
     fn style(&self, position: &str) -> Style {
         let counts = self.styles.get(position).copied().unwrap_or_default();
-        let most = counts.iter().max().copied().unwrap_or_default();
-        if most == 0 {
-            return Style::Lower;
-        }
-        Style::ALL.into_iter().find(|&style| counts[style as usize] == most).unwrap_or(Style::Lower)
+        let most = counts.into_iter().max().filter(|&most| most > 0);
+        let first = Style::ALL.into_iter().find(|&style| Some(counts[style as usize]) == most);
+        first.unwrap_or(Style::Lower)
     }
 
     /// `word` as it is most often written in `position`, or in the style of the position.

@@ -332,14 +332,6 @@ mod tests {
     }
 
     #[test]
-    fn a_list_takes_a_vocabulary_with_more_characters_only() {
-        let (all, own) = (parse("adam\neve").unwrap(), parse("ada\nme").unwrap());
-        let adopted = own.clone().with_vocabulary(all.vocabulary()).unwrap();
-        assert_eq!((adopted.vocabulary(), adopted.names()), (all.vocabulary(), own.names()));
-        assert!(all.with_vocabulary(own.vocabulary()).unwrap_err().to_string().contains("'v'"));
-    }
-
-    #[test]
     fn a_list_is_learned_in_lower_case_if_its_capitals_follow_from_the_other_names() {
         let parsed = |list: &str, case| Corpus::parse(list.as_bytes(), "", case).unwrap();
         let auto = |list: &str| {

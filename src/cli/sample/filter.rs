@@ -7,7 +7,7 @@ use crate::data::{KnownNames, Spelling, folded, parse_listed};
 use aho_corasick::AhoCorasick;
 use clap::Args;
 use regex::{Regex, RegexBuilder};
-use regex_syntax::ast::{self, Ast, ClassSetItem};
+use regex_syntax::ast::parse::Parser;
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use unicode_normalization::UnicodeNormalization;
@@ -41,19 +41,6 @@ pub struct Filters {
     excluding_words: Option<PathBuf>,
 }
 
-/// Why a name is not printed. The order is that of the message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Reason {
-    Empty,
-    TooShort,
-    Known,
-    Cut,
-    Unmatched,
-    Excluded,
-    HasWord,
-    Repeated,
-}
-
 /// Accepts names by [`Filters`], and counts the others by reason.
 pub struct Filter<'a> {
     known: Option<&'a KnownNames>,
@@ -63,7 +50,7 @@ pub struct Filter<'a> {
     excluding: Vec<Regex>,
     words: Option<AhoCorasick>,
     seen: Option<HashSet<String>>,
-    rejected: BTreeMap<Reason, u64>,
+    rejected: BTreeMap<&'static str, u64>,
 }
 
 impl<'a> Filter<'a> {
@@ -115,49 +102,37 @@ impl<'a> Filter<'a> {
         reason.is_none()
     }
 
-    fn reason_against(&mut self, Sampled { name, text, ended }: &Sampled) -> Option<Reason> {
+    fn reason_against(&mut self, Sampled { name, text, ended }: &Sampled) -> Option<&'static str> {
         let matches = |regex: &Regex| regex.is_match(name);
         if name.is_empty() {
-            return Some(Reason::Empty);
+            return Some("empty");
         }
         // Trimming may have made it too short.
         if self.min_length > 1 && text.chars().count() < self.min_length {
-            return Some(Reason::TooShort);
+            return Some("too short (--min-length)");
         }
         if self.skips_cut && !ended {
-            return Some(Reason::Cut);
+            return Some("cut off (--max-length)");
         }
         if self.known.is_some_and(|known| known.contains(name)) {
-            return Some(Reason::Known);
+            return Some("in the list (--new)");
         }
         if !self.matching.iter().all(matches) {
-            return Some(Reason::Unmatched);
+            return Some("not matching (--matching)");
         }
         if self.excluding.iter().any(matches) {
-            return Some(Reason::Excluded);
+            return Some("excluded (--excluding)");
         }
         if self.words.as_ref().is_some_and(|words| words.is_match(&folded(name))) {
-            return Some(Reason::HasWord);
+            return Some("with an excluded word (--excluding-words)");
         }
         let is_repeated = self.seen.as_mut().is_some_and(|seen| !seen.insert(name.clone()));
-        is_repeated.then_some(Reason::Repeated)
+        is_repeated.then_some("printed already (--unique)")
     }
 
     /// How many names were sampled and not printed, and why.
-    pub fn rejected(&self, max_length: usize) -> String {
-        let reasons = self.rejected.iter().map(|(reason, count)| {
-            let reason = match reason {
-                Reason::Empty => "empty",
-                Reason::TooShort => "too short (--min-length)",
-                Reason::Known => "in the list (--new)",
-                Reason::Cut => &format!("cut off at {max_length} characters (--max-length)"),
-                Reason::Unmatched => "not matching (--matching)",
-                Reason::Excluded => "excluded (--excluding)",
-                Reason::HasWord => "with an excluded word (--excluding-words)",
-                Reason::Repeated => "printed already (--unique)",
-            };
-            format!("{count} {reason}")
-        });
+    pub fn rejected(&self) -> String {
+        let reasons = self.rejected.iter().map(|(reason, count)| format!("{count} {reason}"));
         reasons.collect::<Vec<_>>().join(", ")
     }
 }
@@ -176,45 +151,17 @@ fn regex(name: &'static str, pattern: &str) -> crate::Result<Regex> {
     // As names are.
     let pattern: String = pattern.nfc().collect();
     let wrong = |problem: String| Error::setting(name, format!("{pattern:?}"), problem);
-    let ast = ast::parse::Parser::new().parse(&pattern).map_err(|error| {
+    Parser::new().parse(&pattern).map_err(|error| {
         let (at, kind) = (error.span().start.column, error.kind());
         wrong(format!("at its character {at}: {kind}"))
     })?;
-    let Ok(has_capital) = ast::visit(&ast, HasCapital(false));
+    // In `\S`, `\p{Lu}` and the name of a group is no letter.
+    let other = Regex::new(r"\\([pP](\{.*?\}|.)|.)|\(\?P?<\w+>").expect("a valid pattern");
+    let has_capital = other.replace_all(&pattern, "").contains(char::is_uppercase);
     RegexBuilder::new(&pattern).case_insensitive(!has_capital).build().map_err(|error| {
         let message = error.to_string();
         wrong(message.lines().last().unwrap_or_default().trim_start_matches("error: ").to_string())
     })
-}
-
-/// Whether a letter of a pattern is a capital. In `\S` and `\p{Lu}` none is.
-struct HasCapital(bool);
-
-impl ast::Visitor for HasCapital {
-    type Output = bool;
-    type Err = std::convert::Infallible;
-
-    fn finish(self) -> Result<bool, Self::Err> {
-        Ok(self.0)
-    }
-
-    fn visit_pre(&mut self, ast: &Ast) -> Result<(), Self::Err> {
-        if let Ast::Literal(literal) = ast {
-            self.0 |= literal.c.is_uppercase();
-        }
-        Ok(())
-    }
-
-    fn visit_class_set_item_pre(&mut self, item: &ClassSetItem) -> Result<(), Self::Err> {
-        self.0 |= match item {
-            ClassSetItem::Literal(literal) => literal.c.is_uppercase(),
-            ClassSetItem::Range(range) => {
-                range.start.c.is_uppercase() || range.end.c.is_uppercase()
-            }
-            _ => false,
-        };
-        Ok(())
-    }
 }
 
 #[cfg(test)]
@@ -232,7 +179,7 @@ mod tests {
             ("[A-C]", "abc", false),
             ("[a-c]", "ABC", true),
             ("[^a-c]", "ABC", false),
-            (r"\x41", "a", false),
+            (r"(?P<Ty>t\PLy?)", "T-", true),
             ("(?i)TY", "tyra", true),
             ("e\u{301}", "Éva", true),
             ("straße", "STRASSE", false),

@@ -159,7 +159,7 @@ impl Sample {
             return Err(Failure::Stopped(signal, format!("; found {found_few}")));
         }
         if found < count {
-            let rejected = filter.rejected(max_length);
+            let rejected = filter.rejected();
             return Err(Failure::Check(format!("found {found_few}; the others were {rejected}")));
         }
         Ok(())
