@@ -222,8 +222,9 @@ fn open(
     let mut options = File::options();
     options.read(is_file).write(true).create_new(found.is_err());
     let mut file = options.open(path).map_err(cannot_write)?;
-    // Not every file system has locks.
-    if is_file && matches!(file.try_lock(), Err(TryLockError::WouldBlock)) {
+    // A new file is locked too. Not every file system has locks.
+    let locked = file.try_lock();
+    if is_file && matches!(locked, Err(TryLockError::WouldBlock)) {
         return Err(refusal(path, "another char-rnn is writing it"));
     }
     let mut cut = false;
