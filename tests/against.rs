@@ -61,7 +61,7 @@ fn archive(arrays: &Arrays, method: CompressionMethod) -> Vec<u8> {
 fn check_bytes(bytes: &[u8], clip: Option<f64>) -> char_rnn::Result<Against> {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), bytes).unwrap();
-    against(file.path(), clip)
+    against(file.path(), clip, false)
 }
 
 fn check(arrays: &Arrays) -> char_rnn::Result<Against> {
@@ -269,7 +269,12 @@ fn many_arrays_and_false_sizes_are_refused() {
     assert!(refusal(&long).contains("X has 1002 entries; at most 1001"));
     assert!(check_bytes(b"\x93NUMPY\x01\x00", None).unwrap_err().to_string().contains("np.savez"));
     let folder = tempfile::tempdir().unwrap();
-    assert!(against(folder.path(), None).unwrap_err().to_string().ends_with("this is not a file"));
+    assert!(
+        against(folder.path(), None, false)
+            .unwrap_err()
+            .to_string()
+            .ends_with("this is not a file")
+    );
 }
 
 /// The file of a sample: the parameters, the list and the seed.

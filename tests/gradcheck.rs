@@ -37,7 +37,7 @@ fn a_check_compares_all_methods_entries_losses_and_states() {
 /// training takes by default.
 #[test]
 fn all_methods_agree_on_long_names_odd_sizes_and_one_name() {
-    let options = Options { entries: Some(10), seed: 1 };
+    let options = Options { entries: Some(10), seed: 1, ..Options::default() };
     for (hidden, vocabulary, steps, batch) in
         [(17, 9, 200, 1), (17, 9, 200, 3), (67, 257, 4, 1), (67, 257, 3, 3), (50, 27, 13, 1)]
     {
@@ -53,7 +53,7 @@ fn all_methods_agree_on_long_names_odd_sizes_and_one_name() {
 /// terms of 20,000 and 10,000 steps cancel, and the probabilities of 10,000 characters are tiny.
 #[test]
 fn right_gradients_with_few_digits_agree() {
-    let options = Options { entries: Some(2), seed: 1 };
+    let options = Options { entries: Some(2), seed: 1, ..Options::default() };
     for (dtype, [hidden, vocabulary, steps, batch], seed) in [
         (DType::F64, [2, 27, 1001, 20], 2),
         (DType::F32, [2, 27, 1001, 10], 1),
@@ -107,7 +107,7 @@ proptest! {
         seed: u64,
     ) {
         let problem = Problem::random(Sizes { hidden, vocabulary, steps, batch }, seed).unwrap();
-        let options = Options { entries: Some(25), seed };
+        let options = Options { entries: Some(25), seed, whole: false };
         for dtype in [DType::F64, DType::F32] {
             let report = check(&problem, dtype, &Device::Cpu, &options).unwrap();
             prop_assert!(report.agree, "{:#?}", failing(&report));

@@ -179,7 +179,7 @@ fn sizes_limits_and_options_out_of_range_are_errors() {
     }
     let right = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/gradients/right.npz");
     for clip in [f64::NAN, -1., f64::NEG_INFINITY] {
-        assert!(against(right.as_ref(), Some(clip)).is_err());
+        assert!(against(right.as_ref(), Some(clip), false).is_err());
     }
     let all = Options::default();
     assert!(empty.and_then(|empty| check(&empty, DType::F64, &Device::Cpu, &all)).is_err());

@@ -6,13 +6,13 @@ use super::numeric::{
     DIFFERENCES, DIRECTIONS, EXACT, STEP, central_differences, default_entries, exact, is_small,
 };
 use super::problem::{Problem, Sizes};
-use super::rounding::Rounding;
+use super::rounding::rounding;
 use crate::error::{Error, Result};
 use crate::train::GradientMethod;
 use candle_core::{DType, Device, DeviceLocation};
 use serde::Serialize;
 
-/// The pair whose gradients a report has whole.
+/// The pair whose gradients a report can have whole.
 const SHOWN: [&str; 2] = ["autograd", "hand"];
 
 /// The options of a check.
@@ -24,6 +24,8 @@ pub struct Options {
     pub entries: Option<usize>,
     /// Selects the entries if not all are taken.
     pub seed: u64,
+    /// Whether the report keeps the gradients of `autograd` and `hand`, for [`Report::shown`].
+    pub whole: bool,
 }
 
 /// The result of a check.
@@ -46,7 +48,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// The tensors of `autograd` and `hand`, with both gradients whole.
+    /// The tensors of `autograd` and `hand`, with both gradients whole if [`Options::whole`].
     pub fn shown(&self) -> &[Comparison] {
         let pair = self.pairs.iter().find(|pair| pair.methods == SHOWN);
         pair.map_or(&[], |pair| &pair.tensors)
@@ -68,10 +70,11 @@ pub fn check(
     if options.entries == Some(0) {
         return Err(Error::setting("entries", 0, "it must be at least 1"));
     }
-    let problem = problem.rounded(dtype);
+    let is_f32 = dtype == DType::F32;
+    let problem = problem.map(|value| if is_f32 { f64::from(value as f32) } else { value });
     let sizes = problem.sizes();
-    let [in_f64, in_f32] = Rounding::of(&problem);
-    let rounding = if dtype == DType::F64 { in_f64 } else { in_f32 };
+    let [in_f64, in_f32] = rounding(&problem);
+    let rounding = if is_f32 { in_f32 } else { in_f64 };
     let (mut gradients, mut unrepeatable) = (Vec::new(), Vec::new());
     for method in GradientMethod::ALL {
         let [first, again] = [(); 2].map(|()| problem.derived(method, dtype, device));
@@ -102,7 +105,7 @@ pub fn check(
             let methods = [&first.method[..], &second.method];
             let shared = shared(methods, device.is_cpu());
             let mut pair = Pair { shared, ..Pair::of(&problem, first, second, bound) };
-            if methods == SHOWN {
+            if options.whole && methods == SHOWN {
                 let both = first.values.iter().zip(&second.values);
                 for (tensor, (g1, g2)) in pair.tensors.iter_mut().zip(both) {
                     tensor.whole = Some([g1.clone(), g2.clone()]);

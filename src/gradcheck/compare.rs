@@ -1,13 +1,14 @@
 //! The comparison of two gradients, tensor by tensor.
 
 use super::gradients::{Gradients, Scope};
+use super::numbers::LANES;
 use super::numeric::{DIFFERENCES, DIRECTIONS, EXACT};
-use super::problem::{Problem, TENSORS};
+use super::problem::{GRADIENTS, Problem, TENSORS};
 use candle_core::DType;
 use serde::Serialize;
 
 /// The largest relative error at which two methods agree, beside the rounding of the
-/// [problem](super::Rounding): 1e-12 in f64 and 1e-5 in f32. Against differences it is 1e-7 in f64,
+/// [problem](super::rounding): 1e-12 in f64 and 1e-5 in f32. Against differences it is 1e-7 in f64,
 /// and in f32 again 1e-5: differences are in f64, so the error is that of the other method.
 pub(super) fn bound(dtype: DType, against_differences: bool) -> f64 {
     match (dtype, against_differences) {
@@ -38,7 +39,7 @@ pub struct Comparison {
     pub bound: f64,
     /// Whether the relative error is within the bound.
     pub agree: bool,
-    /// All of g1 and g2, row by row, of `autograd` and `hand` and of a reader's arrays.
+    /// All of g1 and g2, row by row, if they were asked for.
     #[serde(skip)]
     pub whole: Option<[Vec<f64>; 2]>,
 }
@@ -67,33 +68,22 @@ impl Pair {
     /// If they are not gradients of this problem, or each is limited in another way.
     pub(super) fn of(problem: &Problem, first: &Gradients, second: &Gradients, bound: f64) -> Self {
         let scope = if matches!(first.scope, Scope::All) { &second.scope } else { &first.scope };
-        let (r1, r2) = (&first.rounding, &second.rounding);
-        let mut tensors = Vec::new();
-        for (index, shape) in problem.shapes().into_iter().enumerate() {
+        let computed = first.values.len().min(second.values.len());
+        let tensor = |(index, shape): (usize, Vec<usize>)| {
             let (g1, g2) = (first.at(index, scope), second.at(index, scope));
+            let (entries, directions) = match scope {
+                Scope::Entries(entries) => (entries.get(index).map(Vec::as_slice), 1),
+                Scope::Directions(_) if index < GRADIENTS => (None, LANES),
+                _ => (None, 1),
+            };
             // Along a random direction an error has the size of its norm; that of some entries is
             // within it.
-            let directions = if matches!(scope, Scope::Directions(_)) { g1.len() } else { 1 };
-            let own = |g: &Gradients, rounding: f64| match g.scope {
-                Scope::All => rounding * (directions as f64).sqrt(),
-                _ => rounding,
-            };
-            let floor = own(first, r1.gradients[index]) + own(second, r2.gradients[index]);
-            let entries = match scope {
-                Scope::Entries(entries) => Some(&entries.0[index][..]),
-                _ => None,
-            };
-            tensors.push(compare(TENSORS[index], shape, [&g1, &g2], entries, [bound, floor]));
-        }
-        if let (Some(l1), Some(l2)) = (first.loss, second.loss) {
-            let bounds = [bound, r1.loss + r2.loss];
-            tensors.push(compare("loss", vec![], [&[l1], &[l2]], None, bounds));
-        }
-        if let (Some(a1), Some(a2)) = (&first.last, &second.last) {
-            let [.., shape] = problem.shapes();
-            let bounds = [bound, r1.last + r2.last];
-            tensors.push(compare("a_last", shape, [a1, a2], None, bounds));
-        }
+            let rounding = first.rounding[index] + second.rounding[index];
+            let bounds = [bound, rounding * (directions as f64).sqrt()];
+            compare(TENSORS[index], shape, [&g1, &g2], entries, bounds)
+        };
+        let shapes = problem.shapes().into_iter().enumerate();
+        let tensors: Vec<Comparison> = shapes.take(computed).map(tensor).collect();
         let agree = tensors.iter().all(|tensor| tensor.agree);
         let methods = [first.method.clone(), second.method.clone()];
         Self { methods, shared: "none", bound, tensors, agree }
@@ -127,11 +117,7 @@ pub(super) fn compare(
     [bound, floor]: [f64; 2],
 ) -> Comparison {
     assert_eq!(g1.len(), g2.len(), "the gradients of {tensor} have different shapes");
-    // The first entry that is not finite, or else the one with the largest difference.
-    let difference = |at: usize| (g1[at] - g2[at]).abs();
-    let largest = (0..g1.len()).find(|&at| !difference(at).is_finite()).unwrap_or_else(|| {
-        (0..g1.len()).fold(0, |best, at| if difference(at) > difference(best) { at } else { best })
-    });
+    let largest = worst([g1, g2], 1)[0];
     let is_whole = g1.len() == shape.iter().product::<usize>();
     let at = match entries {
         Some(entries) => unravel(entries[largest], &shape),
@@ -143,7 +129,7 @@ pub(super) fn compare(
     Comparison {
         tensor,
         compared: g1.len(),
-        largest_difference: difference(largest),
+        largest_difference: (g1[largest] - g2[largest]).abs(),
         at,
         values: [g1[largest], g2[largest]],
         relative_error,
@@ -154,23 +140,48 @@ pub(super) fn compare(
     }
 }
 
+/// The indices of the `most` largest differences, the largest first; one that is not finite before
+/// any other.
+pub(crate) fn worst([g1, g2]: [&[f64]; 2], most: usize) -> Vec<usize> {
+    let size = |&at: &usize| {
+        let difference = (g1[at] - g2[at]).abs();
+        if difference.is_finite() { difference } else { f64::INFINITY }
+    };
+    let order = |a: &usize, b: &usize| size(b).total_cmp(&size(a)).then(a.cmp(b));
+    let mut indices: Vec<usize> = (0..g1.len()).collect();
+    if most < indices.len() {
+        indices.select_nth_unstable_by(most, order);
+        indices.truncate(most);
+    }
+    indices.sort_by(order);
+    indices
+}
+
 /// The relative error, NaN if a value is not finite, and ||g1|| + ||g2||.
 fn errors(g1: &[f64], g2: &[f64]) -> (f64, f64) {
     if !g1.iter().chain(g2).all(|g| g.is_finite()) {
         return (f64::NAN, 0.);
     }
-    let largest = g1.iter().chain(g2).fold(0., |most: f64, g| g.abs().max(most));
+    let largest = largest(g1.iter().chain(g2));
     if largest == 0. {
         return (0., 0.);
     }
     // Divided by the largest entry, so that no square underflows or overflows: a tiny gradient
     // whose squares are zero would agree with any other.
-    let norm = |values: &mut dyn Iterator<Item = f64>| {
-        values.map(|value| (value / largest).powi(2)).sum::<f64>().sqrt()
-    };
-    let norms = norm(&mut g1.iter().copied()) + norm(&mut g2.iter().copied());
-    let difference = norm(&mut g1.iter().zip(g2).map(|(g1, g2)| g1 - g2));
+    let of = |g: &[f64]| norm(g.iter().map(|g| g / largest));
+    let norms = of(g1) + of(g2);
+    let difference = norm(g1.iter().zip(g2).map(|(g1, g2)| (g1 - g2) / largest));
     (difference / norms, norms * largest)
+}
+
+/// The largest size of a number.
+pub(crate) fn largest<'a>(values: impl IntoIterator<Item = &'a f64>) -> f64 {
+    values.into_iter().fold(0., |most, value| value.abs().max(most))
+}
+
+/// The Euclidean norm.
+pub(super) fn norm(values: impl IntoIterator<Item = f64>) -> f64 {
+    values.into_iter().map(|value| value * value).sum::<f64>().sqrt()
 }
 
 /// The index along each dimension of the entry `flat` of a tensor of this shape.
@@ -193,23 +204,26 @@ mod tests {
 
     #[test]
     fn the_measures_match_their_formulas() {
-        let found = comparison(&[3., 4., 0.], &[3., 0., 0.]);
+        for (g1, g2, error) in [
+            ([3., 4., 0.], [3., 0., 0.], 4. / 8.),
+            ([0.; 3], [0.; 3], 0.),
+            ([0.; 3], [1e-200; 3], 1.),
+            // No square underflows or overflows.
+            ([1e-300; 3], [1e-300, 1e-300, 0.5e-300], 0.5 / (3f64.sqrt() + 1.5)),
+            ([1e300; 3], [1e300, 1e300, 0.5e300], 0.5 / (3f64.sqrt() + 1.5)),
+            ([1e300; 3], [1e300; 3], 0.),
+        ] {
+            let found = comparison(&g1, &g2);
+            assert!((found.relative_error - error).abs() < 1e-15, "{found:?}");
+            assert_eq!(found.agree, error == 0.);
+        }
+    }
+
+    #[test]
+    fn the_largest_difference_is_reported_or_one_that_is_not_finite() {
+        let found = comparison(&[3., 4., 0.], &[3., 0., 1.]);
         assert_eq!((found.largest_difference, found.at), (4., vec![1]));
         assert_eq!(found.values, [4., 0.]);
-        assert!((found.relative_error - 4. / 8.).abs() < 1e-15);
-        assert!(!found.agree);
-    }
-
-    #[test]
-    fn a_zero_gradient_agrees_only_with_zero() {
-        let both = comparison(&[0.; 3], &[0.; 3]);
-        assert_eq!((both.relative_error, both.agree), (0., true));
-        let one = comparison(&[0.; 3], &[1e-200; 3]);
-        assert_eq!((one.relative_error, one.agree), (1., false));
-    }
-
-    #[test]
-    fn a_value_that_is_not_finite_fails_and_its_index_is_reported() {
         for bad in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
             for (g1, g2) in [([9., bad], [1., 2.]), ([9., 2.], [1., bad]), ([9., bad], [1., bad])] {
                 let found = comparison(&g1, &g2);
@@ -217,14 +231,9 @@ mod tests {
                 assert_eq!(found.at, [1]);
             }
         }
-    }
-
-    #[test]
-    fn tiny_and_huge_gradients_are_compared_without_underflow_or_overflow() {
-        for size in [1e-300, 1e300] {
-            assert!(comparison(&[size, size], &[size, size]).agree);
-            assert!(!comparison(&[size, size], &[size, 0.5 * size]).agree);
-        }
+        let values: Vec<f64> = (0..100).map(|i| f64::from(i * 37 % 100)).collect();
+        let sorted = worst([&values, &[0.; 100]], 3).into_iter().map(|at| values[at]);
+        assert_eq!(sorted.collect::<Vec<_>>(), [99., 98., 97.]);
     }
 
     #[test]

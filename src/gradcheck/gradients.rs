@@ -1,7 +1,7 @@
-//! The results of a method: loss, last state and gradients.
+//! The results of a method: gradients, loss and last states.
 
 use super::numbers::{LANES, directions};
-use super::problem::{Entries, Problem, to_f64};
+use super::problem::{Entries, GRADIENTS, Problem, to_f64};
 use super::rounding::Rounding;
 use crate::error::Result;
 use crate::model::CharRnnState;
@@ -26,13 +26,10 @@ pub(super) enum Scope {
 pub(super) struct Gradients {
     /// The name of the method.
     pub method: String,
-    /// The gradients of [`TENSORS`](super::TENSORS), row by row; of the entries of `scope` alone.
-    pub values: [Vec<f64>; 6],
-    /// The loss, in nats, if the method computes it.
-    pub loss: Option<f64>,
-    /// The state after the last step of each name, (B, n_a), if the method computes it.
-    pub last: Option<Vec<f64>>,
-    /// The entries in `values`.
+    /// The values of [`TENSORS`](super::TENSORS), row by row, the gradients of the entries of `scope`
+    /// alone. Differences are gradients only.
+    pub values: Vec<Vec<f64>>,
+    /// The entries of the gradients in `values`.
     pub scope: Scope,
     /// The error that rounding, and the truncation of differences, may leave; zero if not known.
     pub rounding: Rounding,
@@ -41,19 +38,17 @@ pub(super) struct Gradients {
 impl Gradients {
     /// Whether the results are the same, bit for bit.
     pub fn is_identical(&self, other: &Self) -> bool {
-        let values = |of: &Self| {
-            let all = of.values.iter().flatten().chain(&of.loss).chain(of.last.iter().flatten());
-            all.map(|value| value.to_bits()).collect::<Vec<u64>>()
-        };
-        values(self) == values(other)
+        let bits = |of: &Self| of.values.concat().into_iter().map(f64::to_bits).collect::<Vec<_>>();
+        bits(self) == bits(other)
     }
 
     /// The values of the tensor `index` in the scope of another method.
     pub fn at(&self, index: usize, scope: &Scope) -> Vec<f64> {
         let values = &self.values[index];
         match (&self.scope, scope) {
+            _ if index >= GRADIENTS => values.clone(),
             (Scope::All, Scope::Entries(entries)) => {
-                entries.0[index].iter().map(|&at| values[at]).collect()
+                entries[index].iter().map(|&at| values[at]).collect()
             }
             (Scope::All, Scope::Directions(seed)) => {
                 let mut draw = directions(*seed, index);
@@ -86,26 +81,22 @@ impl Problem {
         device: &Device,
     ) -> Result<Gradients> {
         let (model, a0) = self.module(dtype, device)?;
-        let from = |a0| loss_and_gradients(method, &model, self.batch(), &CharRnnState::new(a0));
+        let from = |a0| loss_and_gradients(method, &model, &self.batch, &CharRnnState::new(a0));
         let mut found = from(a0.clone())?;
         if method == GradientMethod::Autograd {
             // In training the initial state is no variable, and the graph has other nodes.
             found = StepResult { da0: found.da0, ..from(a0.detach())? };
         }
-        let [wax, waa, wya, b, by] = found.gradients.each_ref().map(to_f64);
-        let da0 = match &found.da0 {
-            Some(da0) => to_f64(da0)?,
-            // The graph does not reach it.
-            None => vec![0.; a0.elem_count()],
-        };
-        Ok(Gradients {
-            method: method.to_string(),
-            values: [wax?, waa?, wya?, b?, by?, da0],
-            loss: Some(found.loss),
-            last: Some(to_f64(found.last.a())?),
-            scope: Scope::All,
-            rounding: Rounding::default(),
-        })
+        let mut values =
+            found.gradients.iter().map(to_f64).collect::<candle_core::Result<Vec<_>>>()?;
+        values.extend([
+            // None if the graph does not reach it.
+            found.da0.as_ref().map_or(Ok(vec![0.; a0.elem_count()]), to_f64)?,
+            vec![found.loss],
+            to_f64(found.last.a())?,
+        ]);
+        let (method, rounding) = (method.to_string(), Rounding::default());
+        Ok(Gradients { method, values, scope: Scope::All, rounding })
     }
 }
 
@@ -120,7 +111,7 @@ mod tests {
         let sizes = Sizes { hidden: 40, vocabulary: 27, steps: 9, batch: 5 };
         let problem = Problem::random(sizes, 1).unwrap();
         assert_eq!(problem.sizes(), sizes);
-        assert!(problem.batch().y().contains(&IGNORE_INDEX));
+        assert!(problem.batch.y().contains(&IGNORE_INDEX));
         let gradients = problem.derived(GradientMethod::Hand, DType::F64, &Device::Cpu).unwrap();
         for (name, values) in TENSORS.iter().zip(&gradients.values) {
             let mean = values.iter().map(|g| g.abs()).sum::<f64>() / values.len() as f64;

@@ -41,52 +41,50 @@ impl Dual {
     }
 }
 
-impl Add for Dual {
-    type Output = Self;
-    fn add(self, other: Self) -> Self {
-        self.combine(other, self.value + other.value, [1., 1.])
-    }
+/// The operators of a number, from the results of the first four.
+macro_rules! operators {
+    ($N:ident: $($Op:ident $op:ident |$a:ident, $b:ident| $result:expr;)*) => {
+        $(impl $Op for $N {
+            type Output = Self;
+            fn $op(self, other: Self) -> Self {
+                let ($a, $b) = (self, other);
+                $result
+            }
+        })*
+        impl Neg for $N {
+            type Output = Self;
+            fn neg(self) -> Self {
+                Self::from_f64(0.) - self
+            }
+        }
+        impl AddAssign for $N {
+            fn add_assign(&mut self, other: Self) {
+                *self = *self + other;
+            }
+        }
+        impl SubAssign for $N {
+            fn sub_assign(&mut self, other: Self) {
+                *self = *self - other;
+            }
+        }
+    };
 }
 
-impl Sub for Dual {
-    type Output = Self;
-    fn sub(self, other: Self) -> Self {
-        self.combine(other, self.value - other.value, [1., -1.])
-    }
+operators! { Dual:
+    Add add |a, b| a.combine(b, a.value + b.value, [1., 1.]);
+    Sub sub |a, b| a.combine(b, a.value - b.value, [1., -1.]);
+    Mul mul |a, b| a.combine(b, a.value * b.value, [b.value, a.value]);
+    Div div |a, b| {
+        let (quotient, reciprocal) = (a.value / b.value, 1. / b.value);
+        a.combine(b, quotient, [reciprocal, -quotient * reciprocal])
+    };
 }
 
-impl Mul for Dual {
-    type Output = Self;
-    fn mul(self, other: Self) -> Self {
-        self.combine(other, self.value * other.value, [other.value, self.value])
-    }
-}
-
-impl Div for Dual {
-    type Output = Self;
-    fn div(self, other: Self) -> Self {
-        let (quotient, reciprocal) = (self.value / other.value, 1. / other.value);
-        self.combine(other, quotient, [reciprocal, -quotient * reciprocal])
-    }
-}
-
-impl Neg for Dual {
-    type Output = Self;
-    fn neg(self) -> Self {
-        self.apply(-self.value, -1.)
-    }
-}
-
-impl AddAssign for Dual {
-    fn add_assign(&mut self, other: Self) {
-        *self = *self + other;
-    }
-}
-
-impl SubAssign for Dual {
-    fn sub_assign(&mut self, other: Self) {
-        *self = *self - other;
-    }
+operators! { Coarse:
+    Add add |a, b| Self::from_f64(a.0 + b.0);
+    Sub sub |a, b| Self::from_f64(a.0 - b.0);
+    Mul mul |a, b| Self::from_f64(a.0 * b.0);
+    Div div |a, b| Self::from_f64(a.0 / b.0);
 }
 
 impl PartialOrd for Dual {
@@ -144,37 +142,6 @@ impl Number for Coarse {
     }
     fn tanh(self) -> Self {
         Self::from_f64(self.0.tanh())
-    }
-}
-
-macro_rules! coarse {
-    ($($Op:ident $op:ident),*) => {$(
-        impl $Op for Coarse {
-            type Output = Self;
-            fn $op(self, other: Self) -> Self {
-                Self::from_f64(self.0.$op(other.0))
-            }
-        }
-    )*};
-}
-coarse!(Add add, Sub sub, Mul mul, Div div);
-
-impl AddAssign for Coarse {
-    fn add_assign(&mut self, other: Self) {
-        *self = *self + other;
-    }
-}
-
-impl SubAssign for Coarse {
-    fn sub_assign(&mut self, other: Self) {
-        *self = *self - other;
-    }
-}
-
-impl Neg for Coarse {
-    type Output = Self;
-    fn neg(self) -> Self {
-        Self(-self.0)
     }
 }
 

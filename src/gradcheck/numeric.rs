@@ -4,7 +4,7 @@
 use super::forward::Forward;
 use super::gradients::{Gradients, Scope};
 use super::numbers::{Dual, LANES, directions};
-use super::problem::{Entries, Problem, Sizes, TENSORS};
+use super::problem::{Entries, GRADIENTS, LOSS, Problem, Sizes};
 use super::rounding::Rounding;
 use std::array::from_fn;
 
@@ -29,29 +29,30 @@ const MAX_DEFAULT_WORK: usize = 1_000_000_000;
 /// The default number of entries of a tensor: 200, fewer if their differences, with two steps each,
 /// would take long, at least 10.
 pub(super) fn default_entries(sizes: Sizes) -> usize {
-    let each = 4 * TENSORS.len() * sizes.forward_work();
+    let each = 4 * GRADIENTS * sizes.forward_work();
     (MAX_DEFAULT_WORK / each.max(1)).clamp(10, MAX_DEFAULT_ENTRIES)
 }
 
 /// Whether the exact derivative of every entry is a matter of seconds.
 pub(super) fn is_small(problem: &Problem) -> bool {
-    let entries: usize = problem.shapes().iter().map(|shape| shape.iter().product::<usize>()).sum();
+    let shapes = &problem.shapes()[..GRADIENTS];
+    let entries: usize = shapes.iter().map(|shape| shape.iter().product::<usize>()).sum();
     entries.saturating_mul(problem.sizes().forward_work()) < MAX_DEFAULT_WORK
 }
 
 /// Exact derivatives of the loss by the entries of `scope`, or along its directions, in f64.
 pub(super) fn exact(problem: &Problem, scope: Scope) -> Gradients {
     let mut forward = Forward::<Dual>::new(problem);
-    let (losses, last) = forward.losses();
+    let loss_and_last = forward.losses();
     let derivatives = |forward: &Forward<Dual>| {
-        let (losses, _) = forward.losses();
+        let [losses, _] = forward.losses();
         from_fn::<f64, LANES, _>(|lane| losses.iter().map(|loss| loss.tangent[lane]).sum())
     };
-    let values = from_fn(|index| {
+    let gradient = |index: usize| {
         let length = problem.shapes()[index].iter().product();
         let entries: Vec<usize> = match &scope {
             Scope::All => (0..length).collect(),
-            Scope::Entries(entries) => entries.0[index].clone(),
+            Scope::Entries(entries) => entries[index].clone(),
             Scope::Directions(seed) => {
                 let mut draw = directions(*seed, index);
                 (0..length).for_each(|at| forward.entry(index, at).tangent = draw());
@@ -69,21 +70,18 @@ pub(super) fn exact(problem: &Problem, scope: Scope) -> Gradients {
             some.iter().for_each(|&at| forward.entry(index, at).tangent = [0.; LANES]);
         }
         values
-    });
+    };
+    let mut values: Vec<Vec<f64>> = (0..GRADIENTS).map(gradient).collect();
     let value = |values: Vec<Dual>| values.iter().map(|dual| dual.value).collect::<Vec<f64>>();
-    Gradients {
-        method: if matches!(scope, Scope::Directions(_)) { DIRECTIONS } else { EXACT }.to_string(),
-        values,
-        loss: Some(value(losses).iter().sum()),
-        last: Some(value(last)),
-        scope,
-        rounding: Rounding::default(),
-    }
+    let [losses, last] = loss_and_last.map(value);
+    values.extend([vec![losses.iter().sum()], last]);
+    let method = if matches!(scope, Scope::Directions(_)) { DIRECTIONS } else { EXACT };
+    Gradients { method: method.to_string(), values, scope, rounding: Rounding::default() }
 }
 
 /// Central differences of the loss with the step `step`, at `entries` of each tensor, in f64.
 /// Their error is estimated from those with twice the step, and from the rounding of the loss,
-/// `rounding`; see [`Rounding`].
+/// `rounding`.
 pub(super) fn central_differences(
     problem: &Problem,
     step: f64,
@@ -91,15 +89,16 @@ pub(super) fn central_differences(
     rounding: &Rounding,
 ) -> Gradients {
     let mut forward = Forward::<f64>::new(problem);
-    let mut values: [Vec<f64>; 6] = Default::default();
+    let mut values = vec![vec![]; GRADIENTS];
     let mut error = Rounding::default();
-    for (index, at) in entries.0.iter().enumerate() {
+    for (index, at) in entries.iter().enumerate() {
         let mut difference = |at, step| {
             let middle = *forward.entry(index, at);
             let (high, low) = (middle + step, middle - step);
             let mut losses = |value| {
                 *forward.entry(index, at) = value;
-                forward.losses().0
+                let [losses, _] = forward.losses();
+                losses
             };
             let (above, below) = (losses(high), losses(low));
             *forward.entry(index, at) = middle;
@@ -113,9 +112,9 @@ pub(super) fn central_differences(
             truncation += (found - wide).powi(2);
             values[index].push(found);
         }
-        let noise = rounding.loss / step * (at.len() as f64).sqrt();
-        error.gradients[index] = f64::sqrt(truncation) + noise;
+        let noise = rounding[LOSS] / step * (at.len() as f64).sqrt();
+        error[index] = f64::sqrt(truncation) + noise;
     }
     let (method, scope) = (DIFFERENCES.to_string(), Scope::Entries(entries));
-    Gradients { method, values, loss: None, last: None, scope, rounding: error }
+    Gradients { method, values, scope, rounding: error }
 }

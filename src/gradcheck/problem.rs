@@ -9,8 +9,13 @@ use candle_core::{DType, Device, Tensor, Var};
 use candle_nn::VarBuilder;
 use serde::Serialize;
 
-/// The tensors whose gradients are compared: the parameters and the initial state.
-pub(crate) const TENSORS: [&str; 6] = ["wax", "waa", "wya", "b", "by", "a0"];
+/// What is compared: the gradients of the parameters and of the initial state, the loss, and the
+/// states after the last step of each name.
+pub(crate) const TENSORS: [&str; 8] = ["wax", "waa", "wya", "b", "by", "a0", "loss", "a_last"];
+/// The number of gradients among [`TENSORS`].
+pub(super) const GRADIENTS: usize = 6;
+/// The loss among [`TENSORS`].
+pub(super) const LOSS: usize = 6;
 
 /// The most multiplications of one forward pass that a check accepts: with all methods, about a
 /// minute.
@@ -68,10 +73,11 @@ impl Sizes {
     }
 
     /// The shapes of [`TENSORS`].
-    pub(super) fn shapes(&self) -> [Vec<usize>; 6] {
+    pub(super) fn shapes(&self) -> [Vec<usize>; 8] {
         let config = self.config();
         TENSORS.map(|name| match name {
-            "a0" => vec![self.batch, self.hidden],
+            "a0" | "a_last" => vec![self.batch, self.hidden],
+            "loss" => vec![],
             _ => config.shape(name),
         })
     }
@@ -109,12 +115,13 @@ impl Sequence {
 /// A network, names and their initial states: the point at which the gradients are taken.
 #[derive(Debug, Clone)]
 pub struct Problem {
-    parameters: Parameters<f64>,
+    pub(super) parameters: Parameters<f64>,
     /// What the reference reads.
-    sequences: Vec<Sequence>,
+    pub(super) sequences: Vec<Sequence>,
     /// What the gradient methods read.
-    batch: Batch,
-    a0: Matrix<f64>,
+    pub(super) batch: Batch,
+    /// The initial states, (B, n_a).
+    pub(super) a0: Matrix<f64>,
 }
 
 impl Problem {
@@ -130,45 +137,35 @@ impl Problem {
         }
         // In a batch some indices outside of every vocabulary are padding.
         names.iter().try_for_each(|name| check_indices(name, parameters.by.len()))?;
-        let sequences = names.iter().map(|name| Sequence::name(name)).collect();
-        let batch = Batch::new(names.iter().map(Vec::as_slice));
-        Self { parameters, sequences, batch, a0 }.checked()
-    }
-
-    /// The problem of one sequence of the notebook, from the state `a_prev`.
-    ///
-    /// # Errors
-    /// As [`new`](Self::new), and if X and Y are empty or of different lengths.
-    pub(super) fn sequence(
-        parameters: Parameters<f64>,
-        sequence: Sequence,
-        a_prev: Vec<f64>,
-    ) -> Result<Self> {
-        let Sequence { x, y } = &sequence;
-        if x.len() != y.len() || x.is_empty() {
-            let message = format!("X has {} steps and Y has {}", x.len(), y.len());
-            return Err(candle_core::Error::Msg(message).into());
-        }
-        let batch = sequence.batch();
-        Self { parameters, sequences: vec![sequence], batch, a0: vec![a_prev] }.checked()
-    }
-
-    fn checked(self) -> Result<Self> {
-        let Parameters { wax, waa, wya, b, by } = &self.parameters;
-        let (n_a, n_x, size) = (b.len(), by.len(), self.sequences.len());
+        let Parameters { wax, waa, wya, b, by } = &parameters;
+        let (n_a, n_x) = (b.len(), by.len());
         for (name, matrix, rows, columns) in [
             ("wax", wax, n_a, n_x),
             ("waa", waa, n_a, n_a),
             ("wya", wya, n_x, n_a),
-            ("a0", &self.a0, size, n_a),
+            ("a0", &a0, names.len(), n_a),
         ] {
             if matrix.len() != rows || matrix.iter().any(|row| row.len() != columns) {
                 let message = format!("{name} must be {rows} rows of {columns} values");
                 return Err(candle_core::Error::Msg(message).into());
             }
         }
-        self.batch.check_indices(n_x)?;
-        Ok(self)
+        let sequences = names.iter().map(|name| Sequence::name(name)).collect();
+        let batch = Batch::new(names.iter().map(Vec::as_slice));
+        Ok(Self { parameters, sequences, batch, a0 })
+    }
+
+    /// The problem of one sequence of the notebook, from the state `a_prev`.
+    ///
+    /// # Panics
+    /// If X and Y are empty or of different lengths.
+    pub(super) fn sequence(
+        parameters: Parameters<f64>,
+        sequence: Sequence,
+        a_prev: Vec<f64>,
+    ) -> Self {
+        let batch = sequence.batch();
+        Self { parameters, sequences: vec![sequence], batch, a0: vec![a_prev] }
     }
 
     /// Random parameters, names and initial state; the same `seed` gives the same problem.
@@ -186,14 +183,14 @@ impl Problem {
         let mut normal = RngSource::Seed(seed).normals();
         let by_row = 1. / (hidden as f64).sqrt();
         let deviations = [1., by_row, 2. * by_row, 0.5, 0.5];
-        let mut flat: [Vec<f64>; 6] = sizes.shapes().map(|shape| vec![0.; shape.iter().product()]);
+        let mut flat = Parameters::zeros(hidden, vocabulary).flat();
         for (values, deviation) in flat.iter_mut().zip(deviations) {
             values.fill_with(|| normal() * deviation);
         }
-        let [wax, waa, wya, b, by, a0] = &mut flat;
-        a0.fill_with(|| normal().tanh());
-        let parameters = Parameters::from_flat(hidden, vocabulary, [wax, waa, wya, b, by]);
-        let a0 = a0.chunks(hidden).map(<[f64]>::to_vec).collect();
+        let flat = flat.each_ref().map(Vec::as_slice);
+        let parameters = Parameters::from_flat(hidden, vocabulary, flat);
+        let mut state = || (0..hidden).map(|_| normal().tanh()).collect();
+        let a0 = (0..batch).map(|_| state()).collect();
 
         let mut uniforms = RngSource::Seed(seed).uniforms(0);
         let mut below = |limit: usize| (uniforms.draw() * limit as f64) as usize;
@@ -227,21 +224,6 @@ impl Problem {
         Self::new(parameters, names, a0)
     }
 
-    /// The parameters.
-    pub(super) fn parameters(&self) -> &Parameters<f64> {
-        &self.parameters
-    }
-
-    /// The names, laid out for the reference.
-    pub(super) fn sequences(&self) -> &[Sequence] {
-        &self.sequences
-    }
-
-    /// The initial state, (B, n_a).
-    pub(super) fn a0(&self) -> &Matrix<f64> {
-        &self.a0
-    }
-
     /// The sizes.
     pub fn sizes(&self) -> Sizes {
         Sizes {
@@ -253,22 +235,8 @@ impl Problem {
     }
 
     /// The shapes of [`TENSORS`].
-    pub(super) fn shapes(&self) -> [Vec<usize>; 6] {
+    pub(super) fn shapes(&self) -> [Vec<usize>; 8] {
         self.sizes().shapes()
-    }
-
-    /// The values of [`TENSORS`], row by row.
-    fn flat(&self) -> [Vec<f64>; 6] {
-        let [wax, waa, wya, b, by] = self.parameters.flat();
-        [wax, waa, wya, b, by, self.a0.concat()]
-    }
-
-    /// This problem with each value rounded to `dtype`.
-    pub(super) fn rounded(&self, dtype: DType) -> Self {
-        match dtype {
-            DType::F32 => self.map(|value| f64::from(value as f32)),
-            _ => self.clone(),
-        }
     }
 
     /// This problem with `f` of each parameter and each initial state.
@@ -294,7 +262,8 @@ impl Problem {
             let tensor = Tensor::from_vec(values, shape, &Device::Cpu)?;
             Var::from_tensor(&tensor.to_dtype(dtype)?.to_device(device)?)
         };
-        let variables = self.flat().into_iter().zip(self.shapes()).map(variable);
+        let values = self.parameters.flat().into_iter().chain([self.a0.concat()]);
+        let variables = values.zip(self.shapes()).map(variable);
         let variables = variables.collect::<candle_core::Result<Vec<_>>>()?;
         let tensors = variables.iter().map(|variable| variable.as_tensor().clone());
         let named = PARAMETERS.map(str::to_string).into_iter().zip(tensors).collect();
@@ -302,15 +271,10 @@ impl Problem {
         Ok((char_rnn(self.sizes().config(), vb)?, variables[5].as_tensor().clone()))
     }
 
-    /// What the gradient methods read.
-    pub(super) fn batch(&self) -> &Batch {
-        &self.batch
-    }
-
     /// Indices of entries of each tensor: all of a tensor with no more than `limit`, else that
     /// many, drawn uniformly by `seed`.
     pub(super) fn entries(&self, limit: usize, seed: u64) -> Entries {
-        Entries(self.shapes().map(|shape| {
+        let all = |shape: &Vec<usize>| {
             let mut at: Vec<usize> = (0..shape.iter().product()).collect();
             if at.len() > limit {
                 RngSource::Seed(seed).shuffle(&mut at);
@@ -318,7 +282,8 @@ impl Problem {
                 at.sort_unstable();
             }
             at
-        }))
+        };
+        self.shapes()[..GRADIENTS].iter().map(all).collect()
     }
 }
 
@@ -327,9 +292,8 @@ pub(super) fn to_f64(tensor: &Tensor) -> candle_core::Result<Vec<f64>> {
     tensor.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.flatten_all()?.to_vec1()
 }
 
-/// For each of [`TENSORS`], the flat indices of some of its entries, ascending.
-#[derive(Debug, Clone)]
-pub(super) struct Entries(pub [Vec<usize>; 6]);
+/// For each gradient of [`TENSORS`], the flat indices of some of its entries, ascending.
+pub(super) type Entries = Vec<Vec<usize>>;
 
 #[cfg(test)]
 mod tests {
@@ -347,7 +311,5 @@ mod tests {
         assert!(Problem::new(parameters.clone(), &names, a0.clone()).is_ok());
         assert!(Problem::new(parameters.clone(), &[vec![4], vec![1]], a0.clone()).is_err());
         assert!(Problem::new(parameters.clone(), &[], vec![]).is_err());
-        let ragged = Sequence { x: vec![None, Some(1)], y: vec![1] };
-        assert!(Problem::sequence(parameters, ragged, a0[0].clone()).is_err());
     }
 }

@@ -35,50 +35,36 @@ const COARSE: f64 = 1. / (1 << 9) as f64;
 /// The relative error up to which it grows with u.
 pub(super) const LINEAR: f64 = 1e-3;
 
-/// The rounding error of a method that computes in one number type, as a norm.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub(super) struct Rounding {
-    /// Of the gradients of [`TENSORS`](super::TENSORS).
-    pub gradients: [f64; 6],
-    /// Of the loss.
-    pub loss: f64,
-    /// Of the last states.
-    pub last: f64,
+/// The norms of the errors that rounding leaves in the values of [`TENSORS`](super::TENSORS).
+pub(super) type Rounding = [f64; 8];
+
+/// The error that is allowed on `problem` in f64 and in f32. Where the error of coarser numbers is
+/// not far below the value itself it no longer grows with u, and that of f64 may be as large.
+pub(super) fn rounding(problem: &Problem) -> [Rounding; 2] {
+    // The values are rounded by Coarse alone: where a network is chaotic it is another one then.
+    let in_f64 = measured::<Coarse>(problem, |w| w, |x| x.0, FACTOR * COARSE);
+    let in_f32 = measured::<f32>(problem, |w| f64::from(w as f32), f64::from, FACTOR);
+    [in_f64, in_f32]
 }
 
-impl Rounding {
-    /// The error of `problem`, its values `rounded`, in numbers `N`, times `factor`.
-    fn measured<N: Number>(
-        problem: &Problem,
-        rounded: fn(f64) -> f64,
-        value: fn(N) -> f64,
-        factor: f64,
-    ) -> Self {
-        let mut sums = [0.; 8];
-        for point in 0..POINTS {
-            let problem = problem.map(|w| rounded(w * (1. + point as f64 / 1024.)));
-            let exact = Forward::<f64>::new(&problem).backward();
-            let found = Forward::<N>::new(&problem).backward();
-            let pairs = exact.gradients.iter().zip(&found.gradients);
-            let pairs = pairs.chain([(&exact.losses, &found.losses), (&exact.last, &found.last)]);
-            for (sum, (exact, found)) in sums.iter_mut().zip(pairs) {
-                let squares = exact.iter().zip(found).map(|(a, &b)| (a - value(b)).powi(2));
-                let (error, norm) =
-                    (squares.sum::<f64>(), exact.iter().map(|a| a * a).sum::<f64>());
-                let factor = if error < LINEAR * LINEAR * norm { factor } else { FACTOR };
-                *sum += factor * factor * error / POINTS as f64;
-            }
+/// The error of `problem`, its values `rounded`, in numbers `N`, times `factor`.
+fn measured<N: Number>(
+    problem: &Problem,
+    rounded: fn(f64) -> f64,
+    value: fn(N) -> f64,
+    factor: f64,
+) -> Rounding {
+    let mut sums = [0.; 8];
+    for point in 0..POINTS {
+        let problem = problem.map(|w| rounded(w * (1. + point as f64 / 1024.)));
+        let exact = Forward::<f64>::new(&problem).backward();
+        let found = Forward::<N>::new(&problem).backward();
+        for (sum, (exact, found)) in sums.iter_mut().zip(exact.iter().zip(found)) {
+            let squares = exact.iter().zip(found).map(|(a, b)| (a - value(b)).powi(2));
+            let (error, norm) = (squares.sum::<f64>(), exact.iter().map(|a| a * a).sum::<f64>());
+            let factor = if error < LINEAR * LINEAR * norm { factor } else { FACTOR };
+            *sum += factor * factor * error / POINTS as f64;
         }
-        let [wax, waa, wya, b, by, a0, loss, last] = sums.map(f64::sqrt);
-        Self { gradients: [wax, waa, wya, b, by, a0], loss, last }
     }
-
-    /// The error that is allowed on `problem` in f64 and in f32. Where the error of coarser numbers
-    /// is not far below the value itself it no longer grows with u, and that of f64 may be as large.
-    pub(super) fn of(problem: &Problem) -> [Self; 2] {
-        // The values are rounded by Coarse alone: where a network is chaotic it is another one then.
-        let in_f64 = Self::measured::<Coarse>(problem, |w| w, |x| x.0, FACTOR * COARSE);
-        let in_f32 = Self::measured::<f32>(problem, |w| f64::from(w as f32), f64::from, FACTOR);
-        [in_f64, in_f32]
-    }
+    sums.map(f64::sqrt)
 }

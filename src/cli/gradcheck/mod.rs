@@ -110,13 +110,14 @@ impl Gradcheck {
             files::check_new(path, "--html")?;
         }
         if let Some(path) = &self.against {
-            let found = against(path, self.clip)?;
+            let found = against(path, self.clip, self.html.is_some())?;
             let result = self.report_against(&found);
             let title = path.display().to_string();
             return self.write(&found.arrays, ["yours", "right"], &title, &[]).and(result);
         }
         let devices = self.devices()?;
-        let options = Options { entries: self.entries, seed: self.seed };
+        let whole = self.html.is_some();
+        let options = Options { entries: self.entries, seed: self.seed, whole };
         let mut reports = Vec::new();
         let (problems, characters) = self.problems()?;
         for problem in problems {

@@ -15,7 +15,7 @@ const FAINT: Style = Style::new().dimmed();
 pub fn print_summary(out: &mut impl Write, report: &Report, origin: &str) -> Result<()> {
     print_heading(out, report, origin)?;
     write!(out, "\n{FAINT}  {:<21} {:>6}", "relative error", "bound")?;
-    for name in TENSORS.iter().chain(&["loss", "a_last"]) {
+    for name in TENSORS {
         write!(out, " {name:>6}")?;
     }
     writeln!(out, "  shared{FAINT:#}")?;

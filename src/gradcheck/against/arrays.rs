@@ -1,5 +1,6 @@
 //! The arrays of a file, and the causes of wrong ones.
 
+use crate::gradcheck::compare::{largest, norm};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -30,59 +31,57 @@ pub(super) struct Given {
 impl Given {
     /// An array with the right one, and the bounds of the relative error and of the distance.
     pub fn new(values: Vec<f64>, right: &[f64], is_right: bool, [bound, floor]: [f64; 2]) -> Self {
-        let largest = values.iter().chain(right).fold(0., |most: f64, v| v.abs().max(most));
+        let largest = largest(values.iter().chain(right));
         let scale = if largest > 0. { largest } else { 1. };
-        let norm = distance(&values, &vec![0.; values.len()], scale);
-        let strict = 2. * bound * norm + floor / scale;
+        let size = norm(values.iter().map(|v| v / scale));
+        let strict = 2. * bound * size + floor / scale;
         // A wrong pass may amplify rounding more; but what explains an array is far nearer to it
         // than the right one.
-        let loose = (200. * bound * norm).min(distance(&values, right, scale) / 100.);
+        let loose = (200. * bound * size).min(distance(&values, right, scale) / 100.);
         Self { values, scale, is_right, limit: if is_right { strict } else { strict.max(loose) } }
     }
 
-    /// Whether these values, of the entries from `start` on, are those of the file.
-    pub fn is(&self, start: usize, values: &[f64]) -> bool {
-        distance(&self.values[start..][..values.len()], values, self.scale) <= self.limit
+    /// Whether these values are those of the file.
+    pub fn is(&self, values: &[f64]) -> bool {
+        distance(&self.values, values, self.scale) <= self.limit
     }
-}
-
-/// The Euclidean norm.
-pub(super) fn norm(values: &[f64]) -> f64 {
-    values.iter().map(|v| v * v).sum::<f64>().sqrt()
 }
 
 fn distance(a: &[f64], b: &[f64], scale: f64) -> f64 {
-    a.iter().zip(b).map(|(a, b)| ((a - b) / scale).powi(2)).sum::<f64>().sqrt()
+    norm(a.iter().zip(b).map(|(a, b)| (a - b) / scale))
 }
 
-/// The smallest sets of at most `most` mistakes such that each array, by its position in `arrays`,
-/// has one of its own.
-pub(super) fn cover(
-    sets: &BTreeMap<usize, Vec<String>>,
-    arrays: &[&'static str],
-    most: usize,
-) -> Vec<Vec<Cause>> {
-    let names: BTreeSet<&String> = sets.values().flatten().collect();
-    let with = |chosen: &[&String]| {
-        let causes = chosen.iter().enumerate().map(|(n, name)| {
-            let is_of = |set: &[String]| {
-                set.contains(name) && !chosen[..n].iter().any(|before| set.contains(before))
-            };
-            let of = sets.iter().filter(|(_, set)| is_of(set)).map(|(&i, _)| arrays[i]);
-            Cause { arrays: of.collect(), what: name.to_string() }
-        });
-        let is_covered = |set: &Vec<String>| chosen.iter().any(|name| set.contains(name));
-        sets.values().all(is_covered).then(|| causes.collect::<Vec<_>>())
+/// The mistakes of each wrong array, by its position in the list of arrays.
+pub(super) type Mistakes = BTreeMap<usize, Vec<String>>;
+
+/// The smallest sets of at most `most` mistakes such that each array has one of its own.
+pub(super) fn cover(mistakes: &Mistakes, arrays: &[&'static str], most: usize) -> Vec<Vec<Cause>> {
+    let sets = (0..=most).map(|size| covers(mistakes, &[], size)).find(|sets| !sets.is_empty());
+    let causes = |set: &BTreeSet<&String>| -> Vec<Cause> {
+        // Where two mistakes give an array, it is the first one's.
+        let cause_of = |of: &[String]| set.iter().copied().find(|what| of.contains(what));
+        let cause = |what: &&String| {
+            let own = mistakes.iter().filter(|(_, of)| cause_of(of) == Some(what));
+            Cause { arrays: own.map(|(&i, _)| arrays[i]).collect(), what: what.to_string() }
+        };
+        set.iter().map(cause).collect()
     };
-    if sets.is_empty() || most == 0 {
-        return vec![];
+    sets.unwrap_or_default().iter().map(causes).collect()
+}
+
+/// The sets of `chosen` and at most `more` mistakes that each array has one of.
+fn covers<'a>(
+    mistakes: &'a Mistakes,
+    chosen: &[&'a String],
+    more: usize,
+) -> BTreeSet<BTreeSet<&'a String>> {
+    let is_covered = |of: &&Vec<String>| chosen.iter().any(|what| of.contains(what));
+    match mistakes.values().find(|of| !is_covered(of)) {
+        None => BTreeSet::from([chosen.iter().copied().collect()]),
+        Some(_) if more == 0 => BTreeSet::new(),
+        Some(of) => of
+            .iter()
+            .flat_map(|what| covers(mistakes, &[chosen, &[what]].concat(), more - 1))
+            .collect(),
     }
-    let mut found: Vec<Vec<Cause>> = names.iter().filter_map(|name| with(&[name])).collect();
-    if found.is_empty() && most > 1 {
-        let pairs = names.iter().enumerate();
-        let pairs =
-            pairs.flat_map(|(i, one)| names.iter().skip(i + 1).map(move |two| [*one, *two]));
-        found = pairs.filter_map(|pair| with(&pair)).collect();
-    }
-    found
 }

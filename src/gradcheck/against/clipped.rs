@@ -1,106 +1,122 @@
 //! A reader's `clip`: the gradients before it and after it.
 
-use super::arrays::{Cause, Given, cover, norm};
+use super::arrays::{Cause, Given, Mistakes, cover};
 use super::file::{CLIPPED, LIMITS, Reader};
 use super::solved::short;
 use crate::error::Result;
-use crate::gradcheck::compare::{Comparison, compare};
-use std::collections::BTreeMap;
+use crate::gradcheck::compare::{Comparison, compare, largest, norm};
 
-/// A mistake in `clip`: in words, and what it makes of a gradient, the limit, and the norm of all.
-type Mistake = (&'static str, fn(&[f64], f64, f64) -> Vec<f64>);
+/// A mistake in `clip`: in words, `{m}` being the limit, and what becomes of an entry.
+pub(super) type ClipMistake = (&'static str, fn(f64, f64) -> f64);
 
-const MISTAKES: &[Mistake] = &[
-    ("it is not clipped: np.clip returns a new array, unless it has out=gradient", |g, _, _| {
-        g.to_vec()
-    }),
-    ("it is clipped from above only", |g, m, _| each(g, |g| g.min(m))),
-    ("it is clipped from below only", |g, m, _| each(g, |g| g.max(-m))),
-    ("np.clip has its bounds exchanged: every entry is the lower one", |g, m, _| each(g, |_| -m)),
-    ("it is clipped to 0 from below", |g, m, _| each(g, |g| g.clamp(0., m))),
-    ("it is clipped to 0 from above", |g, m, _| each(g, |g| g.clamp(-m, 0.))),
-    ("entries beyond the limit are set to 0", |g, m, _| {
-        each(g, |g| if g.abs() > m { 0. } else { g })
-    }),
-    ("entries beyond the limit, negative ones too, are set to max_value", |g, m, _| {
-        each(g, |g| if g.abs() > m { m } else { g })
-    }),
-    ("its entries have lost their sign", |g, m, _| each(g, |g| g.abs().min(m))),
-    ("its entries have the wrong sign", |g, m, _| each(g, |g| (-g).clamp(-m, m))),
-    ("it is scaled to the norm max_value, not clipped entry by entry", |g, m, _| {
-        scaled(g, m, norm(g))
-    }),
-    ("all are scaled to the norm max_value together, not clipped entry by entry", |g, m, all| {
-        scaled(g, m, all)
-    }),
-    ("it is scaled by its largest entry, not clipped entry by entry", |g, m, _| {
-        scaled(g, m, g.iter().fold(0., |most, g| g.abs().max(most)))
-    }),
-    ("it is zero", |g, _, _| each(g, |_| 0.)),
+pub(super) const CLIP_MISTAKES: &[ClipMistake] = &[
+    ("clipped from above only, at {m}", |g, m| g.min(m)),
+    ("clipped from below only, at -{m}", |g, m| g.max(-m)),
+    ("every entry is -{m}: np.clip has its bounds exchanged", |_, m| -m),
+    ("clipped to 0 from below, and to {m}", |g, m| g.clamp(0., m)),
+    ("clipped to 0 from above, and to -{m}", |g, m| g.clamp(-m, 0.)),
+    ("entries beyond {m} are set to 0", |g, m| if g.abs() > m { 0. } else { g }),
+    (
+        "entries beyond {m}, negative ones too, are set to {m}",
+        |g, m| {
+            if g.abs() > m { m } else { g }
+        },
+    ),
+    ("its entries have lost their sign, and are clipped at {m}", |g, m| g.abs().min(m)),
+    ("its entries have the wrong sign, and are clipped at {m}", |g, m| (-g).clamp(-m, m)),
 ];
 
-fn each(g: &[f64], f: impl Fn(f64) -> f64) -> Vec<f64> {
-    g.iter().map(|&g| f(g)).collect()
+fn clamped(g: &[f64], max: f64) -> Vec<f64> {
+    g.iter().map(|g| g.clamp(-max, max)).collect()
 }
 
-fn scaled(g: &[f64], max: f64, norm: f64) -> Vec<f64> {
-    each(g, |g| if norm > max { g * (max / norm) } else { g })
+/// A gradient before and after `clip`.
+struct Clipped {
+    /// Its position in [`CLIPPED`].
+    at: usize,
+    before: Vec<f64>,
+    after: Vec<f64>,
 }
 
-/// Compares the gradients after `clip` with those before, clipped. Returns the comparisons and the
-/// causes of wrong ones.
-pub(super) fn check(file: &mut Reader) -> Result<(Vec<Comparison>, Vec<Vec<Cause>>)> {
+/// Compares the gradients after `clip` with those before, clipped. Returns the comparisons, with the
+/// arrays if they are to be kept `whole`, and the causes of wrong ones.
+pub(super) fn check(file: &mut Reader, whole: bool) -> Result<(Vec<Comparison>, Vec<Vec<Cause>>)> {
     let limit = LIMITS.into_iter().find(|name| file.has(name)).unwrap_or("max_value");
     let max = file.number(limit)?;
     if !(max > 0. && max.is_finite()) {
         return Err(file.error(format!("{limit} is {max}; it must be above 0")));
     }
-    let mut arrays = vec![];
-    for name in file.those(&CLIPPED) {
+    let (mut arrays, mut compared, mut wrong) = (vec![], vec![], vec![]);
+    for (at, name) in file.those(&CLIPPED) {
         let before = name.trim_end_matches("_clipped");
         let shape = file.header(before)?.shape.clone();
-        let (values, clipped) = (file.values(before, &shape)?, file.values(name, &shape)?);
-        let bound = if file.is_single(name) || file.is_single(before) { 1e-6 } else { 1e-12 };
-        arrays.push((name, shape, values, clipped, bound));
+        let is_single = file.is_single(name) || file.is_single(before);
+        let (before, after) = (file.values(before, &shape)?, file.values(name, &shape)?);
+        let (right, bounds) = (clamped(&before, max), [if is_single { 1e-6 } else { 1e-12 }, 0.]);
+        let mut comparison = compare(name, shape, [&after, &right], None, bounds);
+        if !comparison.agree {
+            wrong.push((arrays.len(), Given::new(after.clone(), &right, false, bounds)));
+        }
+        comparison.whole = whole.then(|| [after.clone(), right]);
+        compared.push(comparison);
+        arrays.push(Clipped { at, before, after });
     }
-    let all =
-        norm(&arrays.iter().flat_map(|(_, _, values, ..)| values.clone()).collect::<Vec<_>>());
     if arrays.is_empty() {
         return Err(file.error(format!("it has {limit}, but none of {}", CLIPPED.join(", "))));
     }
-    let largest = arrays.iter().flat_map(|(_, _, _, after, _)| after);
-    let most = largest.fold(0., |most: f64, g| g.abs().max(most));
-    // Another limit, which some array shows.
-    let is_other = arrays.iter().any(|(_, _, before, after, _)| {
-        before != after && each(before, |g| g.clamp(-most, most)) == *after && most != max
-    });
-    let (mut compared, mut sets) = (vec![], BTreeMap::new());
-    for (name, shape, before, after, bound) in &arrays {
-        let at = CLIPPED.iter().position(|known| known == name).expect("one of them");
-        let right = each(before, |g| g.clamp(-max, max));
-        let comparison = compare(name, shape.clone(), [after, &right], None, [*bound, 0.]);
-        if !comparison.agree {
-            let given = Given::new(after.clone(), &right, false, [*bound, 0.]);
-            let is = |(_, f): &&Mistake| given.is(0, &f(before, max, all));
-            let named = MISTAKES.iter().filter(is).map(|(what, _)| what.to_string());
-            let other = is_other && given.is(0, &each(before, |g| g.clamp(-most, most)));
-            let other = other.then(|| format!("the limit is {}, not {limit}", short(most)));
-            let swapped = arrays.iter().filter(|(other, _, values, ..)| {
-                other != name
-                    && values.len() == after.len()
-                    && given.is(0, &each(values, |g| g.clamp(-max, max)))
-            });
-            let swapped = swapped.map(|(other, ..)| format!("it holds {other}"));
-            sets.insert(at, named.chain(other).chain(swapped).collect());
-        }
-        compared.push(Comparison { whole: Some([after.clone(), right]), ..comparison });
-    }
-    let is_inside = |g: &f64| g.abs() <= max;
-    if sets.is_empty() && arrays.iter().all(|(_, _, before, ..)| before.iter().all(is_inside)) {
+    if wrong.is_empty() && largest(arrays.iter().flat_map(|array| &array.before)) <= max {
         return Err(file.error(format!(
             "no entry is beyond {limit}, {max}, before clip: there is nothing to see; clip works in \
              place, so save copies of the gradients from before, gradients[\"dWax\"].copy()"
         )));
     }
-    Ok((compared, cover(&sets, &CLIPPED, 2)))
+    let mistakes =
+        wrong.iter().map(|(n, given)| (arrays[*n].at, mistakes(&arrays, *n, given, limit, max)));
+    let mistakes: Mistakes = mistakes.collect();
+    let explanations = if mistakes.is_empty() { vec![] } else { cover(&mistakes, &CLIPPED, 2) };
+    Ok((compared, explanations))
+}
+
+/// The mistakes that give the array `n`; the limit `max` has the name `limit`.
+fn mistakes(arrays: &[Clipped], n: usize, given: &Given, limit: &str, max: f64) -> Vec<String> {
+    let before = &arrays[n].before;
+    let gives =
+        |f: &dyn Fn(f64) -> f64| given.is(&before.iter().map(|&g| f(g)).collect::<Vec<_>>());
+    let entries = CLIP_MISTAKES.iter().filter(|(_, f)| gives(&|g| f(g, max)));
+    let mut names: Vec<String> =
+        entries.map(|(what, _)| what.replace("{m}", &max.to_string())).collect();
+    let all = || arrays.iter().flat_map(|array| &array.before);
+    let scaled = |size: f64| gives(&|g| if size > max { g * (max / size) } else { g });
+    // Another limit, which some array shows.
+    let other = largest(arrays.iter().flat_map(|array| &array.after));
+    let is_other = other != max && other < largest(all()) && given.is(&clamped(before, other));
+    for (what, is_made) in [
+        (
+            "it is not clipped: np.clip returns a new array, unless it has out=gradient",
+            gives(&|g| g),
+        ),
+        (
+            "it is scaled to the norm {limit}, not clipped entry by entry",
+            scaled(norm(before.iter().copied())),
+        ),
+        (
+            "all are scaled to the norm {limit} together, not clipped entry by entry",
+            scaled(norm(all().copied())),
+        ),
+        ("it is scaled by its largest entry, not clipped entry by entry", scaled(largest(before))),
+        ("it is zero", gives(&|_| 0.)),
+        ("the limit is {other}, not {limit}", is_other),
+    ] {
+        if is_made {
+            names.push(what.replace("{limit}", limit).replace("{other}", &short(other)));
+        }
+    }
+    let is_swapped = |other: &&Clipped| {
+        other.at != arrays[n].at
+            && other.before.len() == before.len()
+            && given.is(&clamped(&other.before, max))
+    };
+    let swapped = arrays.iter().filter(is_swapped);
+    names.extend(swapped.map(|other| format!("it holds {}", CLIPPED[other.at])));
+    names
 }

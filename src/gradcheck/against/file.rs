@@ -63,9 +63,9 @@ impl<'a> Reader<'a> {
         self.archive.headers.contains_key(name)
     }
 
-    /// Those of `names` that it has.
-    pub fn those(&self, names: &[&'static str]) -> Vec<&'static str> {
-        names.iter().copied().filter(|name| self.has(name)).collect()
+    /// Those of `names` that it has, with their positions.
+    pub fn those(&self, names: &[&'static str]) -> Vec<(usize, &'static str)> {
+        names.iter().copied().enumerate().filter(|(_, name)| self.has(name)).collect()
     }
 
     pub fn error(&self, problem: String) -> Error {
@@ -189,19 +189,19 @@ impl<'a> Reader<'a> {
         }
         sizes.steps = x.len();
         sizes.check().map_err(|e| self.error(e.to_string()))?;
-        for name in COMPARED.iter().enumerate().filter(|(_, name)| self.has(name)) {
-            self.check_shape(name.1, &compared_shape(&sizes, name.0))?;
+        for (i, name) in self.those(&COMPARED) {
+            self.check_shape(name, &compared_shape(&sizes, i))?;
         }
         let a_prev = self.finite("a_prev", &[n_a, 1])?;
         let sequence = Sequence { x, y: y.into_iter().flatten().collect() };
-        Problem::sequence(self.parameters(sizes)?, sequence, a_prev)
+        Ok(Problem::sequence(self.parameters(sizes)?, sequence, a_prev))
     }
 
     /// The parameters of a sample, from the zero state; its sequence is `[None]`.
     pub fn sample_problem(&mut self) -> Result<Problem> {
         let sizes = self.sizes(1)?;
         let sequence = Sequence { x: vec![None], y: vec![0] };
-        Problem::sequence(self.parameters(sizes)?, sequence, vec![0.; sizes.hidden])
+        Ok(Problem::sequence(self.parameters(sizes)?, sequence, vec![0.; sizes.hidden]))
     }
 
     /// One number.

@@ -1,6 +1,7 @@
 //! A reader's own results, from a file of NumPy's: gradients, `clip` and `sample`.
 
 mod arrays;
+mod choices;
 mod clipped;
 mod departures;
 mod explain;
@@ -15,11 +16,11 @@ pub use arrays::Cause;
 pub use sampled::Letter;
 
 use crate::error::{Error, Result};
-use crate::gradcheck::compare::{Comparison, bound, compare, unravel};
+use crate::gradcheck::compare::{Comparison, bound, compare, norm, unravel, worst};
 use crate::gradcheck::forward::Forward;
-use crate::gradcheck::problem::{Problem, Sizes};
-use crate::gradcheck::rounding::Rounding;
-use arrays::{COMPARED, Given, norm};
+use crate::gradcheck::problem::{LOSS, Problem, Sizes};
+use crate::gradcheck::rounding::rounding;
+use arrays::{COMPARED, Given};
 use candle_core::DType;
 use explain::explain;
 use file::{CLIPPED, LIMITS, Reader, compared_shape};
@@ -39,7 +40,7 @@ const MAX_ROUNDING: f64 = 0.01;
 const NUMPY: f64 = 8.;
 
 /// The result for a file.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct Against {
     /// The sizes of the network, if gradients are compared with its parameters.
     pub sizes: Option<Sizes>,
@@ -87,32 +88,23 @@ pub struct Entry {
 
 /// Compares what the file `path`, of `np.savez`, has with the reference: gradients with the
 /// parameters, clamped to [-clip, clip] first as the notebook's `clip` does; gradients after `clip`
-/// with those before; `indices` with the notebook's `sample`.
+/// with those before; `indices` with the notebook's `sample`. With `whole` the comparisons keep the
+/// arrays.
 ///
 /// # Errors
 /// [`Error::Setting`] if `clip` is not above 0;
 /// [`Error::NumpyFile`] if the file cannot be read, an array is missing,
 /// unknown or misshapen, or rounding is so large that the arrays cannot be compared.
-pub fn against(path: &Path, clip: Option<f64>) -> Result<Against> {
+pub fn against(path: &Path, clip: Option<f64>, whole: bool) -> Result<Against> {
     if let Some(clip) = clip.filter(|clip| clip.is_nan() || *clip <= 0.) {
         return Err(Error::setting("clip", clip, "it must be above 0"));
     }
     let mut file = Reader::open(path)?;
-    let mut all = Against {
-        sizes: None,
-        arrays: vec![],
-        single: vec![],
-        uncertain: vec![],
-        letter: None,
-        explanations: vec![],
-        worst: vec![],
-        agree: true,
-    };
+    let mut all = Against::default();
     let is_clip = CLIPPED.iter().chain(&LIMITS).any(|name| file.has(name));
     let is_sample = file.has("indices") || file.has("seed");
     if is_clip {
-        let (arrays, explanations) = clipped::check(&mut file)?;
-        (all.arrays, all.explanations) = (arrays, explanations);
+        (all.arrays, all.explanations) = clipped::check(&mut file, whole)?;
     }
     if is_sample {
         let (letter, explanations) = sampled::check(&mut file)?;
@@ -120,50 +112,46 @@ pub fn against(path: &Path, clip: Option<f64>) -> Result<Against> {
         all.explain(explanations);
     }
     if file.has("X") || file.has("a_prev") || !(is_clip || is_sample) {
-        gradients(&mut file, clip.unwrap_or(f64::INFINITY), &mut all)?;
+        gradients(&mut file, clip.unwrap_or(f64::INFINITY), whole, &mut all)?;
     }
     all.agree = all.letter.is_none() && all.arrays.iter().all(|array| array.agree);
     Ok(all)
 }
 
 /// Compares the gradients, the loss and the last state.
-fn gradients(file: &mut Reader, clip: f64, all: &mut Against) -> Result<()> {
+fn gradients(file: &mut Reader, clip: f64, whole: bool, all: &mut Against) -> Result<()> {
     let problem = file.problem()?;
     let right = right(&problem, clip);
-    let roundings = Rounding::of(&problem);
+    let roundings = rounding(&problem);
     let is_f32 = |values: &[f64]| values.iter().all(|&v| f64::from(v as f32) == v);
-    let all_f32 = problem.parameters().flat().iter().all(|values| is_f32(values));
+    let all_f32 = problem.parameters.flat().iter().all(|values| is_f32(values));
     let (mut given, mut worst_rounding) = (BTreeMap::new(), 0.);
-    for name in file.those(&COMPARED) {
-        let i = COMPARED.iter().position(|known| *known == name).expect("one of them");
+    for (i, name) in file.those(&COMPARED) {
         let shape = compared_shape(&problem.sizes(), i);
         let values = file.values(name, &shape)?;
-        let bounds = [DType::F64, DType::F32].map(|dtype| {
-            let Rounding { gradients: [wax, waa, wya, b, by, a0], loss, last } =
-                roundings[usize::from(dtype == DType::F32)];
-            [bound(dtype, false), NUMPY * [wax, waa, wya, b, by, a0, loss, last][i]]
-        });
+        let bounds = [(DType::F64, 0), (DType::F32, 1)]
+            .map(|(dtype, n)| [bound(dtype, false), NUMPY * roundings[n][i]]);
         let compared = bounds.map(|b| compare(name, shape.clone(), [&values, &right[i]], None, b));
         // Computed in single precision: saved so, or as doubles, or from parameters that are.
-        let is_single = file.is_single(name) || !compared[0].agree && (is_f32(&values) || all_f32);
-        let may_be_single = is_single && (file.is_single(name) || compared[1].agree);
-        let which = usize::from(may_be_single);
-        let whole = Some([values.clone(), right[i].clone()]);
-        let comparison = Comparison { whole, ..compared[which].clone() };
-        let norm = norm(&right[i]);
+        let is_single = file.is_single(name)
+            || !compared[0].agree && (is_f32(&values) || all_f32) && compared[1].agree;
+        let which = usize::from(is_single);
+        let is_double = compared[0].agree;
+        let [_, rounding] = bounds[which];
+        let mut comparison = compared[which].clone();
+        comparison.whole = whole.then(|| [values.clone(), right[i].clone()]);
+        let norm = norm(right[i].iter().copied());
         // NaN where f32 overflows.
-        let rounding = bounds[which][1];
         let is_large = rounding > MAX_ROUNDING * norm || rounding.is_nan();
         if is_large && comparison.relative_error.is_finite() {
             worst_rounding = f64::max(rounding / norm, worst_rounding);
             all.uncertain.push(name);
-            all.arrays.push(Comparison { agree: true, ..comparison });
-            continue;
+            comparison.agree = true;
+        } else {
+            let agree = comparison.agree;
+            all.single.extend((is_single && agree && !is_double).then_some(name));
+            given.insert(i, Given::new(values, &right[i], agree, bounds[which]));
         }
-        if which == 1 && comparison.agree && !compared[0].agree {
-            all.single.push(name);
-        }
-        given.insert(i, Given::new(values, &right[i], comparison.agree, bounds[which]));
         all.arrays.push(comparison);
     }
     if given.is_empty() && all.uncertain.is_empty() {
@@ -171,11 +159,8 @@ fn gradients(file: &mut Reader, clip: f64, all: &mut Against) -> Result<()> {
     }
     let is_wrong = given.values().any(|given| !given.is_right);
     if !is_wrong && !all.uncertain.is_empty() {
-        let size = if (MAX_ROUNDING..1.).contains(&worst_rounding) {
-            short(worst_rounding)
-        } else {
-            "the size".to_string()
-        };
+        let is_part = (MAX_ROUNDING..1.).contains(&worst_rounding);
+        let size = if is_part { short(worst_rounding) } else { "the size".to_string() };
         let advice = "use smaller weights, fewer steps, or f64";
         let names = all.uncertain.join(", ");
         return Err(file.error(format!(
@@ -186,7 +171,7 @@ fn gradients(file: &mut Reader, clip: f64, all: &mut Against) -> Result<()> {
     if is_wrong {
         let found = explain(&problem, &given, clip);
         if found.is_empty() {
-            all.worst = worst(&problem, &given, &right);
+            all.worst = worst_entries(&problem, &given, &right);
         }
         all.explain(found);
     }
@@ -195,34 +180,32 @@ fn gradients(file: &mut Reader, clip: f64, all: &mut Against) -> Result<()> {
 
 /// The right arrays, in the order of [`COMPARED`].
 fn right(problem: &Problem, clip: f64) -> [Vec<f64>; 8] {
-    let found = Forward::<f64>::new(problem).backward();
-    let loss = vec![found.losses.iter().sum()];
-    let [mut wax, mut waa, mut wya, mut b, mut by, da] = found.gradients;
-    for gradient in [&mut wax, &mut waa, &mut wya, &mut b, &mut by] {
+    let mut arrays = Forward::<f64>::new(problem).backward();
+    for gradient in &mut arrays[..5] {
         gradient.iter_mut().for_each(|g| *g = g.clamp(-clip, clip));
     }
-    [wax, waa, wya, b, by, da, loss, found.last]
+    arrays[LOSS] = vec![arrays[LOSS].iter().sum()];
+    arrays
 }
 
 /// The entries of wrong arrays with the largest errors, the largest first.
-fn worst(problem: &Problem, given: &BTreeMap<usize, Given>, right: &[Vec<f64>; 8]) -> Vec<Entry> {
-    let mut entries = Vec::new();
-    for (&i, given) in given.iter().filter(|(_, given)| !given.is_right) {
-        let pairs = given.values.iter().zip(&right[i]).enumerate();
-        entries.extend(pairs.map(|(at, (&given, &right))| (i, at, given, right)));
-    }
-    // An entry that is not finite before any other.
-    let error = |(_, _, given, right): &(_, _, f64, f64)| {
-        let error = (given - right).abs();
-        if error.is_finite() { error } else { f64::INFINITY }
+fn worst_entries(
+    problem: &Problem,
+    given: &BTreeMap<usize, Given>,
+    right: &[Vec<f64>; 8],
+) -> Vec<Entry> {
+    let of_array = |(&i, given): (&usize, &Given)| {
+        let shape = compared_shape(&problem.sizes(), i);
+        let entry = |at: usize| Entry {
+            array: COMPARED[i],
+            at: unravel(at, &shape),
+            given: given.values[at],
+            right: right[i][at],
+        };
+        worst([&given.values, &right[i]], WORST).into_iter().map(entry).collect::<Vec<_>>()
     };
-    entries.sort_by(|a, b| error(b).total_cmp(&error(a)));
-    entries.truncate(WORST);
-    let entry = |(i, at, given, right)| Entry {
-        array: COMPARED[i],
-        at: unravel(at, &compared_shape(&problem.sizes(), i)),
-        given,
-        right,
-    };
-    entries.into_iter().map(entry).collect()
+    let wrong = given.iter().filter(|(_, given)| !given.is_right);
+    let entries: Vec<Entry> = wrong.flat_map(of_array).collect();
+    let (given, right): (Vec<f64>, Vec<f64>) = entries.iter().map(|e| (e.given, e.right)).unzip();
+    worst([&given, &right], WORST).into_iter().map(|at| entries[at].clone()).collect()
 }

@@ -6,6 +6,7 @@
 
 use crate::error::{Error, Result};
 use crate::text::excerpt;
+use candle_core::{Device, Tensor};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufReader, Read};
@@ -122,7 +123,7 @@ impl Archive {
         let is_big = header.kind.starts_with('>');
         let values = data[header.start..].chunks_exact(size).map(|number| decode(number, is_big));
         let values: Vec<f64> = values.collect();
-        Ok(if header.is_fortran { row_by_row(&values, &header.shape) } else { values })
+        Ok(if header.is_fortran { row_by_row(values, &header.shape)? } else { values })
     }
 }
 
@@ -135,28 +136,20 @@ type Decode = fn(&[u8], bool) -> f64;
 
 /// The size of a number of this type, and how it is read.
 fn decoder(number: &str) -> Option<(usize, Decode)> {
-    macro_rules! read {
-        ($t:ty) => {
-            (size_of::<$t>(), |bytes: &[u8], is_big: bool| {
-                let bytes = bytes.try_into().expect("the bytes of a number");
-                (if is_big { <$t>::from_be_bytes(bytes) } else { <$t>::from_le_bytes(bytes) })
-                    as f64
-            })
+    macro_rules! decoders {
+        ($($name:literal $t:ty),*) => {
+            match number {
+                $($name => Some((size_of::<$t>(), |bytes, is_big| {
+                    let bytes = bytes.try_into().expect("the bytes of a number");
+                    (if is_big { <$t>::from_be_bytes(bytes) } else { <$t>::from_le_bytes(bytes) })
+                        as f64
+                })),)*
+                _ => None,
+            }
         };
     }
-    Some(match number {
-        "f8" => read!(f64),
-        "f4" => read!(f32),
-        "i8" => read!(i64),
-        "i4" => read!(i32),
-        "i2" => read!(i16),
-        "i1" => read!(i8),
-        "u8" => read!(u64),
-        "u4" => read!(u32),
-        "u2" => read!(u16),
-        "u1" => read!(u8),
-        _ => return None,
-    })
+    decoders!("f8" f64, "f4" f32, "i8" i64, "i4" i32, "i2" i16, "i1" i8, "u8" u64, "u4" u32,
+        "u2" u16, "u1" u8)
 }
 
 /// The header of an array in the format of `np.save`; `None` if it is none.
@@ -192,15 +185,9 @@ fn header(mut entry: impl Read, index: usize) -> Option<Header> {
 }
 
 /// Values in Fortran order, the first index fastest, in the order of C: the last one fastest.
-fn row_by_row(values: &[f64], shape: &[usize]) -> Vec<f64> {
-    let at = |flat: usize| {
-        let (mut rest, mut stride, mut at) = (flat, values.len(), 0);
-        for size in shape.iter().rev() {
-            stride /= size;
-            at += rest % size * stride;
-            rest /= size;
-        }
-        values[at]
-    };
-    (0..values.len()).map(at).collect()
+fn row_by_row(values: Vec<f64>, shape: &[usize]) -> candle_core::Result<Vec<f64>> {
+    let dimensions: Vec<usize> = (0..shape.len()).rev().collect();
+    let reversed: Vec<usize> = shape.iter().rev().copied().collect();
+    let tensor = Tensor::from_vec(values, reversed, &Device::Cpu)?;
+    tensor.permute(dimensions)?.flatten_all()?.to_vec1()
 }

@@ -1,8 +1,9 @@
 //! A reader's `sample`: the indices that it returned, letter by letter.
 
 use super::arrays::Cause;
+use super::choices::{Choices, DEPARTURES, Departure, one_hot, times};
 use super::file::Reader;
-use super::pass::{Choices, Pass, one_hot};
+use super::pass::Pass;
 use crate::error::Result;
 use crate::gradcheck::problem::Sizes;
 use crate::gradcheck::rounding::LINEAR;
@@ -31,7 +32,6 @@ pub struct Letter {
 }
 
 /// What a reader of `sample` decides.
-#[derive(Clone)]
 struct Sampling {
     choices: Choices,
     is_carried: bool,
@@ -70,12 +70,13 @@ impl Default for Sampling {
     }
 }
 
+/// The choices of the forward pass that `sample` makes too.
+const SHARED: [&str; 5] = ["b", "by", "forward_waa", "activation", "softmax"];
+
 type Mistake = (&'static str, fn(&mut Sampling));
 
 const MISTAKES: &[Mistake] = &[
-    ("a_prev is not updated, or Waa a_prev is forgotten: each letter starts from zeros", |s| {
-        s.is_carried = false
-    }),
+    ("a_prev is not updated: each letter starts from zeros", |s| s.is_carried = false),
     ("x is not updated: it stays zero", |s| s.next = |x, _, _| x.to_vec()),
     ("x is not reset to zeros: it has a one for each letter so far", |s| {
         s.next = |x, index, _| {
@@ -103,21 +104,6 @@ const MISTAKES: &[Mistake] = &[
     ("the most likely letter is taken (argmax), none is drawn", |s| s.pick = |p, _| largest(p)),
     ("np.random.choice has no p: each letter is equally likely", |s| {
         s.pick = |p, random| below(p.len(), random);
-    }),
-    ("the softmax is over the wrong axis: each letter is equally likely", |s| {
-        s.choices.softmax = |z| vec![1. / z.len() as f64; z.len()];
-    }),
-    ("b is forgotten", |s| s.choices.biases[0] = 0.),
-    ("by is forgotten", |s| s.choices.biases[1] = 0.),
-    ("Waa is transposed", |s| s.choices.forward_waa = |[waa, _]| Some(waa)),
-    ("tanh is forgotten", |s| s.choices.activation = |z| z),
-    ("relu in place of tanh", |s| s.choices.activation = |z| z.max(0.)),
-    ("sigmoid in place of tanh", |s| s.choices.activation = |z| 1. / (1. + (-z).exp())),
-    ("sigmoid in place of softmax, over its sum", |s| {
-        s.choices.softmax = |z| {
-            let p: Vec<f64> = z.iter().map(|z| 1. / (1. + (-z).exp())).collect();
-            p.iter().map(|x| x / p.iter().sum::<f64>()).collect()
-        };
     }),
     ("it does not stop at the newline", |s| s.stops = false),
     ("it does not stop at 50 letters", |s| s.most = usize::MAX),
@@ -172,6 +158,7 @@ impl Sampling {
         while indices.len() < self.most.min(longest) {
             let state = pass.state(&self.choices, &x, a.as_deref());
             let p = (self.choices.softmax)(&pass.logits(&self.choices, &state));
+            let p = times(&p, 1. / p.iter().sum::<f64>());
             if !self.is_seeded_once {
                 random = NumpyRandom::new((self.seed)(seed, indices.len() as u32));
             }
@@ -225,7 +212,7 @@ pub(super) fn check(file: &mut Reader) -> Result<(Option<Letter>, Vec<Vec<Cause>
         let compared = errors.iter().position(|e| e.is_nan() || *e > LINEAR).unwrap_or(usize::MAX);
         Run { indices, probabilities, errors, compared }
     };
-    let mut right = run(&Sampling::default());
+    let right = run(&Sampling::default());
     let differs = |at: &usize| right.indices.get(*at) != given.get(*at);
     let Some(at) = (0..given.len() + 1).find(differs).filter(|at| *at < right.compared) else {
         return Ok((None, vec![]));
@@ -242,21 +229,28 @@ pub(super) fn check(file: &mut Reader) -> Result<(Option<Letter>, Vec<Vec<Cause>
             return Ok((None, vec![]));
         }
     }
-    let (mut explanations, mut explained) = (vec![], None);
-    for (what, change) in MISTAKES {
+    let own = MISTAKES.iter().map(|(what, change)| {
         let mut sampling = Sampling::default();
         change(&mut sampling);
-        let mut found = run(&sampling);
+        (what, sampling)
+    });
+    let shared = DEPARTURES.iter().filter(|departure| SHARED.contains(&departure.subject));
+    let shared = shared.map(|Departure { what, change, .. }| {
+        let mut sampling = Sampling::default();
+        change(&mut sampling.choices);
+        (what, sampling)
+    });
+    let (mut explanations, mut explained) = (vec![], None);
+    for (what, sampling) in own.chain(shared) {
+        let found = run(&sampling);
         let compared = |list: &[usize]| list[..list.len().min(found.compared)].to_vec();
         if at < found.compared && compared(&found.indices) == compared(&given) {
             let cause = Cause { arrays: vec!["indices"], what: what.to_string() };
             explanations.push(vec![cause]);
-            let there = (at < found.probabilities.len()).then(|| found.probabilities.remove(at));
-            explained = explained.or(there);
+            explained = explained.or(found.probabilities.get(at).cloned());
         }
     }
-    let there = (at < right.probabilities.len()).then(|| right.probabilities.remove(at));
+    let probabilities = right.probabilities.get(at).cloned().unwrap_or_default();
     let (given, right) = (given.get(at).copied(), right.indices.get(at).copied());
-    let probabilities = there.unwrap_or_default();
     Ok((Some(Letter { at, given, right, probabilities, explained }), explanations))
 }

@@ -1,9 +1,12 @@
 //! Mistakes of one array whose number is found in the file: a factor, a limit, another array.
 
-use super::arrays::{COMPARED, Given, norm};
-use super::pass::{plus, times};
-use crate::gradcheck::problem::Problem;
+use super::arrays::{COMPARED, Given};
+use super::choices::{plus, times};
+use super::clipped::CLIP_MISTAKES;
+use crate::gradcheck::compare::{largest, norm};
+use crate::gradcheck::problem::{GRADIENTS, Problem};
 use std::collections::BTreeMap;
+use std::f64::consts::{LN_2, LN_10};
 
 /// An array of the file, and what should be there.
 pub(super) struct Array<'a> {
@@ -20,12 +23,7 @@ pub(super) struct Array<'a> {
 
 impl Array<'_> {
     fn is(&self, values: &[f64]) -> bool {
-        self.given[&self.i].is(0, values)
-    }
-
-    /// The number of wrong arrays.
-    fn wrong(&self) -> usize {
-        self.given.values().filter(|given| !given.is_right).count()
+        self.given[&self.i].is(values)
     }
 
     /// The mistakes that give it.
@@ -39,7 +37,7 @@ impl Array<'_> {
             names.extend(self.clips());
             names.extend(self.decay());
         }
-        if self.i < 6 {
+        if self.i < GRADIENTS {
             names.extend(self.others());
         }
         let (sum, len) = (self.value.iter().sum::<f64>(), given.len());
@@ -52,109 +50,94 @@ impl Array<'_> {
     }
 
     fn factor(&self) -> Vec<String> {
-        let steps = self.problem.sizes().steps as f64;
-        let over = "the mean over the steps in place of the sum";
+        let given = &self.given[&self.i].values;
+        let n = self.problem.sizes().steps as f64;
+        let named = |k: &str, why: &str| format!("{k} times the right values: {why}");
+        let mean = "the mean over the steps in place of the sum";
         let known = [
             (-1., "the sign is wrong".to_string()),
-            (
-                2.,
-                "2 times the right values: added twice, or computed twice without zeroing?".into(),
-            ),
-            (0.01, "0.01 times the right values: the learning rate".into()),
-            (-0.01, "-0.01 times the right values: the learning rate, negated".into()),
-            (1. / steps, format!("1/{steps} times the right values: {over}")),
-            (-1. / steps, format!("-1/{steps} times the right values: {over}, and the sign")),
-            (steps, format!("{steps} times the right values: once for each step")),
-            (1. / 2f64.ln(), "1/ln 2 times the right values: log2 in place of log".into()),
-            (1. / 10f64.ln(), "1/ln 10 times the right values: log10 in place of log".into()),
-            (0.5, "half the right values".into()),
+            (2., named("2", "added twice, or computed twice without zeroing?")),
+            (0.01, named("0.01", "the learning rate")),
+            (-0.01, named("-0.01", "the learning rate, negated")),
+            (1. / n, named(&format!("1/{n}"), mean)),
+            (-1. / n, named(&format!("-1/{n}"), &format!("{mean}, and the sign"))),
+            (n, named(&n.to_string(), "once for each step")),
+            (1. / LN_2, named("1/ln 2", "log2 in place of log")),
+            (1. / LN_10, named("1/ln 10", "log10 in place of log")),
+            (0.5, "half the right values".to_string()),
         ];
-        let clamped = |k: f64| {
-            let values = times(&self.value, k);
-            let clip = if self.i < 5 { self.clip } else { f64::INFINITY };
-            values.into_iter().map(|g| g.clamp(-clip, clip)).collect::<Vec<_>>()
+        let clip = if self.i < 5 { self.clip } else { f64::INFINITY };
+        let is = |k: f64| {
+            let values = times(&self.value, k).into_iter().map(|g| g.clamp(-clip, clip));
+            k != 1. && self.is(&values.collect::<Vec<_>>())
         };
-        if let Some((_, what)) = known.iter().find(|(k, _)| *k != 1. && self.is(&clamped(*k))) {
-            return vec![what.clone()];
+        if let Some((_, what)) = known.into_iter().find(|(k, _)| is(*k)) {
+            return vec![what];
         }
         let product = |a: &[f64]| a.iter().zip(&self.value).map(|(a, b)| a * b).sum::<f64>();
-        let k = product(&self.given[&self.i].values) / product(&self.value);
+        let k = product(given) / product(&self.value);
         // One number is a multiple of any other.
-        let is_other = (k - 1.).abs() > 1e-4;
-        let is_found =
-            is_other && self.value.iter().filter(|v| **v != 0.).count() > 1 && self.is(&clamped(k));
-        let (inverse, k3) = ((1. / k).round(), short(k));
-        let what = match k {
+        let is_number = self.value.iter().filter(|v| **v != 0.).count() < 2;
+        if is_number || (k - 1.).abs() < 1e-4 || !is(k) {
+            return vec![];
+        }
+        let (count, inverse) = (k.round(), (1. / k).round());
+        let mut names = vec![match k {
             _ if inverse > 1. && (1. / k - inverse).abs() < 1e-5 => {
-                format!("1/{inverse} times the right values: a mean over {inverse}?")
+                named(&format!("1/{inverse}"), &format!("a mean over {inverse}?"))
             }
-            _ if k > 1.5 && (k - k.round()).abs() < 1e-5 => {
-                format!(
-                    "{} times the right values: computed {} times without zeroing?",
-                    k.round(),
-                    k.round()
-                )
+            _ if count > 1. && (k - count).abs() < 1e-5 => {
+                named(&count.to_string(), &format!("computed {count} times without zeroing?"))
             }
-            0.0..1. => format!("{k3} times the right values (clipped by norm?)"),
-            _ => format!("{k3} times the right values"),
-        };
+            0.0..1. => format!("{} times the right values (clipped by norm?)", short(k)),
+            _ => format!("{} times the right values", short(k)),
+        }];
         // With a limit that may be common to several arrays.
-        let given = &self.given[&self.i].values;
-        let largest = given.iter().fold(0., |most: f64, g| g.abs().max(most));
-        let own =
-            [("scaled to its own norm", norm(given)), ("scaled to its largest entry", largest)];
-        let own = own.map(|(what, limit)| format!("{what}, {}, one array at a time", short(limit)));
-        let is_scaled = is_found && (0.0..1.).contains(&k) && self.i < 5 && self.wrong() > 1;
-        let names = [what].into_iter().chain(own.into_iter().filter(|_| is_scaled));
-        if is_found { names.collect() } else { vec![] }
+        let is_alone = self.given.values().filter(|given| !given.is_right).count() == 1;
+        if (0.0..1.).contains(&k) && self.i < 5 && !is_alone {
+            let size = norm(given.iter().copied());
+            for (what, limit) in [("norm", size), ("largest entry", largest(given))] {
+                let limit = short(limit);
+                names.push(format!("scaled to its own {what}, {limit}, one array at a time"));
+            }
+        }
+        names
     }
 
     /// Other clips than that of the file.
     fn clips(&self) -> Vec<String> {
-        let (given, v) = (&self.given[&self.i].values, &self.value);
-        let [low, high] = [
-            given.iter().copied().fold(f64::INFINITY, f64::min),
-            given.iter().copied().fold(f64::NEG_INFINITY, f64::max),
-        ];
-        let most = high.max(-low);
-        let is = |low: f64, high: f64| {
-            self.is(&v.iter().map(|g| g.max(low).min(high)).collect::<Vec<_>>())
-        };
-        // One number is its own limit.
         let all = || self.given.range(..5).flat_map(|(_, given)| &given.values);
-        let is_limit = |limit: f64| all().filter(|g| **g == limit).count() > 1;
+        let is =
+            |f: &dyn Fn(f64) -> f64| self.is(&self.value.iter().map(|&g| f(g)).collect::<Vec<_>>());
         let mut names = vec![];
-        if self.clip.is_finite() && self.is(v) {
+        if self.clip.is_finite() && is(&|g| g) {
             names.push("the gradients are not clipped; compare them without `clip`".to_string());
         }
-        if all().filter(|g| g.abs() == most).count() > 1 && is(-most, most) {
-            names.push(format!("the gradients are clipped; compare them with `clip` {most}"));
-        }
-        if low < high && is_limit(high) && is(f64::MIN, high) {
-            names.push(format!("clipped from above only, at {high}"));
-        }
-        if low < high && is_limit(low) && is(low, f64::MAX) {
-            names.push(format!("clipped from below only, at {low}"));
-        }
-        if low == 0. && high > 0. && is_limit(high) && is(0., high) {
-            names.push(format!("clipped to 0 from below, and to {high}"));
-        }
-        if given.len() > 1 && low == high && low < 0. {
-            names.push(format!("every entry is {low}: np.clip has its bounds exchanged"));
+        let given = &self.given[&self.i].values;
+        let high = given.iter().copied().fold(f64::NEG_INFINITY, f64::max).abs();
+        let low = given.iter().copied().fold(f64::INFINITY, f64::min).abs();
+        for limit in if high == low { vec![high] } else { vec![high, low] } {
+            // One number is its own limit.
+            if limit == 0. || all().filter(|g| g.abs() == limit).count() < 2 {
+                continue;
+            }
+            if is(&|g| g.clamp(-limit, limit)) {
+                names.push(format!("the gradients are clipped; compare them with `clip` {limit}"));
+            }
+            let others = CLIP_MISTAKES.iter().filter(|(_, f)| is(&|g| f(g, limit)));
+            names.extend(others.map(|(what, _)| what.replace("{m}", &limit.to_string())));
         }
         names
     }
 
     /// A multiple of the parameter is added.
     fn decay(&self) -> Option<String> {
-        let parameter = &self.problem.parameters().flat()[self.i];
-        let given = &self.given[&self.i].values;
-        let squares: f64 = parameter.iter().map(|w| w * w).sum();
-        let rest = given.iter().zip(&self.value).zip(parameter);
-        let factor = rest.map(|((g, v), w)| (g - v) * w).sum::<f64>() / squares;
-        let values: Vec<f64> =
-            self.value.iter().zip(parameter).map(|(v, w)| v + factor * w).collect();
-        let is_found = parameter.iter().filter(|w| **w != 0.).count() > 1 && self.is(&values);
+        let parameter = &self.problem.parameters.flat()[self.i];
+        let dot = |a: &[f64]| a.iter().zip(parameter).map(|(a, w)| a * w).sum::<f64>();
+        let rest = plus(&self.given[&self.i].values, &times(&self.value, -1.));
+        let factor = dot(&rest) / dot(parameter);
+        let is_found = parameter.iter().filter(|w| **w != 0.).count() > 1
+            && self.is(&plus(&self.value, &times(parameter, factor)));
         is_found.then(|| format!("weight decay: {} times the parameter is added", short(factor)))
     }
 
@@ -162,32 +145,31 @@ impl Array<'_> {
     fn others(&self) -> Vec<String> {
         let mut names = vec![];
         let shapes = self.problem.shapes();
-        let turned = |values: &[f64], shape: &[usize]| -> Vec<f64> {
-            let (n, m) = (values.len() / shape[shape.len() - 1], shape[shape.len() - 1]);
-            (0..n * m).map(|at| values[at % n * m + at / n]).collect()
-        };
         for (j, values) in self.gradients.iter().enumerate() {
-            let (name, len) = (COMPARED[j], self.value.len());
-            let pair = [COMPARED[self.i.min(j)], COMPARED[self.i.max(j)]].join(" and ");
-            let is_square = shapes[j].len() == 2 && shapes[j][0] == shapes[j][1];
+            if values.len() != self.value.len() {
+                continue;
+            }
+            let [first, second, name] = [self.i.min(j), self.i.max(j), j].map(|i| COMPARED[i]);
+            let columns = shapes[j][shapes[j].len() - 1];
+            let turned = (0..columns).flat_map(|column| values[column..].iter().step_by(columns));
+            let is_turned = j < 3 && self.is(&turned.copied().collect::<Vec<_>>());
+            let is_exchanged = || self.given.get(&j).is_some_and(|given| given.is(&self.value));
             if j == self.i {
-                if is_square && self.is(&turned(values, &shapes[j])) {
-                    names.push("the array is transposed".to_string());
-                }
-            } else if values.len() == len && self.is(&plus(values, &self.value)) {
-                names.push(format!("{pair} are one array, to which both are added"));
-            } else if values.len() == len && self.is(values) {
-                let is_exchanged = self.given.get(&j).is_some_and(|given| given.is(0, &self.value));
-                names.push(if is_exchanged {
-                    pair + " are exchanged"
-                } else {
-                    format!("it holds {name}")
-                });
-            } else if j < 3 && values.len() == len && self.is(&turned(values, &shapes[j])) {
+                let is_square = shapes[j][0] == columns;
+                names.extend(
+                    (is_turned && is_square).then(|| "the array is transposed".to_string()),
+                );
+            } else if self.is(&plus(values, &self.value)) {
+                names.push(format!("{first} and {second} are one array, to which both are added"));
+            } else if self.is(values) && is_exchanged() {
+                names.push(format!("{first} and {second} are exchanged"));
+            } else if self.is(values) {
+                names.push(format!("it holds {name}"));
+            } else if is_turned {
                 names.push(format!("it holds {name}, transposed"));
             }
         }
-        let parameters = self.problem.parameters().flat();
+        let parameters = self.problem.parameters.flat();
         if parameters.get(self.i).is_some_and(|parameter| self.is(parameter)) {
             names.push("it holds the parameter, not its gradient".to_string());
         }

@@ -1,9 +1,11 @@
 //! The parameters before an update, where a file has those after it: `update_parameters` changes
 //! them in place.
 
-use super::arrays::norm;
-use super::pass::{Choices, Pass};
+use super::arrays::Given;
+use super::choices::Choices;
+use super::pass::Pass;
 use super::solved::short;
+use crate::gradcheck::compare::{largest, norm};
 use crate::gradcheck::problem::Problem;
 use crate::reference::Parameters;
 use std::collections::BTreeMap;
@@ -13,95 +15,87 @@ use std::collections::BTreeMap;
 /// Gauss and Newton's method from several starts.
 pub(super) fn before(
     problem: &Problem,
-    given: &BTreeMap<usize, &[f64]>,
+    given: &BTreeMap<usize, Given>,
 ) -> Option<(Problem, String)> {
-    let update = Update { problem, given };
-    let largest = given.range(..5).flat_map(|(_, g)| g.iter()).fold(0., |m: f64, g| g.abs().max(m));
+    let largest = largest(given.range(..5).flat_map(|(_, given)| &given.values));
     if given.range(..5).count() < 5 || !(largest > 0. && largest.is_finite()) {
         return None;
     }
-    let limits = [f64::INFINITY, 0.8 * largest, 0.4 * largest, 0.1 * largest];
-    let starts = limits.into_iter().flat_map(|limit| [0.01, 0.1, 0.001].map(|rate| [rate, limit]));
-    starts.into_iter().find_map(|start| {
-        let [rate, limit] = update.solve(start, largest)?;
-        let clipped = if limit.is_finite() {
-            format!(", clipped at {}", short(limit))
-        } else {
-            String::new()
-        };
-        let what = format!(
-            "the parameters are those after update_parameters (learning rate {}{clipped}): save \
-             them before, or copies of them",
-            short(rate)
-        );
-        Some((update.problem([rate, limit])?, what))
-    })
+    let update = Update { problem, given, largest };
+    // The largest entry is a limit that clips nothing.
+    let limits = [1., 0.8, 0.4, 0.1].map(|part| part * largest);
+    let mut starts = limits.iter().flat_map(|&limit| [0.01, 0.1, 0.001].map(|rate| [rate, limit]));
+    let [rate, limit] = starts.find_map(|start| update.solve(start))?;
+    let clipped =
+        if limit < largest { format!(", clipped at {}", short(limit)) } else { String::new() };
+    let what = format!(
+        "the parameters are those after update_parameters (learning rate {}{clipped}): save them \
+         before, or copies of them",
+        short(rate)
+    );
+    Some((update.problem([rate, limit]), what))
 }
 
 struct Update<'a> {
     problem: &'a Problem,
-    given: &'a BTreeMap<usize, &'a [f64]>,
+    given: &'a BTreeMap<usize, Given>,
+    /// The largest entry of the gradients in the file, which may be clipped.
+    largest: f64,
 }
 
 impl Update<'_> {
-    fn problem(&self, [rate, limit]: [f64; 2]) -> Option<Problem> {
-        let mut flat = self.problem.parameters().flat();
-        for (w, g) in flat.iter_mut().zip(self.given.values()) {
-            w.iter_mut().zip(*g).for_each(|(w, g)| *w += rate * g.clamp(-limit, limit));
+    fn problem(&self, [rate, limit]: [f64; 2]) -> Problem {
+        let mut flat = self.problem.parameters.flat();
+        for (w, given) in flat.iter_mut().zip(self.given.values()) {
+            let steps = given.values.iter().map(|g| rate * g.clamp(-limit, limit));
+            w.iter_mut().zip(steps).for_each(|(w, step)| *w += step);
         }
         let sizes = self.problem.sizes();
         let flat = flat.each_ref().map(Vec::as_slice);
         let parameters = Parameters::from_flat(sizes.hidden, sizes.vocabulary, flat);
-        let a_prev = self.problem.a0()[0].clone();
-        Problem::sequence(parameters, self.problem.sequences()[0].clone(), a_prev).ok()
+        Problem { parameters, ..self.problem.clone() }
     }
 
     /// What is left between the arrays and those of the file, each relative to its size.
-    fn rest(&self, at: [f64; 2], largest: f64) -> Option<Vec<f64>> {
-        let problem = self.problem(at)?;
+    fn rest(&self, at: [f64; 2]) -> Vec<f64> {
+        let problem = self.problem(at);
         let pass = Pass::new(&problem);
         let steps = pass.run(&Choices::default());
-        let mut rest = vec![];
-        for (&i, given) in self.given {
-            let norm = norm(given).max(f64::MIN_POSITIVE);
-            let limit = if i < 5 { largest } else { f64::INFINITY }; // if the saved ones are clipped
-            let values = steps.array(i, 0..pass.rows(i)).into_iter().zip(*given);
-            rest.extend(values.map(|(v, g)| (v.clamp(-limit, limit) - g) / norm));
-        }
-        Some(rest)
+        let rest = |(&i, given): (&usize, &Given)| {
+            let size = norm(given.values.iter().copied()).max(f64::MIN_POSITIVE);
+            let limit = if i < 5 { self.largest } else { f64::INFINITY };
+            let both = steps.array(i).into_iter().zip(&given.values);
+            both.map(|(v, g)| (v.clamp(-limit, limit) - g) / size).collect::<Vec<_>>()
+        };
+        self.given.iter().flat_map(rest).collect()
     }
 
-    /// The rate and the limit, if it is finite, for which nothing is left.
-    fn solve(&self, start: [f64; 2], largest: f64) -> Option<[f64; 2]> {
+    /// The rate and the limit for which nothing is left.
+    fn solve(&self, start: [f64; 2]) -> Option<[f64; 2]> {
         let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
-        let mut at = start;
-        let mut rest = self.rest(at, largest)?;
+        let size = |rest: &[f64]| norm(rest.iter().copied());
+        let (mut at, mut rest) = (start, self.rest(start));
         for _ in 0..20 {
             let slope = |which: usize| {
                 let (mut beside, h) = (at, 1e-6 * at[which]);
                 beside[which] += h;
-                let other = self.rest(beside, largest)?;
-                Some(other.iter().zip(&rest).map(|(a, b)| (a - b) / h).collect::<Vec<f64>>())
+                let changes = self.rest(beside).into_iter().zip(&rest).map(|(a, b)| (a - b) / h);
+                changes.collect::<Vec<_>>()
             };
-            let j = slope(0)?;
-            let k = if at[1].is_finite() { slope(1)? } else { vec![0.; j.len()] };
-            let (jj, kk, jk) = (dot(&j, &j), dot(&k, &k).max(f64::MIN_POSITIVE), dot(&j, &k));
-            let (jr, kr) = (dot(&j, &rest), dot(&k, &rest));
+            let (j, k) = (slope(0), slope(1));
+            let (jj, jk, jr) = (dot(&j, &j), dot(&j, &k), dot(&j, &rest));
+            // Where no entry is clipped, nothing depends on the limit.
+            let (kk, kr) = (dot(&k, &k).max(1e-20 * jj), dot(&k, &rest));
             let determinant = jj * kk - jk * jk;
-            let mut step = [(jk * kr - kk * jr) / determinant, (jk * jr - jj * kr) / determinant];
-            if !at[1].is_finite() {
-                step = [-jr / jj, 0.];
-            }
+            let step = [(jk * kr - kk * jr) / determinant, (jk * jr - jj * kr) / determinant];
             // Half the step as long as it does not lead nearer; a start that leads nowhere is left.
-            let next = (0..5).find_map(|halvings| {
-                let next = [0, 1].map(|i| at[i] + step[i] / f64::from(1 << halvings));
-                let is_positive = next[0] > 0. && next[1] > 0.;
-                let left = is_positive.then(|| self.rest(next, largest))??;
-                (norm(&left) < 0.9 * norm(&rest)).then_some((next, left))
-            });
-            let Some(next) = next else { break };
+            let steps =
+                [1., 0.5, 0.25, 0.125, 0.0625].map(|part| [0, 1].map(|i| at[i] + part * step[i]));
+            let possible = steps.into_iter().filter(|next| next.iter().all(|&x| x > 0.));
+            let mut next = possible.map(|next| (next, self.rest(next)));
+            let Some(next) = next.find(|(_, left)| size(left) < 0.9 * size(&rest)) else { break };
             (at, rest) = next;
         }
-        (norm(&rest) < 1e-6).then_some(at)
+        (size(&rest) < 1e-6).then_some(at)
     }
 }
