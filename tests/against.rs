@@ -177,6 +177,29 @@ fn a_transposed_array_is_wrong_in_every_order() {
     }
 }
 
+/// No known mistake takes the steps of a name that has one or two of them for granted.
+#[test]
+fn an_unknown_mistake_in_a_short_name_is_reported_by_its_worst_entries() {
+    for steps in [1, 2] {
+        let wrong = with(&file_of(N_A, 1., steps), "dWya", |array| {
+            array.data[..8].copy_from_slice(&0.1234f64.to_le_bytes());
+        });
+        let found = check(&wrong).unwrap();
+        assert!(!found.agree && found.explanations.is_empty(), "{found:?}");
+        assert_eq!((found.worst[0].array, &found.worst[0].at[..]), ("dWya", &[0, 0][..]));
+    }
+}
+
+#[test]
+fn arrays_are_kept_whole_only_if_asked_for() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), archive(&right_file(), CompressionMethod::Stored)).unwrap();
+    for whole in [false, true] {
+        let found = against(file.path(), None, whole).unwrap();
+        assert!(found.arrays.iter().all(|array| array.whole.is_some() == whole));
+    }
+}
+
 /// Numbers of single precision, saved as doubles.
 #[test]
 fn what_was_computed_in_single_precision_is_right_to_single_precision() {

@@ -31,6 +31,11 @@ fn a_check_compares_all_methods_entries_losses_and_states() {
     assert_eq!(sizes, [35, 49, 35, 7, 5, 21, 1, 21]);
     assert_eq!(pair(&report, ["autograd", "hand"]).shared, "kernels");
     assert_eq!(pair(&report, ["exact", "differences"]).shared, "reference");
+    assert!(report.shown().iter().all(|tensor| tensor.whole.is_none()));
+    let options = Options { whole: true, ..Options::default() };
+    let report = check(&problem(), DType::F64, &Device::Cpu, &options).unwrap();
+    let whole = report.shown().iter().map(|tensor| tensor.whole.as_ref().unwrap()[0].len());
+    assert_eq!(whole.collect::<Vec<_>>(), sizes);
 }
 
 /// Padded steps, 200 steps and sizes that no vector divides; and a batch of one, which is what

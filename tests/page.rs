@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 const RNN: &str = include_str!("../src/page/rnn.js");
 const NAMES: &str = include_str!("../src/page/names.js");
+const CHARTS: &str = include_str!("../src/page/charts.js");
 
 /// A JavaScript engine with the scripts of the page that need no browser.
 struct Engine(Context);
@@ -383,7 +384,24 @@ fn a_page_of_wrong_gradients_marks_the_worst_entry_and_ends_no_script() {
     assert_says(&folder.refuses("gradcheck --html x.html"), &["cannot write x.html", "exists"]);
     assert_says(&folder.refuses("gradcheck --html none/x.html"), &["cannot write none/x.html"]);
     assert_says(&folder.misused("gradcheck --html y.html --all"), &["--all"]);
+    folder.write("s.npz", include_bytes!("fixtures/gradients/sample.npz"));
+    let sample = folder.refuses("gradcheck --against s.npz --html y.html");
+    assert_says(&sample, &["s.npz: it has no gradients", "leave --html out"]);
+    assert!(!folder.path().join("y.html").exists());
     assert_eq!(folder.read("x.html"), before);
+}
+
+/// A state near zero has the colour of the background; a difference near zero is still one.
+#[test]
+fn only_where_it_is_asked_for_has_a_value_near_zero_a_colour() {
+    let engine = Engine::new();
+    engine.run(&[CHARTS, "svg = (parent, tag, attributes) => parent.push(attributes);"].concat());
+    for (faintest, opacities) in [(0, json!([1])), (1, json!([1. / 12., 1]))] {
+        engine.run(&format!(
+            "var drawn = []; cells(drawn, [[0, 0.01, 1]], 3, [0, 0, 1, 1, 1], [], {faintest});"
+        ));
+        assert_eq!(engine.value("drawn.map((path) => path['fill-opacity'])"), opacities);
+    }
 }
 
 #[test]

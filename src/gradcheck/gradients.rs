@@ -81,7 +81,8 @@ impl Problem {
         device: &Device,
     ) -> Result<Gradients> {
         let (model, a0) = self.module(dtype, device)?;
-        let from = |a0| loss_and_gradients(method, &model, &self.batch, &CharRnnState::new(a0));
+        let batch = self.batch();
+        let from = |a0| loss_and_gradients(method, &model, &batch, &CharRnnState::new(a0));
         let mut found = from(a0.clone())?;
         if method == GradientMethod::Autograd {
             // In training the initial state is no variable, and the graph has other nodes.
@@ -111,7 +112,7 @@ mod tests {
         let sizes = Sizes { hidden: 40, vocabulary: 27, steps: 9, batch: 5 };
         let problem = Problem::random(sizes, 1).unwrap();
         assert_eq!(problem.sizes(), sizes);
-        assert!(problem.batch.y().contains(&IGNORE_INDEX));
+        assert!(problem.batch().y().contains(&IGNORE_INDEX));
         let gradients = problem.derived(GradientMethod::Hand, DType::F64, &Device::Cpu).unwrap();
         for (name, values) in TENSORS.iter().zip(&gradients.values) {
             let mean = values.iter().map(|g| g.abs()).sum::<f64>() / values.len() as f64;

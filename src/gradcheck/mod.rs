@@ -47,6 +47,7 @@ mod rounding;
 pub use against::{Against, Cause, Entry, Letter, against};
 pub use check::{Options, Report, check};
 pub use compare::{Comparison, Pair};
+pub(crate) use compare::{largest, worst};
 #[cfg(feature = "cli")]
 pub(crate) use problem::TENSORS;
 pub use problem::{Problem, Sizes};

@@ -1,6 +1,6 @@
 //! The network, batch and initial state of a check.
 
-use crate::data::{Batch, START, check_indices};
+use crate::data::{Batch, check_indices};
 use crate::error::{Error, Result};
 use crate::model::{CharRnn, Config, PARAMETERS, char_rnn};
 use crate::random::RngSource;
@@ -87,7 +87,8 @@ impl Sizes {
     }
 }
 
-/// The notebook's `X` and `Y`.
+/// The notebook's `X` and `Y`. This is not the layout of [`Batch`], which the gradient methods share:
+/// an error of the latter is one that the reference does not have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Sequence {
     /// The input of each step; `None` is the zero vector.
@@ -96,30 +97,12 @@ pub(super) struct Sequence {
     pub y: Vec<usize>,
 }
 
-impl Sequence {
-    /// `X = [None] + name`, `Y = name + ['\n']`. This is not the layout of [`Batch`], which the
-    /// gradient methods share: an error of the latter is one that the reference does not have.
-    fn name(name: &[u32]) -> Self {
-        let name = || name.iter().map(|&index| index as usize);
-        let x = std::iter::once(None).chain(name().map(Some)).collect();
-        Self { x, y: name().chain([0]).collect() }
-    }
-
-    fn batch(&self) -> Batch {
-        let x: Vec<u32> = self.x.iter().map(|x| x.map_or(START, |x| x as u32)).collect();
-        let y: Vec<u32> = self.y.iter().map(|&y| y as u32).collect();
-        Batch::sequence(&x, &y)
-    }
-}
-
 /// A network, names and their initial states: the point at which the gradients are taken.
 #[derive(Debug, Clone)]
 pub struct Problem {
     pub(super) parameters: Parameters<f64>,
-    /// What the reference reads.
+    /// The names, as the reference reads them.
     pub(super) sequences: Vec<Sequence>,
-    /// What the gradient methods read.
-    pub(super) batch: Batch,
     /// The initial states, (B, n_a).
     pub(super) a0: Matrix<f64>,
 }
@@ -150,22 +133,14 @@ impl Problem {
                 return Err(candle_core::Error::Msg(message).into());
             }
         }
-        let sequences = names.iter().map(|name| Sequence::name(name)).collect();
-        let batch = Batch::new(names.iter().map(Vec::as_slice));
-        Ok(Self { parameters, sequences, batch, a0 })
-    }
-
-    /// The problem of one sequence of the notebook, from the state `a_prev`.
-    ///
-    /// # Panics
-    /// If X and Y are empty or of different lengths.
-    pub(super) fn sequence(
-        parameters: Parameters<f64>,
-        sequence: Sequence,
-        a_prev: Vec<f64>,
-    ) -> Self {
-        let batch = sequence.batch();
-        Self { parameters, sequences: vec![sequence], batch, a0: vec![a_prev] }
+        // X = [None] + name, Y = name + ['\n']
+        let sequence = |name: &Vec<u32>| {
+            let name = || name.iter().map(|&index| index as usize);
+            let x = std::iter::once(None).chain(name().map(Some)).collect();
+            Sequence { x, y: name().chain([0]).collect() }
+        };
+        let sequences = names.iter().map(sequence).collect();
+        Ok(Self { parameters, sequences, a0 })
     }
 
     /// Random parameters, names and initial state; the same `seed` gives the same problem.
@@ -229,8 +204,8 @@ impl Problem {
         Sizes {
             hidden: self.parameters.b.len(),
             vocabulary: self.parameters.by.len(),
-            steps: self.batch.steps(),
-            batch: self.batch.size(),
+            steps: self.sequences.iter().map(|sequence| sequence.x.len()).max().unwrap_or(0),
+            batch: self.sequences.len(),
         }
     }
 
@@ -248,11 +223,12 @@ impl Problem {
         problem
     }
 
-    /// The first of the names alone.
-    pub fn first_name(&self) -> Self {
-        let sequences = vec![self.sequences[0].clone()];
-        let batch = sequences[0].batch();
-        Self { sequences, batch, a0: vec![self.a0[0].clone()], ..self.clone() }
+    /// The names, as the gradient methods read them.
+    pub(super) fn batch(&self) -> Batch {
+        let index = |y: &Vec<usize>| y[..y.len() - 1].iter().map(|&y| y as u32).collect();
+        let names: Vec<Vec<u32>> =
+            self.sequences.iter().map(|Sequence { y, .. }| index(y)).collect();
+        Batch::new(names.iter().map(Vec::as_slice))
     }
 
     /// The parameters as a candle module on `device`, whose variables come with it, and those of

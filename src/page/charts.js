@@ -32,10 +32,19 @@ function ticks(low, high, log) {
   return log ? all.map((e) => 10 ** e) : all;
 }
 
-/** Empties a figure and adds the caption, a drawing as wide as the figure, and what is below it. */
-function drawing(figure, caption, rows) {
+/** A character as a label. */
+function character_label(c) {
+  if (c === "\n") return "end";
+  if (/\p{M}/u.test(c)) return `\u25cc${c}`;
+  if (c === " ") return "\u2423";
+  return /[\p{C}\p{Z}]/u.test(c) ? `U+${c.codePointAt(0).toString(16).toUpperCase()}` : c;
+}
+
+/** Empties a figure and adds the caption, a drawing as wide as the figure and at least `columns`
+    wide, and what is below it. */
+function drawing(figure, caption, rows, columns = 16) {
   const rem = parseFloat(getComputedStyle(document.documentElement).fontSize);
-  const [width, height] = [Math.max(figure.clientWidth, 16 * rem), rows * rem];
+  const [width, height] = [Math.max(figure.clientWidth, columns * rem), rows * rem];
   figure.replaceChildren(html("figcaption", {}, caption));
   const size = { width, height, viewBox: `0 0 ${width} ${height}`, "font-size": 0.8 * rem };
   const root = svg(figure, "svg", { ...size, role: "group", "aria-label": caption });
@@ -176,15 +185,15 @@ function line_chart(figure, caption, series, log) {
 }
 
 /** Cells of values from -1 to 1, from left and top on, in rows of `step`. What is not finite is
-    hatched; only zero has no colour. */
-function cells(root, rows, columns, [left, top, cell, step, height], classes) {
+    hatched. The colours have twelve levels: the least of what is not zero is `faintest`. */
+function cells(root, rows, columns, [left, top, cell, step, height], classes, faintest) {
   const [paths, levels] = [{}, 12];
   const finite = Number.isFinite;
   rows.forEach((values, i) => {
     const y = (top + i * step).toFixed(2);
     for (let j = 0; j < columns; j++) {
       const value = values[j];
-      const level = Math.sign(value) * Math.max(1, Math.round(Math.abs(value) * levels));
+      const level = Math.sign(value) * Math.max(faintest, Math.round(Math.abs(value) * levels));
       if (level === 0) continue;
       const [x, w] = [left + j * cell, cell].map((n) => n.toFixed(2));
       const crossed = `l${w} ${height}m0-${height}l-${w} ${height}`;
@@ -210,7 +219,7 @@ function heat_map(figure, caption, rows, units) {
     svg(root, "text", end, label);
   });
   const all = rows.map(({ values }) => values);
-  cells(root, all, units, [left, 0, cell, row_height, row_height - 1], ["cool", "warm"]);
+  cells(root, all, units, [left, 0, cell, row_height, row_height - 1], ["cool", "warm"], 0);
   for (const [unit, x, end] of [[1, left, "start"], [units, width, "end"]]) {
     const foot = { class: "quiet", x, y: height - 0.3 * rem, "text-anchor": end };
     svg(root, "text", foot, `unit ${unit}`);

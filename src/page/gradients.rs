@@ -2,7 +2,7 @@
 
 use super::data::rounded;
 use super::fill::{CHARTS, filled};
-use crate::gradcheck::Comparison;
+use crate::gradcheck::{Comparison, largest, worst};
 use serde_json::{Value, json};
 
 /// The most entries of a tensor that are drawn: its first rows.
@@ -21,7 +21,8 @@ const WORST: usize = 5;
 /// use char_rnn::page::gradients_page;
 /// let sizes = Sizes { hidden: 5, vocabulary: 3, steps: 3, batch: 2 };
 /// let problem = Problem::random(sizes, 1)?;
-/// let report = check(&problem, DType::F64, &Device::Cpu, &Options::default())?;
+/// let options = Options { whole: true, ..Options::default() };
+/// let report = check(&problem, DType::F64, &Device::Cpu, &options)?;
 /// let characters = ['\n', 'a', 'b'];
 /// let page = gradients_page(report.shown(), ["autograd", "hand"], "seed 1", &characters);
 /// assert!(page.starts_with("<!doctype html>"));
@@ -39,7 +40,8 @@ pub fn gradients_page(
         "characters": characters,
         "tensors": tensors.iter().filter_map(tensor).collect::<Value>(),
     });
-    filled(include_str!("gradients.html"), &[CHARTS, include_str!("gradients.js")], &data)
+    let scripts = [CHARTS, include_str!("gradients.js")];
+    filled("Gradients", include_str!("gradients.html"), &scripts, &data)
 }
 
 /// A tensor: its first rows by each side and of their difference. One with one column lies as a row.
@@ -50,22 +52,15 @@ fn tensor(compared: &Comparison) -> Option<Value> {
         _ => g1.len(),
     };
     let difference: Vec<f64> = g1.iter().zip(g2).map(|(g1, g2)| g1 - g2).collect();
-    let mut worst: Vec<usize> = (0..difference.len()).filter(|&at| difference[at] != 0.).collect();
-    // An entry that is not finite before any other, as in the comparison.
-    let error = |at: usize| match difference[at].abs() {
-        error if error.is_finite() => error,
-        _ => f64::INFINITY,
-    };
-    worst.sort_by(|&a, &b| error(b).total_cmp(&error(a)));
-    worst.truncate(WORST);
-    let worst = worst.into_iter().map(|at| {
+    let worst = worst([g1, g2], WORST).into_iter().filter(|&at| difference[at] != 0.).map(|at| {
         let [g1, g2, difference] = [g1[at], g2[at], difference[at]].map(rounded);
         json!([at / columns, at % columns, g1, g2, difference])
     });
     let drawn_columns = columns.min(MAX_ENTRIES);
     let drawn = g1.len().min(MAX_ENTRIES / drawn_columns * drawn_columns);
     let [g1, g2, difference] = [g1, g2, &difference].map(|g| &g[..drawn]);
-    let (both, apart) = (scale(g1).max(scale(g2)), scale(difference));
+    let scale = |all: &[&[f64]]| largest(all.concat().iter().filter(|value| value.is_finite()));
+    let (both, apart) = (scale(&[g1, g2]), scale(&[difference]));
     Some(json!({
         "name": compared.tensor,
         "shape": compared.shape,
@@ -78,11 +73,6 @@ fn tensor(compared: &Comparison) -> Option<Value> {
         "values": [encoded(g1, both), encoded(g2, both), encoded(difference, apart)],
         "worst": worst.collect::<Value>(),
     }))
-}
-
-/// The largest finite size.
-fn scale(values: &[f64]) -> f64 {
-    values.iter().map(|value| value.abs()).filter(|value| value.is_finite()).fold(0., f64::max)
 }
 
 /// The values over the scale, in f32: from -1 to 1, or not finite.

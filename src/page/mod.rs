@@ -45,7 +45,7 @@ const MAX_BYTES: usize = 256 << 20;
 pub fn page(saved: &Checkpoint, title: &str) -> Result<String> {
     let parameters: usize = saved.model.parameters().iter().map(|(_, p)| p.elem_count()).sum();
     check_size(parameters.saturating_mul(saved.model.dtype().size_in_bytes()))?;
-    Ok(filled(HTML, &SCRIPTS, &data::data(saved, title)?))
+    Ok(filled("char-rnn", HTML, &SCRIPTS, &data::data(saved, title)?))
 }
 
 /// Refuses a page with too many bytes of parameters.

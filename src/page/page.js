@@ -126,14 +126,7 @@ const names_text = () =>
   Array.from(at("names").children, (item) => `${item.textContent}\n`).join("");
 
 // Letter by letter.
-/** A character as a label. */
-function label(index) {
-  const c = model.vocabulary[index];
-  if (index === 0) return "end";
-  if (/\p{M}/u.test(c)) return `\u25cc${c}`;
-  if (c === " ") return "\u2423";
-  return /[\p{C}\p{Z}]/u.test(c) ? `U+${c.codePointAt(0).toString(16).toUpperCase()}` : c;
-}
+const label = (index) => character_label(model.vocabulary[index]);
 
 /** What the steps up to a place read, as labels. */
 const steps = (place) => ["start", ...current.indices.slice(0, place).map(label)];

@@ -83,7 +83,7 @@ impl NumpyRandom {
 
     /// Uniform in 0..=`max`, for `max` above 0: NumPy's `random_interval`, which masks random bits
     /// to the length of `max` until they are in range.
-    fn at_most(&mut self, max: u32) -> u32 {
+    pub(crate) fn at_most(&mut self, max: u32) -> u32 {
         let mask = u32::MAX >> max.leading_zeros();
         loop {
             let bits = self.next_u32() & mask;

@@ -5,6 +5,7 @@ mod table;
 use super::args::{json_text, list_bytes, open_device, say};
 use super::error::Failure;
 use super::files;
+use crate::Error;
 use crate::checkpoint;
 use crate::data::parse_listed;
 use crate::gradcheck::{Against, Comparison, Options, Problem, Report, Sizes, against, check};
@@ -111,6 +112,11 @@ impl Gradcheck {
         }
         if let Some(path) = &self.against {
             let found = against(path, self.clip, self.html.is_some())?;
+            if self.html.is_some() && found.arrays.is_empty() {
+                let problem = "it has no gradients, which are all that the page of `html` shows: \
+                               leave `html` out";
+                return Err(Error::numpy_file(path, problem).into());
+            }
             let result = self.report_against(&found);
             let title = path.display().to_string();
             return self.write(&found.arrays, ["yours", "right"], &title, &[]).and(result);
@@ -148,12 +154,12 @@ impl Gradcheck {
     /// With `--all` also the cases that the problem may not have: one name, which is what training
     /// takes by default, 200 steps, and sizes that no vector divides.
     fn problems(&self) -> crate::Result<(Vec<Problem>, Vec<char>)> {
-        let (problem, characters) = self.problem()?;
+        let (problem, characters) = self.problem(self.batch)?;
+        let mut problems = vec![problem];
         if !self.all {
-            return Ok((vec![problem], characters));
+            return Ok((problems, characters));
         }
-        let one_name = problem.first_name();
-        let mut problems = vec![problem, one_name];
+        problems.push(self.problem(1)?.0);
         if self.model.is_none() {
             for (hidden, vocabulary, steps, batch) in [(17, 27, 200, 2), (67, 257, 5, 3)] {
                 let sizes = Sizes { hidden, vocabulary, steps, batch };
@@ -175,14 +181,14 @@ impl Gradcheck {
         Ok(devices.into_iter().flat_map(both).collect())
     }
 
-    /// The problem, and the characters of a trained model.
-    fn problem(&self) -> crate::Result<(Problem, Vec<char>)> {
+    /// The problem of so many names, and the characters of a trained model.
+    fn problem(&self, batch: usize) -> crate::Result<(Problem, Vec<char>)> {
         let Some(path) = &self.model else {
             let sizes = Sizes {
                 hidden: self.hidden.unwrap_or(50),
                 vocabulary: self.vocabulary.unwrap_or(27),
                 steps: self.steps.unwrap_or(8),
-                batch: self.batch,
+                batch,
             };
             return Ok((Problem::random(sizes, self.seed)?, vec![]));
         };
@@ -192,7 +198,7 @@ impl Gradcheck {
         let names = listed.iter().map(|listed| saved.vocabulary.encode(&listed.name));
         let mut names = names.collect::<crate::Result<Vec<_>>>()?;
         RngSource::Seed(self.seed).shuffle(&mut names);
-        names.truncate(self.batch);
+        names.truncate(batch);
         let problem = Problem::of_model(&saved.model, &names)?;
         Ok((problem, saved.vocabulary.characters().to_vec()))
     }

@@ -43,7 +43,8 @@ impl Given {
 
     /// Whether these values are those of the file.
     pub fn is(&self, values: &[f64]) -> bool {
-        distance(&self.values, values, self.scale) <= self.limit
+        values.len() == self.values.len()
+            && distance(&self.values, values, self.scale) <= self.limit
     }
 }
 

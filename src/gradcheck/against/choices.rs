@@ -3,19 +3,18 @@
 use crate::gradcheck::problem::Sequence;
 use crate::reference::{Matrix, softmax};
 
-/// A mistake of the passes: another choice. Of one subject only one is made at a time.
-pub(super) struct Departure {
+/// A mistake: another choice. Of one subject only one is made at a time.
+pub(super) struct Departure<C: 'static> {
     /// The name of the choice.
     pub subject: &'static str,
     /// What is wrong; `{k}` stands for [`Choices::k`], from 1 on.
     pub what: &'static str,
-    pub change: fn(&mut Choices),
+    pub change: fn(&mut C),
 }
 
 /// What da_next is made of.
 pub(super) struct Carry<'a> {
-    /// Waa, and its transpose.
-    pub waa: [&'a Matrix<f64>; 2],
+    pub waa: &'a Matrix<f64>,
     pub da: &'a [f64],
     pub da_raw: &'a [f64],
     /// da_next as it was, and da_raw of the step before this one in the loop.
@@ -28,7 +27,7 @@ pub(super) struct Carry<'a> {
 
 impl Carry<'_> {
     fn right(&self) -> Vec<f64> {
-        mix(self.waa[0], self.da_raw)
+        transposed_product(self.waa, self.da_raw)
     }
 
     fn unless(&self, is_zeroed: bool) -> Vec<f64> {
@@ -36,46 +35,48 @@ impl Carry<'_> {
     }
 }
 
-/// Makes [`Choices`], their right values and [`DEPARTURES`] out of each choice, its type, the right
-/// value and the wrong ones.
+/// Makes a type of choices, whose default is the right ones, and the list of its departures, out of
+/// each choice, its type, the right value, and the wrong ones with their names.
 macro_rules! choices {
-    ($(
+    ($(#[$about:meta])* $Choices:ident, $DEPARTURES:ident: $(
         $(#[$doc:meta])*
         $choice:ident: $type:ty = $right:expr => { $($what:literal: $wrong:expr;)* }
     )*) => {
-        /// What a reader of the notebook decides, line by line.
-        #[derive(Clone)]
-        pub(super) struct Choices {
-            /// A number for the choices that need one.
-            pub k: usize,
+        $(#[$about])*
+        pub(super) struct $Choices {
             $($(#[$doc])* pub $choice: $type,)*
         }
 
-        impl Default for Choices {
+        impl Default for $Choices {
             fn default() -> Self {
-                Self { k: 0, $($choice: $right,)* }
+                Self { $($choice: $right,)* }
             }
         }
 
-        pub(super) const DEPARTURES: &[Departure] = &[$($(Departure {
+        pub(super) const $DEPARTURES: &[Departure<$Choices>] = &[$($(Departure {
             subject: stringify!($choice),
             what: $what,
             change: |choices| choices.$choice = $wrong,
         },)*)*];
     };
 }
+pub(super) use choices;
 
 choices! {
+    /// What a reader of the notebook decides, line by line.
+    Choices, DEPARTURES:
+    /// A number for the choices that need one.
+    k: usize = 0 => {}
+
     // The forward pass.
     /// The factor of b.
     b: f64 = 1. => { "b is forgotten in the forward pass": 0.; }
     /// The factor of by.
     by: f64 = 1. => { "by is forgotten in the forward pass": 0.; }
-    /// Out of Waa and its transpose, m of m^T a_{t-1}; none is no such term.
-    forward_waa: for<'a> fn([&'a Matrix<f64>; 2]) -> Option<&'a Matrix<f64>> =
-        |[_, waa_t]| Some(waa_t) => {
-        "Waa is transposed in the forward pass": |[waa, _]| Some(waa);
-        "Waa a_{t-1} is forgotten in the forward pass": |_| None;
+    /// Waa a_{t-1}.
+    forward_waa: fn(&Matrix<f64>, &[f64]) -> Vec<f64> = product => {
+        "Waa is transposed in the forward pass": transposed_product;
+        "Waa a_{t-1} is forgotten in the forward pass": |_, a| vec![0.; a.len()];
     }
     /// The state that step t reads: an index of `a`, `None` for zeros.
     earlier: fn(usize) -> Option<usize> = Some => {
@@ -113,10 +114,10 @@ choices! {
     }
 
     // The backward pass.
-    /// Out of Wya and its transpose, m of m^T dy_t.
-    backward_wya: for<'a> fn([&'a Matrix<f64>; 2]) -> &'a Matrix<f64> = |[wya, _]| wya => {
+    /// Wya^T dy_t.
+    backward_wya: fn(&Matrix<f64>, &[f64]) -> Vec<f64> = transposed_product => {
         "Wya is not transposed in the backward pass":
-            |[wya, wya_t]| if wya.len() == wya_t.len() { wya_t } else { wya };
+            |wya, dy| if wya[0].len() == dy.len() { product } else { transposed_product }(wya, dy);
     }
     /// y_hat_t becomes dy_t.
     dy: fn(&mut [f64], &Sequence, usize) = |dy, s, t| dy[s.y[t]] -= 1. => {
@@ -182,11 +183,12 @@ choices! {
     }
     carry: fn(&Carry) -> Vec<f64> = |c| c.right() => {
         "the state's gradient is not carried back to the step before": |c| vec![0.; c.da.len()];
-        "the state's gradient is carried back one step too far": |c| mix(c.waa[0], c.before[1]);
+        "the state's gradient is carried back one step too far":
+            |c| transposed_product(c.waa, c.before[1]);
         "the state's gradient is carried back with the wrong sign": |c| times(&c.right(), -1.);
-        "Waa is not transposed in the backward pass": |c| mix(c.waa[1], c.da_raw);
-        "da_next is Waa^T da, not Waa^T da_raw": |c| mix(c.waa[0], c.da);
-        "da_next is Waa da, not Waa^T da_raw": |c| mix(c.waa[1], c.da);
+        "Waa is not transposed in the backward pass": |c| product(c.waa, c.da_raw);
+        "da_next is Waa^T da, not Waa^T da_raw": |c| transposed_product(c.waa, c.da);
+        "da_next is Waa da, not Waa^T da_raw": |c| product(c.waa, c.da);
         "da_next is da_raw, without Waa^T": |c| c.da_raw.to_vec();
         "da_next is da, without Waa^T": |c| c.da.to_vec();
         "da_next is added to what it was: += for =": |c| plus(c.before[0], &c.right());
@@ -214,10 +216,15 @@ fn all_less_1(values: &mut [f64]) {
     values.iter_mut().for_each(|value| *value -= 1.);
 }
 
-/// The rows of a matrix, each times its number, added up: m^T v.
-pub(super) fn mix(m: &Matrix<f64>, v: &[f64]) -> Vec<f64> {
+/// m v.
+pub(super) fn product(m: &Matrix<f64>, v: &[f64]) -> Vec<f64> {
+    m.iter().map(|row| row.iter().zip(v).map(|(m, v)| m * v).sum()).collect()
+}
+
+/// m^T v.
+pub(super) fn transposed_product(m: &Matrix<f64>, v: &[f64]) -> Vec<f64> {
     let mut sum = vec![0.; m[0].len()];
-    for (row, &v) in m.iter().zip(v).filter(|(_, v)| **v != 0.) {
+    for (row, &v) in m.iter().zip(v) {
         sum.iter_mut().zip(row).for_each(|(sum, m)| *sum += v * m);
     }
     sum

@@ -1,6 +1,6 @@
 //! The known mistakes of one array, made in its sum over the steps.
 
-use super::choices::{mix, one_hot};
+use super::choices::{one_hot, product, transposed_product};
 use super::pass::Steps;
 
 /// A mistake of one array.
@@ -25,7 +25,7 @@ pub(super) const ARRAY_DEPARTURES: &[ArrayDeparture] = &[
     a(SUMS, "the last step is missing in the sum", |s| _ = s.order.remove(0)),
     a(SUMS, "the first step is missing in the sum", |s| _ = s.order.pop()),
     a(&[0], "dWax has x_{t+1}, the target, in place of x_t", |s| {
-        let (y, n) = (&s.pass.sequence.y, s.x[0].len());
+        let (y, n) = (&s.problem.sequences[0].y, s.x[0].len());
         s.x = y.iter().map(|&y| one_hot(Some(y), n)).collect();
     }),
     a(&[0], "dWax has x_{t-1} in place of x_t", |s| s.x.insert(0, one_hot(None, s.x[0].len()))),
@@ -51,10 +51,10 @@ pub(super) const ARRAY_DEPARTURES: &[ArrayDeparture] = &[
     }),
     a(&[2, 4], "it has y_hat in place of dy", |s| s.dy = s.y_hat.clone()),
     a(&[5], "Waa is not transposed in the gradient of a_prev", |s| {
-        s.da_next = mix(&s.pass.waa_t, &s.da_raw[0]);
+        s.da_next = product(&s.problem.parameters.waa, &s.da_raw[0]);
     }),
     a(&[5], "da_next is Waa^T da, not Waa^T da_raw, at the first step", |s| {
-        s.da_next = mix(&s.pass.problem.parameters.waa, &s.da[0]);
+        s.da_next = transposed_product(&s.problem.parameters.waa, &s.da[0]);
     }),
     a(&[5], "da_next is da of the first step", |s| s.da_next = s.da[0].clone()),
     a(&[5], "da_next is da_raw of the first step", |s| s.da_next = s.da_raw[0].clone()),
@@ -72,6 +72,6 @@ pub(super) const ARRAY_DEPARTURES: &[ArrayDeparture] = &[
 /// Where X has None.
 fn none_is(s: &mut Steps, x: fn(usize) -> Vec<f64>) {
     let n = s.x[0].len();
-    let inputs = s.x.iter_mut().zip(&s.pass.sequence.x);
+    let inputs = s.x.iter_mut().zip(&s.problem.sequences[0].x);
     inputs.filter(|(_, x)| x.is_none()).for_each(|(found, _)| *found = x(n));
 }

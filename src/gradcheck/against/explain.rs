@@ -7,7 +7,7 @@
 use super::arrays::{COMPARED, Cause, Given, Mistakes, cover};
 use super::choices::{Choices, DEPARTURES, Departure};
 use super::departures::ARRAY_DEPARTURES;
-use super::pass::{Pass, Steps};
+use super::pass::{Steps, pass};
 use super::solved::Array;
 use super::update;
 use crate::gradcheck::problem::{GRADIENTS, Problem};
@@ -23,7 +23,7 @@ const MAX_COUNT: usize = 30;
 const MAX_COUNT_OF_PAIR: usize = 10;
 
 /// A departure with its number, 0 if it has none.
-type Counted = (&'static Departure, usize);
+type Counted = (&'static Departure<Choices>, usize);
 
 /// The smallest sets of at most two mistakes: `problem` is the file's, `given` its arrays by their
 /// position in [`COMPARED`], and `clip` the limit of the gradients, infinite if there is none.
@@ -32,8 +32,7 @@ pub(super) fn explain(
     given: &BTreeMap<usize, Given>,
     clip: f64,
 ) -> Vec<Vec<Cause>> {
-    let pass = Pass::new(problem);
-    let search = Search::new(&pass, given, clip);
+    let search = Search::new(problem, given, clip);
     let gradients = || given.range(..GRADIENTS).flat_map(|(_, given)| &given.values);
     if gradients().next().is_some() && gradients().all(|g| *g == 0.) {
         let what = "every gradient is zero: was rnn_backward run, and were its results saved?";
@@ -58,7 +57,7 @@ pub(super) fn explain(
 }
 
 struct Search<'a> {
-    pass: &'a Pass<'a>,
+    problem: &'a Problem,
     given: &'a BTreeMap<usize, Given>,
     clip: f64,
     /// The multiplications of a forward pass.
@@ -67,25 +66,22 @@ struct Search<'a> {
     right: Vec<Vec<f64>>,
 }
 
-/// What a departure does to each array of the file.
-struct Effect {
-    is_changed: Vec<bool>,
-    /// Whether the array is that of the file then.
-    is_given: Vec<bool>,
-}
+/// What a departure does to each array of the file: whether it changes, and whether it is that of the
+/// file then.
+type Effect = Vec<(bool, bool)>;
 
 impl<'a> Search<'a> {
-    fn new(pass: &'a Pass<'a>, given: &'a BTreeMap<usize, Given>, clip: f64) -> Self {
-        let steps = pass.run(&Choices::default());
+    fn new(problem: &'a Problem, given: &'a BTreeMap<usize, Given>, clip: f64) -> Self {
+        let steps = pass(problem, &Choices::default());
         let right = given.keys().map(|&i| array(&steps, i, clip)).collect();
-        Self { pass, given, clip, work: pass.problem.sizes().forward_work(), right }
+        Self { problem, given, clip, work: problem.sizes().forward_work(), right }
     }
 
     /// The departures of the passes, those with a number of steps for each number up to `most` and
     /// for all steps but one or two.
     fn departures(&self, most: usize) -> Vec<Counted> {
-        let steps = self.pass.sequence.x.len();
-        let numbers = move |departure: &'static Departure| {
+        let steps = self.problem.sizes().steps;
+        let numbers = move |departure: &'static Departure<Choices>| {
             let is_counted = departure.what.contains("{k}");
             let counts = (1..steps).filter(move |&k| k <= most || k + 2 >= steps);
             (!is_counted).then_some(0).into_iter().chain(counts.filter(move |_| is_counted))
@@ -96,13 +92,13 @@ impl<'a> Search<'a> {
 
     /// The sets of `size` mistakes: of arrays alone, of departures and arrays, of departures alone.
     fn sets(&self, size: usize) -> Vec<Vec<Cause>> {
-        let mut found = self.of_arrays(&self.pass.run(&Choices::default()), size);
+        let mut found = self.of_arrays(&pass(self.problem, &Choices::default()), size);
         let departures = self.departures(match size {
             1 => (MAX_WORK / self.work.max(1)).isqrt().min(MAX_COUNT),
             _ => MAX_COUNT_OF_PAIR,
         });
         for &departure in &departures {
-            let steps = self.pass.run(&changed(&[departure]));
+            let steps = changed(self.problem, &[departure]);
             for causes in self.of_arrays(&steps, size - 1) {
                 found.push([vec![self.cause(departure)], causes].concat());
             }
@@ -126,47 +122,41 @@ impl<'a> Search<'a> {
         let possible = pairs.filter(is_possible).take(MAX_WORK / self.work.max(1));
         let both = possible.map(|(i, j)| [departures[i], departures[j]]);
         let explains =
-            |both: &[Counted; 2]| !self.of_arrays(&self.pass.run(&changed(both)), 0).is_empty();
+            |both: &[Counted; 2]| !self.of_arrays(&changed(self.problem, both), 0).is_empty();
         both.filter(explains).map(|both| both.map(|one| self.cause(one)).to_vec()).collect()
     }
 
     fn effect(&self, departure: Counted) -> Effect {
-        let steps = self.pass.run(&changed(&[departure]));
+        let steps = changed(self.problem, &[departure]);
         let arrays = self.given.keys().map(|&i| array(&steps, i, self.clip));
         let both = arrays.zip(&self.right).zip(self.given.values());
-        let (is_changed, is_given) =
-            both.map(|((array, right), given)| (array != *right, given.is(&array))).unzip();
-        Effect { is_changed, is_given }
+        both.map(|((array, right), given)| (array != *right, given.is(&array))).collect()
     }
 
     /// Whether two departures may give the arrays together: one that only one of them changes must
     /// be that of the file under this one alone.
     fn is_possible(&self, one: &Effect, other: &Effect) -> bool {
-        self.given.values().enumerate().all(|(i, given)| {
-            match (one.is_changed[i], other.is_changed[i]) {
-                (true, true) => true,
-                (true, false) => one.is_given[i],
-                (false, true) => other.is_given[i],
-                (false, false) => given.is_right,
-            }
+        let mut all = one.iter().zip(other).zip(self.given.values());
+        all.all(|(effects, given)| match effects {
+            ((true, _), (true, _)) => true,
+            ((true, is_given), _) | (_, (true, is_given)) => *is_given,
+            _ => given.is_right,
         })
     }
 
     /// The parameters of the file are those after the update, and perhaps something else is wrong.
     fn updated(&self) -> Vec<Vec<Cause>> {
-        let Some((problem, what)) = update::before(self.pass.problem, self.given) else {
+        let Some((problem, what)) = update::before(self.problem, self.given) else {
             return vec![];
         };
-        let pass = Pass::new(&problem);
-        let others = self.of_arrays(&pass.run(&Choices::default()), 1).into_iter();
+        let others = self.of_arrays(&pass(&problem, &Choices::default()), 1).into_iter();
         others.map(|causes| [vec![self.cause_of_all(what.clone())], causes].concat()).collect()
     }
 
     /// A departure with the wrong arrays that it changes.
     fn cause(&self, departure: Counted) -> Cause {
-        let is_changed = self.effect(departure).is_changed;
-        let given = self.given.iter().zip(is_changed);
-        let arrays = given.filter(|((_, given), is_changed)| !given.is_right && *is_changed);
+        let given = self.given.iter().zip(self.effect(departure));
+        let arrays = given.filter(|((_, given), (is_changed, _))| !given.is_right && *is_changed);
         let arrays = arrays.map(|((&i, _), _)| COMPARED[i]).collect();
         Cause { arrays, what: departure.0.what.replace("{k}", &departure.1.to_string()) }
     }
@@ -217,21 +207,21 @@ impl<'a> Search<'a> {
                 }
             }
         }
-        let (value, problem) = (steps.array(i), steps.pass.problem);
+        let (value, problem) = (steps.array(i), steps.problem);
         let array = Array { i, given: self.given, value, gradients, problem, clip: self.clip };
         names.extend(array.mistakes());
         names
     }
 }
 
-/// The choices with these departures.
-fn changed(departures: &[Counted]) -> Choices {
+/// The pass with these departures, of which at most one has a number.
+fn changed<'a>(problem: &'a Problem, departures: &[Counted]) -> Steps<'a> {
     let mut choices = Choices::default();
     for (departure, k) in departures {
         (departure.change)(&mut choices);
         choices.k = choices.k.max(*k);
     }
-    choices
+    pass(problem, &choices)
 }
 
 /// An array, clipped if it is the gradient of a parameter.
@@ -276,11 +266,10 @@ mod tests {
     fn every_method_finds_every_mistake_in_exactly_the_tensors_it_changes() {
         let sizes = Sizes { hidden: 7, vocabulary: 5, steps: 6, batch: 1 };
         let problem = Problem::random(sizes, 1).unwrap();
-        let pass = Pass::new(&problem);
-        let right = pass.run(&Choices::default());
+        let right = pass(&problem, &Choices::default());
         let mut planted = vec![("", gradients(&right))];
         for departure in DEPARTURES {
-            planted.push((departure.what, gradients(&pass.run(&changed(&[(departure, 2)])))));
+            planted.push((departure.what, gradients(&changed(&problem, &[(departure, 2)]))));
         }
         for ArrayDeparture { arrays, what, change } in ARRAY_DEPARTURES {
             for &i in arrays.iter().filter(|i| **i < GRADIENTS) {
@@ -309,32 +298,12 @@ mod tests {
         }
     }
 
-    /// Also where a departure leaves out steps, or there is one only.
-    #[test]
-    fn an_array_with_any_mistakes_has_its_shape() {
-        for steps in [1, 6] {
-            let sizes = Sizes { hidden: 3, vocabulary: 4, steps, batch: 1 };
-            let problem = Problem::random(sizes, 1).unwrap();
-            let pass = Pass::new(&problem);
-            for departure in DEPARTURES {
-                let run = pass.run(&changed(&[(departure, 1)]));
-                for ArrayDeparture { arrays, change, .. } in ARRAY_DEPARTURES {
-                    let mut steps = run.clone();
-                    change(&mut steps);
-                    for &i in *arrays {
-                        assert_eq!(steps.array(i).len(), run.array(i).len());
-                    }
-                }
-            }
-        }
-    }
-
     /// An error of one part in 10^11 in one entry of 2,500 is 100 times the bound of the directions.
     #[test]
     fn directions_find_an_error_in_a_single_entry() {
         let sizes = Sizes { hidden: 50, vocabulary: 5, steps: 6, batch: 1 };
         let problem = Problem::random(sizes, 3).unwrap();
-        let right = gradients(&Pass::new(&problem).run(&Choices::default()));
+        let right = gradients(&pass(&problem, &Choices::default()));
         for seed in 0..20 {
             let directions = exact(&problem, Scope::Directions(seed));
             assert!(Pair::of(&problem, &right, &directions, 1e-12).agree);

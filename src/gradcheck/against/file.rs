@@ -193,15 +193,14 @@ impl<'a> Reader<'a> {
             self.check_shape(name, &compared_shape(&sizes, i))?;
         }
         let a_prev = self.finite("a_prev", &[n_a, 1])?;
-        let sequence = Sequence { x, y: y.into_iter().flatten().collect() };
-        Ok(Problem::sequence(self.parameters(sizes)?, sequence, a_prev))
+        let sequences = vec![Sequence { x, y: y.into_iter().flatten().collect() }];
+        Ok(Problem { parameters: self.parameters(sizes)?, sequences, a0: vec![a_prev] })
     }
 
-    /// The parameters of a sample, from the zero state; its sequence is `[None]`.
+    /// The parameters of a sample, from the zero state.
     pub fn sample_problem(&mut self) -> Result<Problem> {
         let sizes = self.sizes(1)?;
-        let sequence = Sequence { x: vec![None], y: vec![0] };
-        Ok(Problem::sequence(self.parameters(sizes)?, sequence, vec![0.; sizes.hidden]))
+        Problem::new(self.parameters(sizes)?, &[vec![]], vec![vec![0.; sizes.hidden]])
     }
 
     /// One number.

@@ -1,28 +1,14 @@
 //! The notebook's passes with their [`Choices`] left open: with [`Choices::default`] it is
 //! [`crate::reference`], written by the equations: products first, then sums over the steps.
 
-use super::choices::{Carry, Choices, mix, plus, times};
-use crate::gradcheck::problem::{Problem, Sequence};
-use crate::reference::Matrix;
-
-fn transposed(m: &Matrix<f64>) -> Matrix<f64> {
-    (0..m[0].len()).map(|j| m.iter().map(|row| row[j]).collect()).collect()
-}
-
-/// The network and a sequence, the matrices transposed too.
-pub(super) struct Pass<'a> {
-    pub problem: &'a Problem,
-    pub sequence: &'a Sequence,
-    a_prev: &'a [f64],
-    wax_t: Matrix<f64>,
-    pub waa_t: Matrix<f64>,
-    wya_t: Matrix<f64>,
-}
+use super::choices::{Carry, Choices, plus, product, times};
+use crate::gradcheck::problem::Problem;
+use crate::reference::{Matrix, Parameters};
 
 /// The results of a pass, step by step.
 #[derive(Clone)]
 pub(super) struct Steps<'a> {
-    pub pass: &'a Pass<'a>,
+    pub problem: &'a Problem,
     pub x: Matrix<f64>,
     /// The states, from a_prev on.
     pub a: Matrix<f64>,
@@ -38,81 +24,74 @@ pub(super) struct Steps<'a> {
     pub clips: [f64; 2],
 }
 
-impl<'a> Pass<'a> {
-    /// The pass over the first sequence of `problem`.
-    pub fn new(problem: &'a Problem) -> Self {
-        let p = &problem.parameters;
-        let [wax_t, waa_t, wya_t] = [&p.wax, &p.waa, &p.wya].map(transposed);
-        let (a_prev, sequence) = (&problem.a0[0], &problem.sequences[0]);
-        Self { problem, sequence, a_prev, wax_t, waa_t, wya_t }
+/// Forward and backward over the first sequence of `problem`.
+pub(super) fn pass<'a>(problem: &'a Problem, choices: &Choices) -> Steps<'a> {
+    let (sequence, a_prev) = (&problem.sequences[0], &problem.a0[0]);
+    let (steps, n_x) = (sequence.x.len(), problem.parameters.by.len());
+    let mut s = Steps {
+        problem,
+        x: (0..steps).map(|t| (choices.input)(sequence, t, n_x)).collect(),
+        a: vec![a_prev.clone()],
+        losses: vec![],
+        y_hat: vec![],
+        // Zeros where the loop does not come.
+        dy: vec![vec![0.; n_x]; steps],
+        da: vec![vec![0.; a_prev.len()]; steps],
+        da_raw: vec![vec![0.; a_prev.len()]; steps],
+        da_next: vec![0.; a_prev.len()],
+        order: (choices.order)(steps, choices.k),
+        clips: [f64::INFINITY; 2],
+    };
+    if (choices.earlier)(0).is_none() {
+        s.a[0].fill(0.);
     }
+    for t in 0..steps {
+        let earlier = (choices.earlier)(t).map_or(vec![0.; a_prev.len()], |t| s.a[t].clone());
+        s.a.push(state(&problem.parameters, choices, &s.x[t], &earlier));
+        let logits = logits(&problem.parameters, choices, &s.a[(choices.output_of)(t)]);
+        let y_hat = (choices.softmax)(&logits);
+        s.losses.push(-y_hat[sequence.y[t]].ln());
+        s.y_hat.push(y_hat);
+    }
+    s.backward(choices);
+    s
+}
 
-    /// Forward and backward.
-    pub fn run(&'a self, choices: &Choices) -> Steps<'a> {
-        let (steps, n_x) = (self.sequence.x.len(), self.wax_t.len());
-        let mut s = Steps {
-            pass: self,
-            x: (0..steps).map(|t| (choices.input)(self.sequence, t, n_x)).collect(),
-            a: vec![self.a_prev.to_vec()],
-            losses: vec![],
-            y_hat: vec![],
-            // Zeros where the loop does not come.
-            dy: vec![vec![0.; n_x]; steps],
-            da: vec![vec![0.; self.a_prev.len()]; steps],
-            da_raw: vec![vec![0.; self.a_prev.len()]; steps],
-            da_next: vec![0.; self.a_prev.len()],
-            order: (choices.order)(steps, choices.k),
-            clips: [f64::INFINITY; 2],
-        };
-        if (choices.earlier)(0).is_none() {
-            s.a[0].fill(0.);
-        }
-        for t in 0..steps {
-            let a = self.state(choices, &s.x[t], (choices.earlier)(t).map(|t| &s.a[t][..]));
-            s.a.push(a);
-            let y_hat = (choices.softmax)(&self.logits(choices, &s.a[(choices.output_of)(t)]));
-            s.losses.push(-y_hat[self.sequence.y[t]].ln());
-            s.y_hat.push(y_hat);
-        }
-        s.backward(choices);
-        s
-    }
+/// The state after `earlier`.
+pub(super) fn state(
+    p: &Parameters<f64>,
+    choices: &Choices,
+    x: &[f64],
+    earlier: &[f64],
+) -> Vec<f64> {
+    let pre = plus(&times(&p.b, choices.b), &product(&p.wax, x));
+    let pre = plus(&pre, &(choices.forward_waa)(&p.waa, earlier));
+    pre.into_iter().map(choices.activation).collect()
+}
 
-    /// The state after `earlier`, `None` for zeros.
-    pub fn state(&self, choices: &Choices, x: &[f64], earlier: Option<&[f64]>) -> Vec<f64> {
-        let p = &self.problem.parameters;
-        let mut pre = plus(&times(&p.b, choices.b), &mix(&self.wax_t, x));
-        if let (Some(a), Some(waa)) = (earlier, (choices.forward_waa)([&p.waa, &self.waa_t])) {
-            pre = plus(&pre, &mix(waa, a));
-        }
-        pre.into_iter().map(choices.activation).collect()
-    }
-
-    /// The logits of a state.
-    pub fn logits(&self, choices: &Choices, a: &[f64]) -> Vec<f64> {
-        let by = times(&self.problem.parameters.by, choices.by);
-        plus(&by, &mix(&self.wya_t, a))
-    }
+/// The logits of a state.
+pub(super) fn logits(p: &Parameters<f64>, choices: &Choices, a: &[f64]) -> Vec<f64> {
+    plus(&times(&p.by, choices.by), &product(&p.wya, a))
 }
 
 impl Steps<'_> {
     fn backward(&mut self, choices: &Choices) {
-        let p = &self.pass.problem.parameters;
+        let (p, sequence) = (&self.problem.parameters, &self.problem.sequences[0]);
         let (steps, k) = (self.y_hat.len(), choices.k);
         let zero = vec![0.; p.b.len()];
         let (mut next, mut last) = (zero.clone(), zero.clone());
         let mut parts: Matrix<f64> = vec![]; // of da_next, by the step of the loss, the nearest first
         for t in self.order.clone() {
             let mut dy = self.y_hat[t].clone();
-            (choices.dy)(&mut dy, self.pass.sequence, t);
-            let out = mix((choices.backward_wya)([&p.wya, &self.pass.wya_t]), &dy);
+            (choices.dy)(&mut dy, sequence, t);
+            let out = (choices.backward_wya)(&p.wya, &dy);
             let slopes = self.a[t].iter().zip(&self.a[t + 1]).map(|(&a, &b)| (choices.slope)(a, b));
             let slopes: Vec<f64> = slopes.collect();
             let each = out.iter().zip(&next).zip(&slopes);
             let each = each.map(|((&out, &next), &slope)| (choices.combine)(out, next, slope));
             let (da, da_raw): (Vec<f64>, Vec<f64>) = each.map(|[da, raw]| (da, raw)).unzip();
             let carry = |da: &[f64], da_raw: &[f64]| {
-                let (waa, before) = ([&p.waa, &self.pass.waa_t], [&next[..], &last]);
+                let (waa, before) = (&p.waa, [&next[..], &last]);
                 (choices.carry)(&Carry { waa, da, da_raw, before, t, steps, k })
             };
             next = match (choices.window)(k) {

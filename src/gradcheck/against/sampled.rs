@@ -1,20 +1,18 @@
 //! A reader's `sample`: the indices that it returned, letter by letter.
 
 use super::arrays::Cause;
-use super::choices::{Choices, DEPARTURES, Departure, one_hot, times};
+use super::choices::{Choices, DEPARTURES, Departure, choices, one_hot, times};
 use super::file::Reader;
-use super::pass::Pass;
+use super::pass::{logits, state};
 use crate::error::Result;
 use crate::gradcheck::problem::Sizes;
 use crate::gradcheck::rounding::LINEAR;
 use crate::random::NumpyRandom;
-use crate::reference::Matrix;
+use crate::reference::{Matrix, Parameters};
 use serde::Serialize;
 
 /// The index of the newline, which ends a name.
 const NEWLINE: usize = 0;
-/// The letters of a name, at most.
-const MAX_LETTERS: usize = 50;
 
 /// The first letter that is not the notebook's.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -31,96 +29,63 @@ pub struct Letter {
     pub explained: Option<Vec<f64>>,
 }
 
-/// What a reader of `sample` decides.
-struct Sampling {
-    choices: Choices,
-    is_carried: bool,
-    first: fn(usize) -> Vec<f64>,
-    /// x after the index that was drawn; of x, the index and the probabilities.
-    next: fn(&[f64], usize, &[f64]) -> Vec<f64>,
-    /// The seed of a letter; of the first seed and the number of letters before it.
-    seed: fn(u32, u32) -> u32,
-    /// The generator is seeded once.
-    is_seeded_once: bool,
-    pick: fn(&[f64], &mut NumpyRandom) -> usize,
-    stops: bool,
-    most: usize,
-    /// What stands behind the last letter; of the list and the limit.
-    end: fn(&mut Vec<usize>, usize),
-}
-
-impl Default for Sampling {
-    fn default() -> Self {
-        Self {
-            choices: Choices::default(),
-            is_carried: true,
-            first: |n| vec![0.; n],
-            next: |x, index, _| one_hot(Some(index), x.len()),
-            seed: |seed, letter| seed.wrapping_add(letter.wrapping_mul(2)),
-            is_seeded_once: false,
-            pick: |p, random| choice(p, random.random_sample()),
-            stops: true,
-            most: MAX_LETTERS,
-            end: |indices, most| {
-                if indices.len() == most {
-                    indices.push(NEWLINE)
-                }
-            },
-        }
-    }
-}
-
 /// The choices of the forward pass that `sample` makes too.
 const SHARED: [&str; 5] = ["b", "by", "forward_waa", "activation", "softmax"];
 
-type Mistake = (&'static str, fn(&mut Sampling));
-
-const MISTAKES: &[Mistake] = &[
-    ("a_prev is not updated: each letter starts from zeros", |s| s.is_carried = false),
-    ("x is not updated: it stays zero", |s| s.next = |x, _, _| x.to_vec()),
-    ("x is not reset to zeros: it has a one for each letter so far", |s| {
-        s.next = |x, index, _| {
-            x.iter().enumerate().map(|(i, &x)| if i == index { 1. } else { x }).collect()
-        };
-    }),
-    ("x is not one-hot: its entry is the index, not 1", |s| {
-        s.next =
-            |x, index, _| one_hot(Some(index), x.len()).iter().map(|x| x * index as f64).collect();
-    }),
-    ("x is not one-hot: all of it is 1", |s| s.next = |x, _, _| vec![1.; x.len()]),
-    ("x is not one-hot: it holds the probabilities", |s| s.next = |_, _, p| p.to_vec()),
-    ("x is the most likely letter, not the one that was drawn", |s| {
-        s.next = |x, _, p| one_hot(Some(largest(p)), x.len());
-    }),
-    ("x is the newline at the first letter, not zeros", |s| {
-        s.first = |n| one_hot(Some(NEWLINE), n)
-    }),
-    ("the seed grows by 1 a letter, not by 2: seed += 1 or counter is missing", |s| {
-        s.seed = |seed, letter| seed.wrapping_add(letter);
-    }),
-    ("the seed is not increased: each letter has the same number", |s| s.seed = |seed, _| seed),
-    ("the seed is the counter alone", |s| s.seed = |_, letter| letter),
-    ("np.random.seed is called once, not for each letter", |s| s.is_seeded_once = true),
-    ("the most likely letter is taken (argmax), none is drawn", |s| s.pick = |p, _| largest(p)),
-    ("np.random.choice has no p: each letter is equally likely", |s| {
-        s.pick = |p, random| below(p.len(), random);
-    }),
-    ("it does not stop at the newline", |s| s.stops = false),
-    ("it does not stop at 50 letters", |s| s.most = usize::MAX),
-    ("it stops at 49 letters, not at 50", |s| s.most = 49),
-    ("it stops at 51 letters, not at 50", |s| s.most = 51),
-    ("the newline is not appended after 50 letters", |s| s.end = |_, _| {}),
-    ("a newline is always appended, after that of the name too", |s| {
-        s.end = |indices, _| indices.push(NEWLINE);
-    }),
-    ("the newline that ends the name is missing in the list", |s| {
-        s.end = |indices, most| match indices.last() {
-            Some(&NEWLINE) => drop(indices.pop()),
-            _ if indices.len() == most => indices.push(NEWLINE),
-            _ => {}
-        };
-    }),
-];
+choices! {
+    /// What a reader of `sample` decides.
+    Sampling, MISTAKES:
+    forward: Choices = Choices::default() => {}
+    is_carried: bool = true => { "a_prev is not updated: each letter starts from zeros": false; }
+    /// x at the first letter; of n_x.
+    first: fn(usize) -> Vec<f64> = |n| vec![0.; n] => {
+        "x is the newline at the first letter, not zeros": |n| one_hot(Some(NEWLINE), n);
+    }
+    /// x after the index that was drawn; of x, the index and the probabilities.
+    next: fn(&[f64], usize, &[f64]) -> Vec<f64> = |x, index, _| one_hot(Some(index), x.len()) => {
+        "x is not updated: it stays zero": |x, _, _| x.to_vec();
+        "x is not reset to zeros: it has a one for each letter so far":
+            |x, index, _| x.iter().enumerate().map(|(i, &x)| if i == index { 1. } else { x }).collect();
+        "x is not one-hot: its entry is the index, not 1":
+            |x, index, _| times(&one_hot(Some(index), x.len()), index as f64);
+        "x is not one-hot: all of it is 1": |x, _, _| vec![1.; x.len()];
+        "x is not one-hot: it holds the probabilities": |_, _, p| p.to_vec();
+        "x is the most likely letter, not the one that was drawn":
+            |x, _, p| one_hot(Some(most_likely(p)), x.len());
+    }
+    /// What the generator is seeded with; of the first seed and the number of letters before.
+    seed: fn(u32, u32) -> Option<u32> =
+        |seed, letter| Some(seed.wrapping_add(letter.wrapping_mul(2))) => {
+        "the seed grows by 1 a letter, not by 2: seed += 1 or counter is missing":
+            |seed, letter| Some(seed.wrapping_add(letter));
+        "the seed is not increased: each letter has the same number": |seed, _| Some(seed);
+        "the seed is the counter alone": |_, letter| Some(letter);
+        "np.random.seed is called once, not for each letter":
+            |seed, letter| (letter == 0).then_some(seed);
+    }
+    pick: fn(&[f64], &mut NumpyRandom) -> usize =
+        |p, random| choice(p, random.random_sample()) => {
+        "the most likely letter is taken (argmax), none is drawn": |p, _| most_likely(p);
+        "np.random.choice has no p: each letter is equally likely":
+            |p, random| random.at_most(p.len() as u32 - 1) as usize;
+    }
+    stops: bool = true => { "it does not stop at the newline": false; }
+    most: usize = 50 => {
+        "it does not stop at 50 letters": usize::MAX;
+        "it stops at 49 letters, not at 50": 49;
+        "it stops at 51 letters, not at 50": 51;
+    }
+    /// Ends the list, of which it is said whether it has the most letters.
+    end: fn(&mut Vec<usize>, bool) = |list, is_full| list.extend(is_full.then_some(NEWLINE)) => {
+        "the newline is not appended after 50 letters": |_, _| {};
+        "a newline is always appended, after that of the name too": |list, _| list.push(NEWLINE);
+        "the newline that ends the name is missing in the list":
+            |list, is_full| match list.pop_if(|last| *last == NEWLINE) {
+                None if is_full => list.push(NEWLINE),
+                _ => {}
+            };
+    }
+}
 
 /// `np.random.choice`: the first index whose cumulative probability exceeds `u`.
 fn choice(p: &[f64], u: f64) -> usize {
@@ -133,45 +98,35 @@ fn choice(p: &[f64], u: f64) -> usize {
     p.iter().position(exceeds).unwrap_or(p.len() - 1)
 }
 
-fn largest(p: &[f64]) -> usize {
+fn most_likely(p: &[f64]) -> usize {
     (0..p.len()).fold(0, |best, i| if p[i] > p[best] { i } else { best })
-}
-
-/// `np.random.choice` without p, which is `randint`: masked bits until they are in range.
-fn below(n: usize, random: &mut NumpyRandom) -> usize {
-    let mask = n.next_power_of_two() - 1;
-    loop {
-        let bits = random.next_u32() as usize & mask;
-        if bits < n {
-            return bits;
-        }
-    }
 }
 
 impl Sampling {
     /// The list of at most `longest` letters, and the probabilities of each.
-    fn run(&self, pass: &Pass, seed: u32, longest: usize) -> (Vec<usize>, Matrix<f64>) {
-        let n_x = pass.problem.sizes().vocabulary;
-        let (mut x, mut a) = ((self.first)(n_x), None::<Vec<f64>>);
+    fn run(&self, p: &Parameters<f64>, seed: u32, longest: usize) -> (Vec<usize>, Matrix<f64>) {
+        let (zero, mut x) = (vec![0.; p.b.len()], (self.first)(p.by.len()));
+        let mut a = zero.clone();
         let (mut indices, mut all) = (vec![], vec![]);
         let mut random = NumpyRandom::new(seed);
         while indices.len() < self.most.min(longest) {
-            let state = pass.state(&self.choices, &x, a.as_deref());
-            let p = (self.choices.softmax)(&pass.logits(&self.choices, &state));
-            let p = times(&p, 1. / p.iter().sum::<f64>());
-            if !self.is_seeded_once {
-                random = NumpyRandom::new((self.seed)(seed, indices.len() as u32));
+            let state = state(p, &self.forward, &x, &a);
+            let y_hat = (self.forward.softmax)(&logits(p, &self.forward, &state));
+            let y_hat = times(&y_hat, 1. / y_hat.iter().sum::<f64>());
+            if let Some(seed) = (self.seed)(seed, indices.len() as u32) {
+                random = NumpyRandom::new(seed);
             }
-            let index = (self.pick)(&p, &mut random);
+            let index = (self.pick)(&y_hat, &mut random);
             indices.push(index);
-            x = (self.next)(&x, index, &p);
-            a = self.is_carried.then_some(state);
-            all.push(p);
+            x = (self.next)(&x, index, &y_hat);
+            a = if self.is_carried { state } else { zero.clone() };
+            all.push(y_hat);
             if index == NEWLINE && self.stops {
                 break;
             }
         }
-        (self.end)(&mut indices, self.most);
+        let is_full = indices.len() == self.most;
+        (self.end)(&mut indices, is_full);
         (indices, all)
     }
 }
@@ -201,10 +156,9 @@ pub(super) fn check(file: &mut Reader) -> Result<(Option<Letter>, Vec<Vec<Cause>
     // Farther than rounding, so that what agrees here does not depend on it.
     let unit = if file.is_single("Wax") { 2f64.powi(-22) } else { 2f64.powi(-44) };
     let beside = problem.map(|w| w * (1. + unit));
-    let passes = [&problem, &beside].map(Pass::new);
     let run = |sampling: &Sampling| {
         let [(indices, probabilities), (_, near)] =
-            passes.each_ref().map(|pass| sampling.run(pass, seed, given.len() + 1));
+            [&problem, &beside].map(|of| sampling.run(&of.parameters, seed, given.len() + 1));
         let distance = |(p, q): (&Vec<f64>, &Vec<f64>)| {
             p.iter().zip(q).map(|(p, q)| (p - q).abs()).sum::<f64>()
         };
@@ -218,18 +172,15 @@ pub(super) fn check(file: &mut Reader) -> Result<(Option<Letter>, Vec<Vec<Cause>
         return Ok((None, vec![]));
     };
     if let Some(p) = right.probabilities.get(at) {
-        let u = NumpyRandom::new((Sampling::default().seed)(seed, at as u32)).random_sample();
-        let sums = p.iter().scan(0., |sum, p| {
-            *sum += p;
-            Some(*sum)
-        });
-        if sums.fold(f64::INFINITY, |least, sum| (sum - u).abs().min(least))
-            < 16. * right.errors[at]
-        {
+        let seed = (Sampling::default().seed)(seed, at as u32).expect("the notebook's");
+        let u = NumpyRandom::new(seed).random_sample();
+        let error = 16. * right.errors[at];
+        // The letter depends on rounding.
+        if choice(p, u - error) != choice(p, u + error) {
             return Ok((None, vec![]));
         }
     }
-    let own = MISTAKES.iter().map(|(what, change)| {
+    let own = MISTAKES.iter().map(|Departure { what, change, .. }| {
         let mut sampling = Sampling::default();
         change(&mut sampling);
         (what, sampling)
@@ -237,7 +188,7 @@ pub(super) fn check(file: &mut Reader) -> Result<(Option<Letter>, Vec<Vec<Cause>
     let shared = DEPARTURES.iter().filter(|departure| SHARED.contains(&departure.subject));
     let shared = shared.map(|Departure { what, change, .. }| {
         let mut sampling = Sampling::default();
-        change(&mut sampling.choices);
+        change(&mut sampling.forward);
         (what, sampling)
     });
     let (mut explanations, mut explained) = (vec![], None);

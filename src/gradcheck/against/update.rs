@@ -3,7 +3,7 @@
 
 use super::arrays::Given;
 use super::choices::Choices;
-use super::pass::Pass;
+use super::pass::pass;
 use super::solved::short;
 use crate::gradcheck::compare::{largest, norm};
 use crate::gradcheck::problem::Problem;
@@ -59,8 +59,7 @@ impl Update<'_> {
     /// What is left between the arrays and those of the file, each relative to its size.
     fn rest(&self, at: [f64; 2]) -> Vec<f64> {
         let problem = self.problem(at);
-        let pass = Pass::new(&problem);
-        let steps = pass.run(&Choices::default());
+        let steps = pass(&problem, &Choices::default());
         let rest = |(&i, given): (&usize, &Given)| {
             let size = norm(given.values.iter().copied()).max(f64::MIN_POSITIVE);
             let limit = if i < 5 { self.largest } else { f64::INFINITY };
