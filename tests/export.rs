@@ -65,7 +65,7 @@ fn five_tensors_a_format_and_a_vocabulary_are_a_model() {
         let of = |model| folder.succeeds(&command.replace("MODEL", model));
         assert_eq!(of("bare"), of("names.safetensors"), "{command}");
     }
-    folder.succeeds("gradcheck --model bare names.txt --entries 1");
+    folder.succeeds("gradcheck --model bare names.txt");
     folder.succeeds("export bare --format npz");
     assert_says(&folder.succeeds("info bare"), &["8 hidden units", "no run"]);
     assert_says(&folder.succeeds("info bare --json"), &["\"parameters\": 208"]);

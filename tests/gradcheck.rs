@@ -22,7 +22,7 @@ fn failing(report: &Report) -> Vec<&Pair> {
 }
 
 #[test]
-fn a_check_compares_all_methods_entries_losses_and_states() {
+fn a_check_compares_all_methods_tensors_losses_and_states() {
     let report = check(&problem(), DType::F64, &Device::Cpu, &Options::default()).unwrap();
     assert!(report.agree && report.unrepeatable.is_empty(), "{report:#?}");
     let exact = pair(&report, ["hand", "exact"]);
@@ -30,7 +30,7 @@ fn a_check_compares_all_methods_entries_losses_and_states() {
     let sizes: Vec<usize> = exact.tensors.iter().map(|tensor| tensor.compared).collect();
     assert_eq!(sizes, [35, 49, 35, 7, 5, 21, 1, 21]);
     assert_eq!(pair(&report, ["autograd", "hand"]).shared, "kernels");
-    assert_eq!(pair(&report, ["exact", "differences"]).shared, "reference");
+    assert_eq!(pair(&report, ["directions", "differences"]).shared, "reference");
     assert!(report.shown().iter().all(|tensor| tensor.whole.is_none()));
     let options = Options { whole: true, ..Options::default() };
     let report = check(&problem(), DType::F64, &Device::Cpu, &options).unwrap();
@@ -42,7 +42,7 @@ fn a_check_compares_all_methods_entries_losses_and_states() {
 /// training takes by default.
 #[test]
 fn all_methods_agree_on_long_names_odd_sizes_and_one_name() {
-    let options = Options { entries: Some(10), seed: 1, ..Options::default() };
+    let options = Options { seed: 1, ..Options::default() };
     for (hidden, vocabulary, steps, batch) in
         [(17, 9, 200, 1), (17, 9, 200, 3), (67, 257, 4, 1), (67, 257, 3, 3), (50, 27, 13, 1)]
     {
@@ -58,7 +58,7 @@ fn all_methods_agree_on_long_names_odd_sizes_and_one_name() {
 /// terms of 20,000 and 10,000 steps cancel, and the probabilities of 10,000 characters are tiny.
 #[test]
 fn right_gradients_with_few_digits_agree() {
-    let options = Options { entries: Some(2), seed: 1, ..Options::default() };
+    let options = Options { seed: 1, ..Options::default() };
     for (dtype, [hidden, vocabulary, steps, batch], seed) in [
         (DType::F64, [2, 27, 1001, 20], 2),
         (DType::F32, [2, 27, 1001, 10], 1),
@@ -96,9 +96,6 @@ fn errors_name_the_field() {
     let sizes = Sizes { hidden: 0, vocabulary: 5, steps: 6, batch: 3 };
     let error = Problem::random(sizes, 1).unwrap_err();
     assert_eq!(error.to_string(), "hidden cannot be 0: it must be from 1 to 2048");
-    let options = Options { entries: Some(0), ..Options::default() };
-    let error = check(&problem(), DType::F64, &Device::Cpu, &options).unwrap_err();
-    assert_eq!(error.to_string(), "entries cannot be 0: it must be at least 1");
 }
 
 proptest! {
@@ -112,7 +109,7 @@ proptest! {
         seed: u64,
     ) {
         let problem = Problem::random(Sizes { hidden, vocabulary, steps, batch }, seed).unwrap();
-        let options = Options { entries: Some(25), seed, whole: false };
+        let options = Options { seed, whole: false };
         for dtype in [DType::F64, DType::F32] {
             let report = check(&problem, dtype, &Device::Cpu, &options).unwrap();
             prop_assert!(report.agree, "{:#?}", failing(&report));
@@ -148,7 +145,9 @@ fn the_result_is_json_and_the_exit_status() {
     for check in checks {
         let pairs = check["pairs"].as_array().unwrap();
         assert!(pairs.iter().all(|pair| pair["tensors"].as_array().unwrap().len() >= 6));
-        assert_eq!(pairs.len(), 13);
+        // The exact derivative by each entry of a large network would take long.
+        let is_large = check["sizes"]["vocabulary"] == 257;
+        assert_eq!(pairs.len(), if is_large { 10 } else { 13 });
     }
 }
 
@@ -171,7 +170,6 @@ fn a_bad_value_is_an_error_of_one_line() {
         &["--batch", "0"],
         &["--vocabulary", "1"],
         &["--hidden", "2048", "--steps", "1000"],
-        &["--entries", "0"],
         &["--against", "nowhere.npz", "--clip", "0"],
         &["--against", "nowhere.npz"],
         &["--model", "nowhere.safetensors"],
@@ -197,7 +195,7 @@ fn a_trained_model_is_checked_on_names_within_its_vocabulary() {
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_string();
     let model = path("model.safetensors");
     program(0, "train", &["--iterations", "300", "--hidden", "8", "--quiet", "-o", &model]);
-    gradcheck(0, &["--model", &model, "--all", "--entries", "20"]);
+    gradcheck(0, &["--model", &model, "--all"]);
 
     std::fs::write(path("names.txt"), "ana\nżółw\n").unwrap();
     let (_, stderr) = gradcheck(2, &["--model", &model, &path("names.txt")]);

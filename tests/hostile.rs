@@ -71,8 +71,8 @@ fn no_file_and_no_path_brings_a_control_character_to_the_terminal() {
             &["eval", &model, "names.txt"],
             &["explain", &model, "anna"],
             &["export", &model, "--format", "npz"],
-            &["gradcheck", "--model", &model, "names.txt", "--entries", "1"],
-            &["gradcheck", "--model", &model, "names.txt", "--entries", "1", "--json"],
+            &["gradcheck", "--model", &model, "names.txt"],
+            &["gradcheck", "--model", &model, "names.txt", "--json"],
             &["train", "--resume", &model, "names.txt", "--iterations", "301", "-o", "new"],
             &["train", "names.txt", "--log", &model, "-o", "new", "--force"],
         ] {

@@ -145,6 +145,8 @@ mod tests {
         let path = folder.path().join("one");
         write_atomically(&path, b"new").unwrap();
         let mode = || path.metadata().unwrap().permissions().mode() & 0o777;
+        let plain = File::create(folder.path().join("plain")).unwrap().metadata().unwrap();
+        assert_eq!(mode(), plain.permissions().mode() & 0o777);
         for kept in [mode(), 0o600, 0o666, 0o440] {
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(kept)).unwrap();
             write_atomically(&path, b"newer").unwrap();
@@ -154,7 +156,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn a_broken_link_and_what_is_no_file_are_refused() {
+    fn a_link_stays_one_and_a_broken_one_and_what_is_no_file_are_refused() {
         let folder = tempfile::tempdir().unwrap();
         let (link, nowhere) = (folder.path().join("link"), folder.path().join("nowhere"));
         std::os::unix::fs::symlink(&nowhere, &link).unwrap();
@@ -163,5 +165,8 @@ mod tests {
             assert!(error.contains(problem), "{error}");
         }
         assert!(link.is_symlink() && !nowhere.exists());
+        std::fs::write(&nowhere, "old").unwrap();
+        write_atomically(&link, b"new").unwrap();
+        assert!(link.is_symlink() && std::fs::read(nowhere).unwrap() == b"new");
     }
 }

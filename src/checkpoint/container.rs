@@ -11,6 +11,8 @@ use std::io::{self, Read};
 
 /// The safetensors format's own limit, in bytes.
 const MAX_HEADER: u64 = 100_000_000;
+/// A result, or what is wrong with a file.
+pub(super) type Fallible<T> = std::result::Result<T, String>;
 pub(super) const NOT_A_MODEL: &str = "this is not a char-rnn model, or it is damaged";
 
 /// The bytes of a safetensors file. Its header is sorted: the safetensors crate writes the metadata
@@ -76,7 +78,7 @@ pub(super) fn read_data(file: &mut dyn Read, bytes: &mut Vec<u8>) -> io::Result<
 }
 
 /// The tensors of a whole file.
-pub(super) fn deserialize(bytes: &[u8]) -> std::result::Result<SafeTensors<'_>, String> {
+pub(super) fn deserialize(bytes: &[u8]) -> Fallible<SafeTensors<'_>> {
     SafeTensors::deserialize(bytes).map_err(|error| match error {
         SafeTensorError::MetadataIncompleteBuffer => {
             "the file is cut short or has grown: its header and its length do not agree".to_string()
@@ -89,17 +91,11 @@ pub(super) fn deserialize(bytes: &[u8]) -> std::result::Result<SafeTensors<'_>, 
 ///
 /// # Errors
 /// Where it is missing, the type is not `F32` or `F64`, a value is not finite, or the device fails.
-pub(super) fn tensor_of(
-    file: &SafeTensors,
-    name: &str,
-    device: &Device,
-) -> std::result::Result<Tensor, String> {
+pub(super) fn tensor_of(file: &SafeTensors, name: &str, device: &Device) -> Fallible<Tensor> {
     let view = file.tensor(name).map_err(|_| format!("it has no tensor {name:?}"))?;
-    if !matches!(view.dtype(), Dtype::F32 | Dtype::F64) {
-        return Err(format!(
-            "the numbers of its tensor {name:?} are {:?}, not F32 or F64",
-            view.dtype()
-        ));
+    let dtype = view.dtype();
+    if !matches!(dtype, Dtype::F32 | Dtype::F64) {
+        return Err(format!("the numbers of its tensor {name:?} are {dtype:?}, not F32 or F64"));
     }
     let failed = |error: candle_core::Error| Error::from(error).to_string();
     let tensor = view.load(&Device::Cpu).map_err(failed)?;

@@ -1,13 +1,11 @@
 //! The check: all methods against each other.
 
 use super::compare::{Comparison, Pair, bound, shared};
-use super::gradients::{Gradients, Scope};
-use super::numeric::{
-    DIFFERENCES, DIRECTIONS, EXACT, STEP, central_differences, default_entries, exact, is_small,
-};
+use super::gradients::Gradients;
+use super::numeric::{DIFFERENCES, EXACT, STEP, central_differences, exact, is_small};
 use super::problem::{Problem, Sizes};
 use super::rounding::rounding;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::train::GradientMethod;
 use candle_core::{DType, Device, DeviceLocation};
 use serde::Serialize;
@@ -18,11 +16,7 @@ const SHOWN: [&str; 2] = ["autograd", "hand"];
 /// The options of a check.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Options {
-    /// The most entries of each tensor whose derivatives are taken one by one, at least 1; by
-    /// default 200 differences, or fewer for a large network, and all exact derivatives of a small
-    /// one.
-    pub entries: Option<usize>,
-    /// Selects the entries if not all are taken.
+    /// Selects the random directions.
     pub seed: u64,
     /// Whether the report keeps the gradients of `autograd` and `hand`, for [`Report::shown`].
     pub whole: bool,
@@ -59,17 +53,13 @@ impl Report {
 /// exactly, and by central differences, and compares each with each.
 ///
 /// # Errors
-/// [`Error::Setting`] for zero `entries`; else if `dtype` is neither `F32` nor `F64`, or the
-/// device fails.
+/// If `dtype` is neither `F32` nor `F64`, or the device fails.
 pub fn check(
     problem: &Problem,
     dtype: DType,
     device: &Device,
     options: &Options,
 ) -> Result<Report> {
-    if options.entries == Some(0) {
-        return Err(Error::setting("entries", 0, "it must be at least 1"));
-    }
     let is_f32 = dtype == DType::F32;
     let problem = problem.map(|value| if is_f32 { f64::from(value as f32) } else { value });
     let sizes = problem.sizes();
@@ -84,21 +74,17 @@ pub fn check(
         }
         gradients.push(first);
     }
-    let entries = options.entries.unwrap_or_else(|| default_entries(sizes));
-    let entries = problem.entries(entries, options.seed);
-    let is_complete = options.entries.is_none() && is_small(&problem);
-    let scope = if is_complete { Scope::All } else { Scope::Entries(entries.clone()) };
-    for scope in [scope, Scope::Directions(options.seed)] {
-        gradients.push(Gradients { rounding: in_f64, ..exact(&problem, scope) });
+    let by_entry = is_small(&problem).then_some(None);
+    for seed in by_entry.into_iter().chain([Some(options.seed)]) {
+        gradients.push(Gradients { rounding: in_f64, ..exact(&problem, seed) });
     }
-    gradients.push(central_differences(&problem, STEP, entries, &in_f64));
+    gradients.push(central_differences(&problem, options.seed, &in_f64));
 
     let mut pairs = Vec::new();
     for (i, second) in gradients.iter().enumerate() {
         for first in &gradients[..i] {
-            // Directions are derivatives of exact, and are not entries.
-            if first.method == DIRECTIONS || [&first.method, &second.method] == [EXACT, DIRECTIONS]
-            {
+            // Directions are its derivatives.
+            if first.method == EXACT {
                 continue;
             }
             let bound = bound(dtype, second.method == DIFFERENCES);

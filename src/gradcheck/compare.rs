@@ -1,6 +1,6 @@
 //! The comparison of two gradients, tensor by tensor.
 
-use super::gradients::{Gradients, Scope};
+use super::gradients::Gradients;
 use super::numbers::LANES;
 use super::numeric::{DIFFERENCES, DIRECTIONS, EXACT};
 use super::problem::{GRADIENTS, Problem, TENSORS};
@@ -29,7 +29,8 @@ pub struct Comparison {
     pub compared: usize,
     /// The largest |g1 - g2|.
     pub largest_difference: f64,
-    /// The index of the largest difference, or of the first that is not finite.
+    /// The index of the largest difference, or of the first that is not finite: of an entry, or of
+    /// a direction.
     pub at: Vec<usize>,
     /// g1 and g2 there.
     pub values: [f64; 2],
@@ -65,22 +66,19 @@ impl Pair {
     /// Compares two gradients of `problem`, of methods that share no code.
     ///
     /// # Panics
-    /// If they are not gradients of this problem, or each is limited in another way.
+    /// If they are not gradients of this problem, or along different directions.
     pub(super) fn of(problem: &Problem, first: &Gradients, second: &Gradients, bound: f64) -> Self {
-        let scope = if matches!(first.scope, Scope::All) { &second.scope } else { &first.scope };
+        let along = first.directions.or(second.directions);
         let computed = first.values.len().min(second.values.len());
         let tensor = |(index, shape): (usize, Vec<usize>)| {
-            let (g1, g2) = (first.at(index, scope), second.at(index, scope));
-            let (entries, directions) = match scope {
-                Scope::Entries(entries) => (entries.get(index).map(Vec::as_slice), 1),
-                Scope::Directions(_) if index < GRADIENTS => (None, LANES),
-                _ => (None, 1),
+            let (g1, g2) = (first.at(index, along), second.at(index, along));
+            // Along a random direction an error has the size of its norm.
+            let is_projected = |of: &Gradients| of.directions != along && index < GRADIENTS;
+            let rounding = |of: &Gradients| {
+                of.rounding[index] * if is_projected(of) { (LANES as f64).sqrt() } else { 1. }
             };
-            // Along a random direction an error has the size of its norm; that of some entries is
-            // within it.
-            let rounding = first.rounding[index] + second.rounding[index];
-            let bounds = [bound, rounding * (directions as f64).sqrt()];
-            compare(TENSORS[index], shape, [&g1, &g2], entries, bounds)
+            let bounds = [bound, rounding(first) + rounding(second)];
+            compare(TENSORS[index], shape, [&g1, &g2], bounds)
         };
         let shapes = problem.shapes().into_iter().enumerate();
         let tensors: Vec<Comparison> = shapes.take(computed).map(tensor).collect();
@@ -113,17 +111,12 @@ pub(super) fn compare(
     tensor: &'static str,
     shape: Vec<usize>,
     [g1, g2]: [&[f64]; 2],
-    entries: Option<&[usize]>,
     [bound, floor]: [f64; 2],
 ) -> Comparison {
     assert_eq!(g1.len(), g2.len(), "the gradients of {tensor} have different shapes");
     let largest = worst([g1, g2], 1)[0];
     let is_whole = g1.len() == shape.iter().product::<usize>();
-    let at = match entries {
-        Some(entries) => unravel(entries[largest], &shape),
-        None if is_whole => unravel(largest, &shape),
-        None => vec![largest], // a direction
-    };
+    let at = if is_whole { unravel(largest, &shape) } else { vec![largest] }; // of a direction
     let (relative_error, norms) = errors(g1, g2);
     let bound = if norms > 0. { bound + floor / norms } else { bound };
     Comparison {
@@ -199,7 +192,7 @@ mod tests {
     use super::*;
 
     fn comparison(g1: &[f64], g2: &[f64]) -> Comparison {
-        compare("b", vec![g1.len()], [g1, g2], None, [1e-12, 0.])
+        compare("b", vec![g1.len()], [g1, g2], [1e-12, 0.])
     }
 
     #[test]
@@ -238,7 +231,7 @@ mod tests {
 
     #[test]
     fn the_rounding_of_a_problem_is_a_floor_of_the_bound() {
-        let found = |floor| compare("b", vec![2], [&[1., 0.], &[1., 1e-9]], None, [1e-12, floor]);
+        let found = |floor| compare("b", vec![2], [&[1., 0.], &[1., 1e-9]], [1e-12, floor]);
         assert!(!found(0.9e-9).agree);
         assert!(found(1.1e-9).agree);
     }

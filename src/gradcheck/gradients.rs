@@ -1,7 +1,7 @@
 //! The results of a method: gradients, loss and last states.
 
 use super::numbers::{LANES, directions};
-use super::problem::{Entries, GRADIENTS, Problem, to_f64};
+use super::problem::{GRADIENTS, Problem, to_f64};
 use super::rounding::Rounding;
 use crate::error::Result;
 use crate::model::CharRnnState;
@@ -10,27 +10,16 @@ use crate::train::bptt::StepResult;
 use crate::train::gradients::loss_and_gradients;
 use candle_core::{DType, Device};
 
-/// The entries of the gradients that a method computes.
-#[derive(Debug, Clone)]
-pub(super) enum Scope {
-    /// Every entry.
-    All,
-    /// Some of them.
-    Entries(Entries),
-    /// The derivatives along eight random directions through all entries, which this seed gives.
-    Directions(u64),
-}
-
 /// The results of one method.
 #[derive(Debug, Clone)]
 pub(super) struct Gradients {
     /// The name of the method.
     pub method: String,
-    /// The values of [`TENSORS`](super::TENSORS), row by row, the gradients of the entries of `scope`
-    /// alone. Differences are gradients only.
+    /// The values of [`TENSORS`](super::TENSORS), row by row. Differences are gradients only.
     pub values: Vec<Vec<f64>>,
-    /// The entries of the gradients in `values`.
-    pub scope: Scope,
+    /// The seed of the random directions through all entries of a gradient, if its derivatives along
+    /// these are in its place.
+    pub directions: Option<u64>,
     /// The error that rounding, and the truncation of differences, may leave; zero if not known.
     pub rounding: Rounding,
 }
@@ -42,29 +31,23 @@ impl Gradients {
         bits(self) == bits(other)
     }
 
-    /// The values of the tensor `index` in the scope of another method.
-    pub fn at(&self, index: usize, scope: &Scope) -> Vec<f64> {
+    /// The values of the tensor `index`, a gradient along these directions if there are any.
+    pub fn at(&self, index: usize, along: Option<u64>) -> Vec<f64> {
         let values = &self.values[index];
-        match (&self.scope, scope) {
-            _ if index >= GRADIENTS => values.clone(),
-            (Scope::All, Scope::Entries(entries)) => {
-                entries[index].iter().map(|&at| values[at]).collect()
+        let (Some(seed), None, 0..GRADIENTS) = (along, self.directions, index) else {
+            return values.clone();
+        };
+        let mut draw = directions(seed, index);
+        let mut sums = [0.; LANES];
+        // Summed in parts: millions of terms would lose digits in a single sum.
+        for values in values.chunks(1024) {
+            let mut part = [0.; LANES];
+            for value in values {
+                part.iter_mut().zip(draw()).for_each(|(sum, v)| *sum += value * v);
             }
-            (Scope::All, Scope::Directions(seed)) => {
-                let mut draw = directions(*seed, index);
-                let mut sums = [0.; LANES];
-                // Summed in parts: millions of terms would lose digits in a single sum.
-                for values in values.chunks(1024) {
-                    let mut part = [0.; LANES];
-                    for value in values {
-                        part.iter_mut().zip(draw()).for_each(|(sum, v)| *sum += value * v);
-                    }
-                    sums.iter_mut().zip(part).for_each(|(sum, part)| *sum += part);
-                }
-                sums.to_vec()
-            }
-            _ => values.clone(),
+            sums.iter_mut().zip(part).for_each(|(sum, part)| *sum += part);
         }
+        sums.to_vec()
     }
 }
 
@@ -97,7 +80,7 @@ impl Problem {
             to_f64(found.last.a())?,
         ]);
         let (method, rounding) = (method.to_string(), Rounding::default());
-        Ok(Gradients { method, values, scope: Scope::All, rounding })
+        Ok(Gradients { method, values, directions: None, rounding })
     }
 }
 

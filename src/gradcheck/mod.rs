@@ -2,15 +2,11 @@
 //! ([`check`]), and a reader's own with the right ones ([`against`]).
 //!
 //! The methods of [`GradientMethod`](crate::train::GradientMethod) derive the gradient of the loss
-//! of a batch. Two others need the forward pass of [`crate::reference`] alone, so no error of a
-//! derivation can be in them, and they share no code with the gradient methods:
-//!
-//! - exact derivatives of the loss in dual numbers, entry by entry or along random directions
-//!   through all entries of a tensor;
-//! - central differences, dL/dw = (L(w + h) - L(w - h)) / 2h + O(h^2).
-//!
-//! They run in f64 for a check in f32 too, at the same parameters, which f64 holds exactly.
-//! `autograd` and `hand` share kernels, so their agreement verifies the graph, not the derivation.
+//! of a batch. `autograd` and `hand` share kernels, so their agreement verifies the graph, not the
+//! derivation. Exact derivatives in dual numbers and central differences need the forward pass of
+//! [`crate::reference`] alone, so no error of a derivation can be in them. They run in f64, at the same
+//! parameters for a check in f32 too, by each entry of a small network and along random directions
+//! through all entries of a tensor of any size.
 //!
 //! For two gradients g1 and g2 of a tensor, a check reports the largest absolute difference, its
 //! index, and the error that must be within its bound:

@@ -214,6 +214,11 @@ impl Problem {
         self.sizes().shapes()
     }
 
+    /// The number of entries of the tensor `index`.
+    pub(super) fn length(&self, index: usize) -> usize {
+        self.shapes()[index].iter().product()
+    }
+
     /// This problem with `f` of each parameter and each initial state.
     pub(super) fn map(&self, f: impl Fn(f64) -> f64) -> Self {
         let mut problem = self.clone();
@@ -246,30 +251,12 @@ impl Problem {
         let vb = VarBuilder::from_tensors(named, dtype, device);
         Ok((char_rnn(self.sizes().config(), vb)?, variables[5].as_tensor().clone()))
     }
-
-    /// Indices of entries of each tensor: all of a tensor with no more than `limit`, else that
-    /// many, drawn uniformly by `seed`.
-    pub(super) fn entries(&self, limit: usize, seed: u64) -> Entries {
-        let all = |shape: &Vec<usize>| {
-            let mut at: Vec<usize> = (0..shape.iter().product()).collect();
-            if at.len() > limit {
-                RngSource::Seed(seed).shuffle(&mut at);
-                at.truncate(limit);
-                at.sort_unstable();
-            }
-            at
-        };
-        self.shapes()[..GRADIENTS].iter().map(all).collect()
-    }
 }
 
 /// The values of a float tensor, row by row; f32 becomes f64 exactly.
 pub(super) fn to_f64(tensor: &Tensor) -> candle_core::Result<Vec<f64>> {
     tensor.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.flatten_all()?.to_vec1()
 }
-
-/// For each gradient of [`TENSORS`], the flat indices of some of its entries, ascending.
-pub(super) type Entries = Vec<Vec<usize>>;
 
 #[cfg(test)]
 mod tests {

@@ -1,22 +1,14 @@
 //! The rounding error of a gradient: the floor of every bound.
 //!
-//! A relative bound alone fails right gradients. A gradient is a sum over steps and names whose
-//! terms may cancel, and its factors have passed through many steps; what rounding leaves is
-//! relative to these terms and not to their sum.
-//!
-//! The error follows from the problem. With unit roundoff u each operation returns its exact result
-//! times 1 + d, |d| <= u, so to first order in u the error of a gradient is u times a sum of the
-//! d / u, each between -1 and 1, times factors that depend on the problem alone: it is proportional
-//! to u. For f32 it is measured: the reference in f32 against itself in f64. For f64 the reference
+//! A relative bound alone fails right gradients, whose terms may cancel and whose factors have passed
+//! through many steps. With unit roundoff u each operation returns its exact result times 1 + d,
+//! |d| <= u, so to first order the error is proportional to u, by a factor that depends on the problem
+//! alone. For f32 it is measured: the reference in f32 against itself in f64. For f64 the reference
 //! with u = 2^-44, [`Coarse`], measures it; times 2^-9 it is that of f64. (The error of f32 would
-//! not do: where a network amplifies 2^-24 to 1 the error no longer grows with u.) The d are
-//! different in each order of summation and at each point, so that the root mean square is taken
-//! over [`POINTS`] points close to the problem's, and other kernels, of which `tanh` and `exp` are
-//! off by two units in the last place and not by a half, are allowed [`FACTOR`] times as much.
-//!
-//! Central differences (L(w + h) - L(w - h)) / 2h have the rounding of two losses over 2h, and
-//! their truncation, h^2 L''' / 6, which the differences with 2h show: these have four times as
-//! much of it, so that the two differ by three times the truncation.
+//! not do: where a network amplifies 2^-24 to 1 the error no longer grows with u.) The d differ with
+//! the order of summation and the point: the root mean square is taken over [`POINTS`] points close
+//! to the problem's, and other kernels, whose `tanh` and `exp` are off by two units in the last place
+//! and not by a half, are allowed [`FACTOR`] times as much.
 
 use super::forward::Forward;
 use super::numbers::Coarse;

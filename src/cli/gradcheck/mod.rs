@@ -27,7 +27,7 @@ Methods:
   hand          backpropagation by hand; shares the kernels of autograd
   exact         derivatives of the scalar reference's loss in dual numbers, in f64
   directions    the same, along 8 random directions through all entries of a tensor
-  differences   central differences of that loss, in f64
+  differences   central differences of that loss along these directions, in f64
 
 Notes:
   The exit status is 1 if the relative error ||g1 - g2|| / (||g1|| + ||g2||) of two methods exceeds
@@ -56,13 +56,9 @@ pub struct Gradcheck {
     #[arg(long, value_name = "N", default_value_t = 4, help_heading = "Problem")]
     batch: usize,
 
-    /// Seed of the parameters, and of selected names and entries
+    /// Seed of the parameters, selected names and random directions
     #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Problem")]
     seed: u64,
-
-    /// Derivatives per tensor, at most [default: 200 differences, fewer for a large network]
-    #[arg(long, value_name = "N", help_heading = "Problem")]
-    entries: Option<usize>,
 
     /// Check a trained model on names of the list, from the zero state
     #[arg(long, value_name = "FILE", help_heading = "Data")]
@@ -74,8 +70,7 @@ pub struct Gradcheck {
 
     /// Compare your own gradients, clip or sample in a file of np.savez
     #[arg(long, value_name = "FILE.npz", help_heading = "Instead")]
-    #[arg(conflicts_with_all = ["hidden", "vocabulary", "steps", "batch", "seed"])]
-    #[arg(conflicts_with_all = ["model", "entries"])]
+    #[arg(conflicts_with_all = ["hidden", "vocabulary", "steps", "batch", "seed", "model"])]
     against: Option<PathBuf>,
 
     /// Clamp of the gradients of --against [default: none]
@@ -123,7 +118,7 @@ impl Gradcheck {
         }
         let devices = self.devices()?;
         let whole = self.html.is_some();
-        let options = Options { entries: self.entries, seed: self.seed, whole };
+        let options = Options { seed: self.seed, whole };
         let mut reports = Vec::new();
         let (problems, characters) = self.problems()?;
         for problem in problems {

@@ -53,7 +53,7 @@ pub(super) fn check(file: &mut Reader, whole: bool) -> Result<(Vec<Comparison>, 
         let is_single = file.is_single(name) || file.is_single(before);
         let (before, after) = (file.values(before, &shape)?, file.values(name, &shape)?);
         let (right, bounds) = (clamped(&before, max), [if is_single { 1e-6 } else { 1e-12 }, 0.]);
-        let mut comparison = compare(name, shape, [&after, &right], None, bounds);
+        let mut comparison = compare(name, shape, [&after, &right], bounds);
         if !comparison.agree {
             wrong.push((arrays.len(), Given::new(after.clone(), &right, false, bounds)));
         }

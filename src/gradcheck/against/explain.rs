@@ -6,7 +6,7 @@
 
 use super::arrays::{COMPARED, Cause, Given, Mistakes, cover};
 use super::choices::{Choices, DEPARTURES, Departure};
-use super::departures::ARRAY_DEPARTURES;
+use super::departures::{ARRAY_DEPARTURES, ArrayDeparture};
 use super::pass::{Steps, pass};
 use super::solved::Array;
 use super::update;
@@ -188,26 +188,29 @@ impl<'a> Search<'a> {
 
     /// The mistakes of an array that give it.
     fn mistakes(&self, steps: &Steps, gradients: &[Vec<f64>], i: usize) -> Vec<String> {
-        let gives = |change: &dyn Fn(&mut Steps)| {
+        let (given, value, problem) = (&self.given[&i], steps.array(i), steps.problem);
+        let with = |change: &dyn Fn(&mut Steps)| {
             let mut steps = steps.clone();
             change(&mut steps);
-            self.given[&i].is(&array(&steps, i, self.clip))
+            steps
         };
         let possible = ARRAY_DEPARTURES.iter().filter(|departure| departure.arrays.contains(&i));
-        let given = possible.filter(|departure| gives(&departure.change));
-        let mut names: Vec<String> = given.map(|departure| departure.what.to_string()).collect();
+        let gives =
+            |departure: &&ArrayDeparture| given.is(&array(&with(&departure.change), i, self.clip));
+        let mut names: Vec<String> =
+            possible.filter(gives).map(|departure| departure.what.to_string()).collect();
         let limits = [self.clip, 0.1, 0.5, 1., 5., 10.].into_iter().filter(|l| l.is_finite());
         for limit in limits.filter(|_| i < 5) {
             for (at, what) in [
                 (0, "the gradient of each step is clipped before the sum"),
                 (1, "the sum is clipped within the loop, after each step"),
             ] {
-                if gives(&|steps| steps.clips[at] = limit) {
+                let clipped = with(&|steps| steps.clips[at] = limit).array(i);
+                if clipped != value && given.is(&clipped) {
                     names.push(format!("{what}, to {limit}"));
                 }
             }
         }
-        let (value, problem) = (steps.array(i), steps.problem);
         let array = Array { i, given: self.given, value, gradients, problem, clip: self.clip };
         names.extend(array.mistakes());
         names
@@ -232,11 +235,10 @@ fn array(steps: &Steps, i: usize, clip: f64) -> Vec<f64> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::departures::ArrayDeparture;
     use super::*;
     use crate::gradcheck::compare::{Pair, bound, norm};
-    use crate::gradcheck::gradients::{Gradients, Scope};
-    use crate::gradcheck::numeric::{STEP, central_differences, exact};
+    use crate::gradcheck::gradients::Gradients;
+    use crate::gradcheck::numeric::{central_differences, exact};
     use crate::gradcheck::problem::{Sizes, TENSORS};
     use crate::gradcheck::rounding::Rounding;
     use crate::train::GradientMethod;
@@ -245,18 +247,16 @@ mod tests {
     fn gradients(steps: &Steps) -> Gradients {
         let values = (0..8).map(|i| steps.array(i)).collect();
         let (method, rounding) = ("pass".to_string(), Rounding::default());
-        Gradients { method, values, scope: Scope::All, rounding }
+        Gradients { method, values, directions: None, rounding }
     }
 
     /// The gradients of each method, exact ones and central differences, each with its bound.
     fn correct_gradients(problem: &Problem, dtype: DType) -> Vec<(Gradients, f64)> {
         let derived = |method| problem.derived(method, dtype, &Device::Cpu).unwrap();
         let mut all = Vec::from(GradientMethod::ALL.map(derived));
-        let entries = || problem.entries(1000, 1);
-        let scopes = [Scope::All, Scope::Entries(entries()), Scope::Directions(1)];
-        all.extend(scopes.map(|scope| exact(problem, scope)));
+        all.extend([None, Some(1)].map(|seed| exact(problem, seed)));
         let mut all: Vec<_> = all.into_iter().map(|found| (found, bound(dtype, false))).collect();
-        let differences = central_differences(problem, STEP, entries(), &Rounding::default());
+        let differences = central_differences(problem, 1, &Rounding::default());
         all.push((differences, bound(dtype, true)));
         all
     }
@@ -305,7 +305,7 @@ mod tests {
         let problem = Problem::random(sizes, 3).unwrap();
         let right = gradients(&pass(&problem, &Choices::default()));
         for seed in 0..20 {
-            let directions = exact(&problem, Scope::Directions(seed));
+            let directions = exact(&problem, Some(seed));
             assert!(Pair::of(&problem, &right, &directions, 1e-12).agree);
             let mut wrong = right.clone();
             wrong.values[1][1234 + seed as usize] += 1e-10 * norm(right.values[1].iter().copied());

@@ -155,9 +155,6 @@ impl<'a> Reader<'a> {
 
     /// n_a and n_x, after b and by, with which the weights must agree.
     fn sizes(&self, steps: usize) -> Result<Sizes> {
-        for name in PARAMETERS {
-            self.header(name)?;
-        }
         let (hidden, vocabulary) = (self.header("b")?.len(), self.header("by")?.len());
         let sizes = Sizes { hidden, vocabulary, steps, batch: 1 };
         for (name, shape) in PARAMETERS.iter().zip(sizes.shapes()) {
@@ -177,9 +174,6 @@ impl<'a> Reader<'a> {
 
     /// The parameters, sequence and first state of a backward pass.
     pub fn problem(&mut self) -> Result<Problem> {
-        for name in INPUTS {
-            self.header(name)?;
-        }
         let mut sizes = self.sizes(1)?;
         let (n_a, n_x) = (sizes.hidden, sizes.vocabulary);
         let x = self.indices("X", -1., n_x, Sizes::MAX_STEPS)?;

@@ -131,7 +131,7 @@ fn gradients(file: &mut Reader, clip: f64, whole: bool, all: &mut Against) -> Re
         let values = file.values(name, &shape)?;
         let bounds = [(DType::F64, 0), (DType::F32, 1)]
             .map(|(dtype, n)| [bound(dtype, false), NUMPY * roundings[n][i]]);
-        let compared = bounds.map(|b| compare(name, shape.clone(), [&values, &right[i]], None, b));
+        let compared = bounds.map(|b| compare(name, shape.clone(), [&values, &right[i]], b));
         // Computed in single precision: saved so, or as doubles, or from parameters that are.
         let is_single = file.is_single(name)
             || !compared[0].agree && (is_f32(&values) || all_f32) && compared[1].agree;
