@@ -242,7 +242,7 @@ fn a_signal_while_n_grams_are_counted_ends_the_program_at_once_and_leaves_no_fil
     let mut letters = |n| (0..n).map(|_| random.random_range('a'..='z')).collect::<String>();
     let words: Vec<String> = (0..300).map(|_| letters(12)).collect();
     let word = || words[rand::rng().random_range(0..words.len())].as_str();
-    let names: Vec<String> = (0..20_000).map(|_| (0..6).map(|_| word()).collect()).collect();
+    let names: Vec<String> = (0..60_000).map(|_| (0..6).map(|_| word()).collect()).collect();
     folder.write("long.txt", names.join("\n"));
     folder.write("letters.txt", ('a'..='z').collect::<String>() + "\nabc\n");
     folder.succeeds("train letters.txt --hidden 2 --iterations 1 -q -o model");
@@ -253,7 +253,7 @@ fn a_signal_while_n_grams_are_counted_ends_the_program_at_once_and_leaves_no_fil
         ("eval model --baseline long.txt letters.txt", "char-rnn: stopped by SIGINT"),
     ] {
         let run = Running::start(folder.command(arguments));
-        std::thread::sleep(Duration::from_millis(700));
+        std::thread::sleep(Duration::from_millis(400));
         let start = Instant::now();
         run.signal("INT");
         let (status, stderr) = run.end();
