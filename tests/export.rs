@@ -79,7 +79,7 @@ fn existing_files_are_not_overwritten() {
     for format in ["npz", "pytorch"] {
         let export = format!("export names.safetensors --format {format}");
         folder.succeeds(&export);
-        assert_says(&folder.refuses(&export), &["cannot write names.", "exists"]);
+        assert_says(&folder.refuses(&export), &["cannot write names.", "exists", "with -o"]);
     }
     assert_says(
         &folder.refuses("export names.safetensors --format npz -o names.safetensors"),

@@ -381,7 +381,10 @@ fn a_page_of_wrong_gradients_marks_the_worst_entry_and_ends_no_script() {
         }
     }
     let before = folder.read("x.html");
-    assert_says(&folder.refuses("gradcheck --html x.html"), &["cannot write x.html", "exists"]);
+    assert_says(
+        &folder.refuses("gradcheck --html x.html"),
+        &["cannot write x.html", "exists", "with --html"],
+    );
     assert_says(&folder.refuses("gradcheck --html none/x.html"), &["cannot write none/x.html"]);
     assert_says(&folder.misused("gradcheck --html y.html --all"), &["--all"]);
     folder.write("s.npz", include_bytes!("fixtures/gradients/sample.npz"));

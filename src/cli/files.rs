@@ -131,16 +131,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_lock_at_a_time_is_granted() {
+    fn one_lock_at_a_time_is_granted_also_through_a_link() {
         use std::sync::atomic::{AtomicUsize, Ordering};
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("one");
+        let paths = ["one", "link"].map(|name| folder.path().join(name));
+        std::fs::write(&paths[0], "").unwrap();
+        #[cfg(unix)]
+        std::os::unix::fs::symlink(&paths[0], &paths[1]).unwrap();
+        #[cfg(not(unix))]
+        let paths = [&paths[0], &paths[0]];
         let (holders, granted) = (AtomicUsize::new(0), AtomicUsize::new(0));
         std::thread::scope(|scope| {
-            for _ in 0..4 {
-                scope.spawn(|| {
+            for path in paths.iter().chain(&paths) {
+                let (holders, granted) = (&holders, &granted);
+                scope.spawn(move || {
                     for _ in 0..2000 {
-                        if let Ok(_lock) = FileLock::new(&path) {
+                        if let Ok(_lock) = FileLock::new(path) {
                             assert_eq!(holders.fetch_add(1, Ordering::SeqCst), 0);
                             granted.fetch_add(1, Ordering::SeqCst);
                             holders.fetch_sub(1, Ordering::SeqCst);
