@@ -30,7 +30,7 @@ fn a_check_compares_all_methods_tensors_losses_and_states() {
     let sizes: Vec<usize> = exact.tensors.iter().map(|tensor| tensor.compared).collect();
     assert_eq!(sizes, [35, 49, 35, 7, 5, 21, 1, 21]);
     assert_eq!(pair(&report, ["autograd", "hand"]).shared, "kernels");
-    assert_eq!(pair(&report, ["directions", "differences"]).shared, "reference");
+    assert_eq!(pair(&report, ["exact", "differences"]).shared, "reference");
     assert!(report.shown().iter().all(|tensor| tensor.whole.is_none()));
     let options = Options { whole: true, ..Options::default() };
     let report = check(&problem(), DType::F64, &Device::Cpu, &options).unwrap();
@@ -147,7 +147,7 @@ fn the_result_is_json_and_the_exit_status() {
         assert!(pairs.iter().all(|pair| pair["tensors"].as_array().unwrap().len() >= 6));
         // The exact derivative by each entry of a large network would take long.
         let is_large = check["sizes"]["vocabulary"] == 257;
-        assert_eq!(pairs.len(), if is_large { 10 } else { 13 });
+        assert_eq!(pairs.len(), if is_large { 9 } else { 13 });
     }
 }
 
@@ -250,6 +250,8 @@ fn the_mistake_in_a_file_of_numpy_is_named() {
         let found = json(&[&arguments[..], &["--json"]].concat());
         let causes = |explanation: &serde_json::Value| explanation.as_array().unwrap().len();
         assert_eq!(causes(&found["explanations"][0]), 1, "{file}: {found}");
+        // The largest entry of an array that is not clipped is no limit.
+        assert!(file != "clip_copied" || causes(&found["explanations"]) == 1, "{found}");
         assert_eq!((&found["agree"], causes(&found["worst"])), (&false.into(), 0));
     }
 }

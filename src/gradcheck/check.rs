@@ -2,7 +2,7 @@
 
 use super::compare::{Comparison, Pair, bound, shared};
 use super::gradients::Gradients;
-use super::numeric::{DIFFERENCES, EXACT, STEP, central_differences, exact, is_small};
+use super::numeric::{DIFFERENCES, DIRECTIONS, EXACT, STEP, central_differences, exact, is_small};
 use super::problem::{Problem, Sizes};
 use super::rounding::rounding;
 use crate::error::Result;
@@ -83,8 +83,9 @@ pub fn check(
     let mut pairs = Vec::new();
     for (i, second) in gradients.iter().enumerate() {
         for first in &gradients[..i] {
-            // Directions are its derivatives.
-            if first.method == EXACT {
+            // Directions are derivatives of exact.
+            if first.method == DIRECTIONS || [&first.method, &second.method] == [EXACT, DIRECTIONS]
+            {
                 continue;
             }
             let bound = bound(dtype, second.method == DIFFERENCES);

@@ -89,7 +89,10 @@ fn mistakes(arrays: &[Clipped], n: usize, given: &Given, limit: &str, max: f64) 
     let scaled = |size: f64| gives(&|g| if size > max { g * (max / size) } else { g });
     // Another limit, which some array shows.
     let other = largest(arrays.iter().flat_map(|array| &array.after));
-    let is_other = other != max && other < largest(all()) && given.is(&clamped(before, other));
+    let shows = |array: &Clipped| {
+        array.before != array.after && clamped(&array.before, other) == array.after
+    };
+    let is_other = other != max && arrays.iter().any(shows) && given.is(&clamped(before, other));
     for (what, is_made) in [
         (
             "it is not clipped: np.clip returns a new array, unless it has out=gradient",
