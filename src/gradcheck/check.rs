@@ -1,8 +1,8 @@
 //! The check: all methods against each other.
 
 use super::compare::{Comparison, Pair, bound, shared};
-use super::gradients::Gradients;
-use super::numeric::{DIFFERENCES, DIRECTIONS, EXACT, STEP, central_differences, exact, is_small};
+use super::gradients::{DIFFERENCES, DIRECTIONS, EXACT, Gradients};
+use super::numeric::{STEP, central_differences, exact, is_small};
 use super::problem::{Problem, Sizes};
 use super::rounding::rounding;
 use crate::error::Result;

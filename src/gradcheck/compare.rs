@@ -1,8 +1,7 @@
 //! The comparison of two gradients, tensor by tensor.
 
-use super::gradients::Gradients;
+use super::gradients::{DIFFERENCES, DIRECTIONS, EXACT, Gradients};
 use super::numbers::LANES;
-use super::numeric::{DIFFERENCES, DIRECTIONS, EXACT};
 use super::problem::{GRADIENTS, Problem, TENSORS};
 use candle_core::DType;
 use serde::Serialize;

@@ -10,6 +10,13 @@ use crate::train::bptt::StepResult;
 use crate::train::gradients::loss_and_gradients;
 use candle_core::{DType, Device};
 
+/// The names of the methods by the reference: exact derivatives by each entry.
+pub(super) const EXACT: &str = "exact";
+/// Exact derivatives along random directions through all entries of a tensor.
+pub(super) const DIRECTIONS: &str = "directions";
+/// Central differences along the same.
+pub(super) const DIFFERENCES: &str = "differences";
+
 /// The results of one method.
 #[derive(Debug, Clone)]
 pub(super) struct Gradients {

@@ -3,19 +3,12 @@
 
 use super::compare::norm;
 use super::forward::Forward;
-use super::gradients::Gradients;
+use super::gradients::{DIFFERENCES, DIRECTIONS, EXACT, Gradients};
 use super::numbers::{Dual, LANES, directions};
 use super::problem::{GRADIENTS, LOSS, Problem};
 use super::rounding::Rounding;
 use std::array::from_fn;
 use std::ops::Range;
-
-/// The names of these methods in a report.
-pub(super) const EXACT: &str = "exact";
-/// Exact derivatives along random directions through all entries of a tensor.
-pub(super) const DIRECTIONS: &str = "directions";
-/// Central differences along the same.
-pub(super) const DIFFERENCES: &str = "differences";
 
 /// The step h: near the minimum of the error in f64, where the O(h^2) of the formula and the
 /// rounding of the loss, O(eps / h), are equal.

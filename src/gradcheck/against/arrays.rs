@@ -86,3 +86,17 @@ fn covers<'a>(
             .collect(),
     }
 }
+
+/// Three digits.
+pub(super) fn short(x: f64) -> String {
+    if x != 0. && x.abs() < 1e-4 {
+        return format!("{x:.2e}");
+    }
+    let digits = if x == 0. { 0 } else { (2 - x.abs().log10().floor() as i32).clamp(0, 12) };
+    let text = format!("{x:.*}", digits as usize);
+    if text.contains('.') {
+        text.trim_end_matches('0').trim_end_matches('.').to_string()
+    } else {
+        text
+    }
+}

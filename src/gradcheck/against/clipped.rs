@@ -1,8 +1,7 @@
 //! A reader's `clip`: the gradients before it and after it.
 
-use super::arrays::{Cause, Given, Mistakes, cover};
+use super::arrays::{Cause, Given, Mistakes, cover, short};
 use super::file::{CLIPPED, LIMITS, Reader};
-use super::solved::short;
 use crate::error::Result;
 use crate::gradcheck::compare::{Comparison, compare, largest, norm};
 

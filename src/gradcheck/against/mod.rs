@@ -20,12 +20,11 @@ use crate::gradcheck::compare::{Comparison, bound, compare, norm, unravel, worst
 use crate::gradcheck::forward::Forward;
 use crate::gradcheck::problem::{LOSS, Problem, Sizes};
 use crate::gradcheck::rounding::rounding;
-use arrays::{COMPARED, Given};
+use arrays::{COMPARED, Given, short};
 use candle_core::DType;
 use explain::explain;
 use file::{CLIPPED, LIMITS, Reader, compared_shape};
 use serde::Serialize;
-use solved::short;
 use std::collections::BTreeMap;
 use std::path::Path;
 

@@ -1,6 +1,6 @@
 //! Mistakes of one array whose number is found in the file: a factor, a limit, another array.
 
-use super::arrays::{COMPARED, Given};
+use super::arrays::{COMPARED, Given, short};
 use super::choices::{plus, times};
 use super::clipped::CLIP_MISTAKES;
 use crate::gradcheck::compare::{largest, norm};
@@ -174,19 +174,5 @@ impl Array<'_> {
             names.push("it holds the parameter, not its gradient".to_string());
         }
         names
-    }
-}
-
-/// Three digits.
-pub(super) fn short(x: f64) -> String {
-    if x != 0. && x.abs() < 1e-4 {
-        return format!("{x:.2e}");
-    }
-    let digits = if x == 0. { 0 } else { (2 - x.abs().log10().floor() as i32).clamp(0, 12) };
-    let text = format!("{x:.*}", digits as usize);
-    if text.contains('.') {
-        text.trim_end_matches('0').trim_end_matches('.').to_string()
-    } else {
-        text
     }
 }

@@ -1,10 +1,9 @@
 //! The parameters before an update, where a file has those after it: `update_parameters` changes
 //! them in place.
 
-use super::arrays::Given;
+use super::arrays::{Given, short};
 use super::choices::Choices;
 use super::pass::pass;
-use super::solved::short;
 use crate::gradcheck::compare::{largest, norm};
 use crate::gradcheck::problem::Problem;
 use crate::reference::Parameters;
