@@ -96,7 +96,7 @@ def measure(title: str, source: Path, count: int | None, folder: Path) -> None:
         write(held_out, test)
         for label, flags in SETTINGS.items():
             start = processor_seconds()
-            run(PROGRAM, "train", learn, "-q", "--samples", 0, "--seed", number, "-o", model, *flags.split())
+            run(PROGRAM, "train", learn, "--samples", 0, "--seed", number, "-o", model, *flags.split())
             seconds[label].append(processor_seconds() - start)
             evaluation = json.loads(run(PROGRAM, "eval", model, held_out, "--baseline", learn, "--json"))
             nats[label].append(evaluation["nats_per_character"])

@@ -7,8 +7,9 @@ use super::progress::Bar;
 use super::session::Watch;
 use super::signals::Signals;
 use crate::data::Corpus;
+use crate::device::has_memory;
 use crate::train::plan::{Plan, held_out_share, plan};
-use crate::train::{Baseline, TrainConfig, Trained, Trainer};
+use crate::train::{Baseline, TrainConfig, Trained, Trainer, memory};
 use crate::{Error, Result};
 use candle_core::Device;
 use rayon::ThreadPoolBuilder;
@@ -59,22 +60,33 @@ pub fn choose(
         return chosen(configs.swap_remove(0), None);
     }
     if let [config] = &configs[..] {
+        // It has no report if there is no memory for two networks.
+        let is_measured = !bar.is_quiet() && has_room(corpus, &[config.clone(), config.clone()]);
         let report = || Measuring::start(corpus, config, device, Bar::new(true), 2);
-        let measured = (!bar.is_quiet()).then(report).transpose()?;
-        return chosen(config.clone(), measured);
+        return chosen(config.clone(), is_measured.then(report).transpose()?);
     }
     // The chosen one trains again.
     let iterations = configs.iter().map(|config| config.iterations);
     bar.start(iterations.clone().sum::<u64>() + iterations.max().unwrap_or_default(), 0);
     let runs = configs.len();
     let start = |config| Measuring::start(corpus, config, device, bar.clone(), runs);
-    let threads = configs.iter().map(start).collect::<Result<Vec<_>>>()?;
-    let measured = threads.into_iter().map(Measuring::wait).collect::<Result<Vec<_>>>()?;
+    let measured: Vec<_> = match has_room(corpus, &configs) {
+        true => {
+            let threads = configs.iter().map(start).collect::<Result<Vec<_>>>()?;
+            threads.into_iter().map(Measuring::wait).collect::<Result<_>>()?
+        }
+        false => configs.iter().map(|config| start(config)?.wait()).collect::<Result<_>>()?,
+    };
     bar.finish();
     let best = configs.into_iter().zip(measured).min_by(|a, b| a.1.0.total_cmp(&b.1.0));
     let (config, (_, report)) = best.expect("there are candidates");
     bar.say(&report);
     chosen(config, None)
+}
+
+/// Whether there is memory for training with all of these settings at once.
+fn has_room(corpus: &Corpus, configs: &[TrainConfig]) -> bool {
+    has_memory(configs.iter().map(|config| memory(corpus, config)).sum())
 }
 
 impl Measuring {

@@ -434,11 +434,8 @@ fn check_sizes(
     network: Config,
     device: &Device,
 ) -> Result<()> {
-    let steps = corpus.longest() + 1;
-    let rows = config.batch_size.saturating_mul(steps);
     if device.is_cpu() {
-        let characters: usize = corpus.names().iter().map(|name| name.len() + 1).sum();
-        let bytes = memory_of(config, network, rows, characters);
+        let bytes = memory(corpus, config);
         return match has_memory(bytes) {
             true => Ok(()),
             false => Err(Error::Device(format!(
@@ -448,7 +445,7 @@ fn check_sizes(
             ))),
         };
     }
-    match network.too_many_entries(rows) {
+    match network.too_many_entries(rows_of(corpus, config)) {
         Some(count) => Err(Error::Device(format!(
             "with {} names in a batch a tensor would have {count} entries, and on a GPU they must be \
              fewer than {MAX_ENTRIES}: use a smaller `batch_size` or `hidden`, or the CPU",
@@ -458,11 +455,17 @@ fn check_sizes(
     }
 }
 
-/// The bytes that training takes at its peak on the CPU, rather too few than too many, for
-/// minibatches of this many rows and a list of this many characters. The factors are those of measured
-/// runs.
-fn memory_of(config: &TrainConfig, network: Config, rows: usize, list: usize) -> u128 {
-    let (n, v) = (network.hidden as u128, network.vocabulary as u128);
+/// The rows of a minibatch, at most.
+fn rows_of(corpus: &Corpus, config: &TrainConfig) -> usize {
+    config.batch_size.saturating_mul(corpus.longest() + 1)
+}
+
+/// The bytes that training takes at its peak on the CPU, rather too few than too many. The factors are
+/// those of measured runs.
+pub(crate) fn memory(corpus: &Corpus, config: &TrainConfig) -> u128 {
+    let rows = rows_of(corpus, config);
+    let list: usize = corpus.names().iter().map(|name| name.len() + 1).sum();
+    let (n, v) = (config.hidden as u128, corpus.vocabulary().size() as u128);
     let of_a_row = match config.backprop {
         GradientMethod::Unrolled => 8,
         GradientMethod::Autograd => 5,
