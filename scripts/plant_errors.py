@@ -45,9 +45,9 @@ ERRORS = [
     (
         "tanh slope of the next step",
         RECURRENCE,
-        "let a = a.chunks_exact(batch * n);",
+        "let (mut a, mut rest) = (a, &mut *dpre);",
         "let mut turned = a.to_vec(); turned.rotate_left(batch * n); "
-        "let a = turned.chunks_exact(batch * n);",
+        "let (mut a, mut rest) = (&turned[..], &mut *dpre);",
         BOTH,
         HIDDEN,
     ),

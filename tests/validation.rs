@@ -484,6 +484,10 @@ fn best_trains_its_candidates_as_long_as_the_flags_say_and_equal_ones_once() {
     assert_says(&folder.refuses("train --best names.txt --epochs 0"), &["--epochs cannot be 0"]);
     folder.write("log", "");
     assert_says(&folder.refuses("train --best names.txt --log log"), &["exists already"]);
+    // After a moment, also where standard error is no terminal.
+    let run =
+        folder.run("train --best names.txt --iterations 30000 --hidden 9 --samples 0 -o long");
+    assert_eq!(run.stderr.matches("This takes about").count(), 1, "{run:?}");
 }
 
 #[test]

@@ -2,8 +2,8 @@
 //! tensors, no graph, no allocation.
 //!
 //! All matrices are row-major. Letters: `T` steps, `B` sequences of a batch, `n` hidden units
-//! (`n_a`), `v` vocabulary (`n_x = n_y`), `R` rows (`T B`). Sequences are time-major: row
-//! `t * B + i` is step `t` of sequence `i`, so that one step of the whole batch is contiguous.
+//! (`n_a`), `v` vocabulary (`n_x = n_y`), `R` rows: `T B`, or fewer where sequences have ended.
+//! Sequences are time-major, so that one step of the whole batch is contiguous.
 //!
 //! | file | contents |
 //! | --- | --- |

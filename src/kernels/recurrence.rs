@@ -25,6 +25,9 @@ fn step<F: Element, S: Simd>(
     n: usize,
     f: impl Fn(usize, [usize; 4], [F::Vector<S>; 4]) -> [F::Vector<S>; 4],
 ) {
+    if now.is_empty() {
+        return;
+    }
     waa.multiply(simd, [now.len() / n, n, n], Matrix::rows(from, n), sums, padded::<F>(n));
     let lanes = F::lanes::<S>();
     for (row, now) in now.chunks_exact_mut(n).enumerate() {
@@ -245,10 +248,10 @@ pub(crate) fn recurrence_backward<F: Element>(
     let (copy, mut sums) = scratch.split(batch, n);
     let waa = Right::repeated(batch, n, waa, false, copy);
     if parts == 1 {
-        let (mut a, mut dpre) = (a, dpre);
+        let (mut a, mut rest) = (a, &mut *dpre);
         let steps = sizes.iter().rev().map(|size| {
             let start = a.len() - size * n;
-            let step = (a.split_off(start..), dpre.split_off_mut(start..));
+            let step = (a.split_off(start..), rest.split_off_mut(start..));
             (step.0.expect("rows of a step"), step.1.expect("rows of a step"))
         });
         return dispatch(Backward { waa, steps, sums, n });
@@ -273,7 +276,7 @@ fn check<F>(a: &[F], sizes: &[usize], n: usize) {
 
 /// `dwaa (n, n) = sum over t and i of dpre[t,i] a[t-1,i]^T`, one product over time.
 ///
-/// `earlier` is (T, B, n): a_0 to a_{T-1}. Cost: `2 T B n^2` operations.
+/// `earlier` is (R, n): a_{t-1} of each row. Cost: `2 R n^2` operations.
 pub(crate) fn recurrence_weight_gradient<F: Element>(
     dpre: &[F],
     earlier: &[F],

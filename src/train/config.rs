@@ -42,7 +42,8 @@ pub struct TrainConfig {
     #[serde(with = "any_f64")]
     pub clip: f64,
     /// Start each name from the last state of the name before it, as the notebook does, and not from
-    /// the zero state, as sampling does.
+    /// the zero state, as sampling does. A minibatch begins with its longest names, and each takes the
+    /// state of the one in its place.
     pub carry_state: bool,
     /// Train `wax` (n_a, n_x) as the product of a matrix (n_a, n_a) and an embedding of the
     /// characters (n_x, n_a), transposed.
