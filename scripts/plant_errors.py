@@ -98,8 +98,8 @@ ERRORS = [
     (
         "hand: dwaa of the same state",
         BPTT,
-        "let earlier = &self.states[..self.dpre.len()];",
-        "let earlier = states;",
+        "recurrence_weight_gradient(&self.dpre, earlier, dwaa",
+        "recurrence_weight_gradient(&self.dpre, states, dwaa",
         "hand",
         "waa",
     ),
@@ -122,8 +122,8 @@ ERRORS = [
     (
         "autograd: da0 of the last step",
         RECURRENCE_OP,
-        "dpx.narrow(0, 0, sizes.0)",
-        "dpx.narrow(0, dpx.dim(0)? - sizes.0, sizes.0)",
+        "dpx.narrow(0, 0, batch)",
+        "dpx.narrow(0, dpx.dim(0)? - batch, batch)",
         "autograd",
         "a0",
     ),
