@@ -169,10 +169,11 @@ impl Train {
             };
             let choice = best::choose(&corpus, applied, device, bar)?;
             (config, measured) = (choice.config, choice.measured);
+        } else {
+            let has_length = self.flags.notebook || resumed.is_some();
+            let done = before.map_or(0, Run::iterations);
+            self.flags.set_length(&mut config, &corpus, done, has_length)?;
         }
-        let has_length = self.best || self.flags.notebook || resumed.is_some();
-        let done = before.map_or(0, Run::iterations);
-        self.flags.set_length(&mut config, &corpus, done, has_length)?;
         Ok(Prepared { resumed, replaces, corpus, config, measured })
     }
 

@@ -75,7 +75,7 @@ choices! {
         "it stops at 49 letters, not at 50": 49;
         "it stops at 51 letters, not at 50": 51;
     }
-    /// Ends the list, of which it is said whether it has the most letters.
+    /// Ends the list. The argument is whether it has the most letters.
     end: fn(&mut Vec<usize>, bool) = |list, is_full| list.extend(is_full.then_some(NEWLINE)) => {
         "the newline is not appended after 50 letters": |_, _| {};
         "a newline is always appended, after that of the name too": |list, _| list.push(NEWLINE);
